@@ -1,0 +1,103 @@
+"""What every command shares: options parsed from a dataclass, exit statuses, one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+from atlas.errors import UserError
+
+
+@dataclass(kw_only=True)
+class CommonOptions:
+    """Options that every command takes."""
+
+    quiet: bool = False
+    """Show no progress."""
+
+
+Options = TypeVar("Options", bound=CommonOptions)
+
+
+def run_command(options_type: type[Options], stage: Callable[[Options], object]) -> NoReturn:
+    """Parse the command line into `options_type`, run `stage` and exit with its status.
+
+    Exit status: 0 done, 2 the user must change something, 130 interrupted (run again to go on).
+    Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
+    """
+    try:
+        result = stage(parse_options(options_type, sys.argv[1:]))
+        if result is not None:
+            print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
+        sys.stdout.flush()
+    except UserError as problem:
+        _stop(str(problem))
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away (`| head`): nothing to tell anyone
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as problem:
+        if message := _disk_message(problem):
+            _stop(message)
+        raise
+    except RuntimeError as problem:
+        # safetensors and torch report a full disk as text, not as an OSError.
+        if "No space left on device" in str(problem):
+            _stop("no space left on the device: free some space and run the same command again")
+        raise
+    sys.exit(0)
+
+
+def parse_options(options_type: type[Options], arguments: list[str]) -> Options:
+    """Parse `arguments`; raises UserError with one line where they are wrong."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options_type, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if stop.code in (0, None):  # --help
+            raise
+        raise UserError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """tyro's framed report as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [row.strip("│╭╮╰╯─ ").strip() for row in plain.splitlines()]
+    text = " ".join(row for row in rows if row)
+    return text or "the command line is not understood: see --help"
+
+
+def _disk_message(problem: OSError) -> str | None:
+    where = f" ({problem.filename})" if problem.filename else ""
+    advice: dict[int, str] = {
+        errno.ENOSPC: "no space left on the device: free some space and run the same command again",
+        errno.EDQUOT: "disk quota exceeded: free some space and run the same command again",
+        errno.EACCES: "permission denied: choose a folder that you may write to",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENAMETOOLONG: "the path is too long: choose a shorter one",
+    }
+    if problem.errno in advice:
+        return advice[problem.errno] + where
+    return None
+
+
+def _stop(message: str) -> NoReturn:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def to_json(value: Any) -> str:
+    """JSON text of a result for `--json`."""
+    return json.dumps(value, indent=2, default=str)

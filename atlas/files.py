@@ -1,0 +1,190 @@
+"""Files on disk: atomic writes, images, JSON, and the stamps that tell whether a stage is up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from atlas.errors import UserError
+
+STAMP = "stamp.json"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    temporary.chmod(0o644)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}-making-*"):  # of a killed run
+        shutil.rmtree(left_over, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-making-", dir=path.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; UserError names the file where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that makes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise UserError(f"{path} is not valid JSON ({problem}): delete it and run its stage again") from None
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a PNG (or JPEG) atomically.
+
+    image: (H, W), (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16 as it is, floats as 8 bit from [0, 1].
+    """
+    if image.dtype.kind == "f":
+        image = to_uint8(image)
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    if not done:
+        raise UserError(f"{path} cannot be written: choose a .png name")
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def read_image(path: Path, *, mode: str = "keep") -> np.ndarray:
+    """Read an image file as it is stored: (H, W, C) with C = 1, 3 (RGB) or 4 (RGBA), uint8 or uint16.
+
+    mode: "keep"; "rgb" or "rgba" convert (grey is repeated, a missing alpha is opaque).
+    Raises UserError for a file that is missing, truncated or no image.
+    """
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path} is missing: check the path") from None
+    _refuse_truncated(path, data)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise UserError(f"{path} is not a readable image: export it again as PNG or JPEG")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{path} holds {image.dtype} pixels: export it as 8- or 16-bit PNG or JPEG")
+    if image.shape[2] == 3:
+        image = image[:, :, ::-1]
+    elif image.shape[2] == 4:
+        image = image[:, :, [2, 1, 0, 3]]
+    if mode != "keep":
+        image = with_channels(image, 4 if mode == "rgba" else 3)
+    return np.ascontiguousarray(image)
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, 1|3|4) as 3 or 4 channels: grey is repeated, alpha dropped or made opaque."""
+    colour = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+    if channels == 3:
+        return colour
+    opaque = np.full_like(image[:, :, :1], np.iinfo(image.dtype).max)
+    return np.concatenate([colour, image[:, :, 3:] if image.shape[2] == 4 else opaque], axis=2)
+
+
+def _refuse_truncated(path: Path, data: bytes) -> None:
+    """OpenCV fills the missing half of a truncated file with grey and says nothing."""
+    cut = (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]) or (
+        data[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-64:]
+    )
+    if cut:
+        raise UserError(f"{path} is truncated: copy or export it again")
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 pixels as float32 in [0, 1]."""
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] (clamped) as uint8, rounded to nearest."""
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def to_uint16(image: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] (clamped) as uint16, rounded to nearest."""
+    return (np.clip(image, 0.0, 1.0) * 65535.0 + 0.5).astype(np.uint16)
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of paths (a file's bytes; a folder's names and bytes) and of JSON-like values, in order."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            for name, file in _files_below(part):
+                total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
+        else:
+            total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+    return total.hexdigest()
+
+
+def _files_below(path: Path) -> Iterable[tuple[str, Path]]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return [(file.relative_to(path).as_posix(), file) for file in files]
+    return [("", path)] if path.is_file() else []
+
+
+def _digest_file(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def read_stamp(folder: Path) -> dict[str, Any]:
+    """What the output in `folder` was made from ({} where nothing is stamped)."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def is_up_to_date(folder: Path, made_from: str, stage: str = "made_from") -> bool:
+    """Whether `folder` carries the stamp of exactly these inputs (a `digest`) for `stage`."""
+    return read_stamp(folder).get(stage) == made_from
+
+
+def write_stamp(folder: Path, made_from: str, stage: str = "made_from") -> None:
+    """Record, as a stage's last act, what its output in `folder` was made from."""
+    write_json(folder / STAMP, read_stamp(folder) | {stage: made_from})
