@@ -1,0 +1,152 @@
+"""Maps: dense uv, opacity and light of every frame on disk. Editing and rendering read these and no network.
+
+    maps/maps.json               version, layers front to back, frames, width, height, atlas sizes
+    maps/<layer>/uv.npy          (T, H, W, 2) uint16, [-1, 1] in steps of 2 / 65535 (0.02 texels of 1024)
+    maps/<layer>/opacity.npy     (T, H, W) uint8: what one sees of the layer; the layers sum to 255
+    maps/<layer>/light.npy       (T, h, w, 3) float16, a coarse grid of the gain that multiplies the atlas (absent: 1)
+    layers/<layer>/atlas.png     (N, N) RGBA, alpha = where the layer was ever seen
+
+All of it stands in the folder of a fit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.files import read_image, read_json, to_float, write_image, write_json
+
+VERSION = 1
+_STEPS = 65535.0
+
+
+class Maps:
+    """Reads the maps of a fit, memory-mapped: opening costs nothing, a frame costs its own pixels.
+
+    Raises UserError where the fit has no maps or they are damaged.
+    """
+
+    def __init__(self, fit_folder: Path) -> None:
+        self.folder = Path(fit_folder)
+        path = self.folder / "maps" / "maps.json"
+        if not path.is_file():
+            raise UserError(
+                f"{self.folder} holds no finished fit: run scripts/fit.py {self.folder.parent.parent} --name {self.folder.name}"
+            )
+        data = read_json(path)
+        if data.get("version", 0) > VERSION:
+            raise UserError(f"{path} has format version {data['version']}, this program reads up to {VERSION}: update it")
+        self.layers: list[str] = data["layers"]
+        self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
+        shape = (self.frames, self.height, self.width)
+        self._uv = {layer: self._open(layer, "uv", (*shape, 2)) for layer in self.layers}
+        self._opacity = {layer: self._open(layer, "opacity", shape) for layer in self.layers}
+        self._light = {layer: self._open_light(layer) for layer in self.layers}
+        self.atlas = lru_cache(maxsize=None)(self._atlas)
+
+    def _open(self, layer: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        path = self.folder / "maps" / layer / f"{name}.npy"
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (FileNotFoundError, ValueError):
+            raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
+        if array.shape != shape:
+            raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/fit.py again")
+        return array
+
+    def _open_light(self, layer: str) -> np.ndarray | None:
+        path = self.folder / "maps" / layer / "light.npy"
+        if not path.is_file():
+            return None
+        light = np.load(path, mmap_mode="r", allow_pickle=False)
+        if light.ndim != 4 or light.shape[0] != self.frames or light.shape[3] != 3:
+            raise UserError(f"{path} has shape {light.shape}: run scripts/fit.py again")
+        return light
+
+    def check_layer(self, layer: str) -> None:
+        """UserError where the fit has no such layer."""
+        if layer not in self.layers:
+            raise UserError(f"{self.folder} has no layer {layer!r}: choose one of {', '.join(self.layers)}")
+
+    def uv(self, layer: str, frame: int) -> np.ndarray:
+        """Atlas coordinates of each pixel, (H, W, 2) float32 in [-1, 1]."""
+        return self._uv[layer][frame].astype(np.float32) * np.float32(2 / _STEPS) - 1
+
+    def opacity(self, layer: str, frame: int) -> np.ndarray:
+        """What one sees of the layer, (H, W) float32 in [0, 1]; exactly 0 where it is not."""
+        return self._opacity[layer][frame].astype(np.float32) / 255
+
+    def light(self, layer: str, frame: int) -> np.ndarray:
+        """Gain that turns atlas colours into frame colours, (H, W, 3) float32."""
+        light = self._light[layer]
+        if light is None:
+            return np.ones((self.height, self.width, 3), np.float32)
+        return cv2.resize(light[frame].astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+
+    def has_light(self, layer: str) -> bool:
+        """Whether the fit models the layer's light."""
+        return self._light[layer] is not None
+
+    def atlas_path(self, layer: str) -> Path:
+        """The layer's atlas image."""
+        return self.folder / "layers" / layer / "atlas.png"
+
+    def _atlas(self, layer: str) -> np.ndarray:
+        """The layer's atlas, (N, N, 4) float32: colour, and where it was ever seen. Read once."""
+        return to_float(read_image(self.atlas_path(layer), mode="rgba"))
+
+    def atlas_size(self, layer: str) -> tuple[int, int]:
+        """(H, W) of the layer's atlas."""
+        return self.atlas(layer).shape[:2]
+
+
+class MapsWriter:
+    """Writes maps frame by frame into `folder` (of a fit, or a temporary one that becomes it)."""
+
+    def __init__(self, folder: Path, layers: list[str], frames: int, height: int, width: int) -> None:
+        self.folder, self.layers = Path(folder), layers
+        self.frames, self.height, self.width = frames, height, width
+        self._uv, self._opacity = {}, {}
+        for layer in layers:
+            (self.folder / "maps" / layer).mkdir(parents=True, exist_ok=True)
+            self._uv[layer] = self._create(layer, "uv", np.uint16, (frames, height, width, 2))
+            self._opacity[layer] = self._create(layer, "opacity", np.uint8, (frames, height, width))
+
+    def _create(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+        path = self.folder / "maps" / layer / f"{name}.npy"
+        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+    def write_frame(
+        self,
+        frame: int,
+        uv: dict[str, np.ndarray],  # layer -> (H, W, 2) in [-1, 1]
+        opacity: dict[str, np.ndarray],  # layer -> (H, W) visible opacity, summing to 1 over the layers
+    ) -> None:
+        """Write one frame of all layers. The last layer takes what rounding leaves, so that the sum stays 255."""
+        left = np.full((self.height, self.width), 255, np.int16)
+        for layer in self.layers:
+            self._uv[layer][frame] = np.clip((uv[layer] + 1) * (_STEPS / 2) + 0.5, 0, _STEPS).astype(np.uint16)
+            share = left if layer == self.layers[-1] else np.clip(opacity[layer] * 255 + 0.5, 0, left).astype(np.int16)
+            self._opacity[layer][frame] = share.astype(np.uint8)
+            left = left - share
+
+    def write_light(self, layer: str, light: np.ndarray) -> None:
+        """Write the layer's light, (T, h, w, 3), any coarse size."""
+        np.save(self.folder / "maps" / layer / "light.npy", light.astype(np.float16))
+
+    def write_atlas(self, layer: str, atlas: np.ndarray) -> None:
+        """Write the layer's atlas, (N, N, 4) float: colour, alpha = where it was ever seen."""
+        write_image(self.folder / "layers" / layer / "atlas.png", atlas)
+
+    def close(self) -> None:
+        """Flush, and write maps.json: only now are the maps whole."""
+        for array in (*self._uv.values(), *self._opacity.values()):
+            array.flush()
+        description = {"version": VERSION, "layers": self.layers, "frames": self.frames}
+        write_json(self.folder / "maps" / "maps.json", description | {"height": self.height, "width": self.width})
+
+
