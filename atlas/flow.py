@@ -1,0 +1,120 @@
+"""Dense optical flow (DIS) between neighbouring frames, and where it can be trusted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from atlas.files import atomic_folder
+
+AGREEMENT = 1.0
+"""Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
+_FLAT = 1.0
+"""Grey levels: where the local contrast is below this there is nothing to follow (8-bit rounding alone gives 0.3)."""
+_local = threading.local()
+
+
+def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Optical flow from `first` to `second`: the pixel (x, y) of `first` is found at (x, y) + flow[y, x] of `second`.
+
+    first, second: (H, W) or (H, W, 3) uint8, at least 16 pixels a side. Returns (H, W, 2) float32, pixels, x first.
+    The same images give the same flow, whatever the number of cores.
+    """
+    grey = [
+        np.ascontiguousarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in (first, second)
+    ]
+    if not hasattr(_local, "dis"):  # the object keeps buffers: one for each thread
+        _local.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    with one_thread():
+        return _local.dis.calc(grey[0], grey[1], None)
+
+
+def flow_validity(
+    forward: np.ndarray,  # (H, W, 2) float, first to second
+    backward: np.ndarray,  # (H, W, 2) float, second to first
+    first: np.ndarray | None = None,  # (H, W) or (H, W, 3) uint8
+) -> np.ndarray:
+    """Where `forward` is confirmed by the way back, to `AGREEMENT` pixels: (H, W) bool.
+
+    Pixels that leave the frame are not. Where `first` is given, neither are pixels in untextured surroundings,
+    where both ways agree on anything.
+    """
+    height, width = forward.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = x + forward[..., 0].astype(np.float32), y + forward[..., 1].astype(np.float32)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    returned = cv2.remap(backward.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    missed = np.hypot(*np.moveaxis(forward.astype(np.float32) + returned, -1, 0))
+    valid = inside & (missed < AGREEMENT)
+    return valid if first is None else valid & textured(first)
+
+
+def textured(image: np.ndarray) -> np.ndarray:
+    """Where the surroundings (about 16 pixels) hold contrast that flow can follow: (H, W) bool of a uint8 image."""
+    grey = (image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).astype(np.float32)
+    mean = cv2.GaussianBlur(grey, (0, 0), 5.0)
+    variance = cv2.GaussianBlur(grey * grey, (0, 0), 5.0) - mean * mean
+    return variance > _FLAT * _FLAT
+
+
+def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *, quiet: bool = False) -> None:
+    """Write the flow of a clip into `folder`, replacing it as a whole.
+
+    frames: their number, at least 2; frame: reads one as (H, W, 3) uint8.
+    forward.npy, backward.npy (T-1, H, W, 2) float16 pixels; forward_valid.npy, backward_valid.npy (T-1, H, W) uint8.
+    """
+    height, width = frame(0).shape[:2]
+    shape = (frames - 1, height, width)
+    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool:
+        arrays = {
+            name: np.lib.format.open_memmap(making / f"{name}.npy", "w+", kind, (*shape, 2) if kind is np.float16 else shape)
+            for name, kind in (
+                ("forward", np.float16),
+                ("backward", np.float16),
+                ("forward_valid", np.uint8),
+                ("backward_valid", np.uint8),
+            )
+        }
+        previous = frame(0)
+        for index in tqdm(range(frames - 1), desc="flow", unit="frame", disable=quiet):
+            following = frame(index + 1)
+            # Rounded to float16 first: validity is that of the flow as it is stored.
+            both = list(pool.map(dense_flow, (previous, following), (following, previous)))
+            there, back = (flow.astype(np.float16) for flow in both)
+            arrays["forward"][index], arrays["backward"][index] = there, back
+            arrays["forward_valid"][index] = flow_validity(there, back, previous)
+            arrays["backward_valid"][index] = flow_validity(back, there, following)
+            previous = following
+        for array in arrays.values():
+            array.flush()
+        arrays.clear()
+
+
+_threads = threading.Lock()
+_holders = 0
+_usual = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV on one thread inside the block: DIS searches in one stripe per thread, and must not depend on the machine's."""
+    global _holders, _usual
+    with _threads:
+        if _holders == 0:
+            _usual = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _threads:
+            _holders -= 1
+            if _holders == 0:
+                cv2.setNumThreads(_usual)

@@ -1,0 +1,330 @@
+"""Decode and encode video files: frame rate, rotation, colour tags and sound survive.
+
+Everything goes through the ffmpeg that imageio-ffmpeg carries; there is no ffprobe beside it, so what a
+file holds is read from ffmpeg's own reports (one decoded frame, and the list of packets).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.ffmpeg import DAMAGE, input_arguments, reason, run_ffmpeg, start_ffmpeg
+from atlas.files import atomic_file
+
+# Rounding and chroma interpolation of the conversion to and from RGB: exact, and the same on every machine.
+_SCALER = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_COLOUR_KEYS = {
+    "color_range": "color_range",
+    "colorspace": "color_space",
+    "color_primaries": "color_primaries",
+    "color_trc": "color_trc",
+}
+# ffmpeg names a few matrices differently as a tag and as a scaler's argument.
+_MATRICES = {
+    "bt709": "bt709",
+    "bt470bg": "bt470bg",
+    "smpte170m": "smpte170m",
+    "bt2020nc": "bt2020",
+    "fcc": "fcc",
+    "smpte240m": "smpte240m",
+}
+_COPIED_AUDIO = {"aac", "mp3", "ac3", "eac3", "alac"}
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds."""
+
+    width: int
+    """Pixels as shown: after the rotation that the file asks for."""
+    height: int
+    fps: Fraction
+    """Frames per second; the mean where the file's frames are not evenly spaced."""
+    frames: int
+    """Frames announced by the container."""
+    audio: bool
+    colour: dict[str, str] = field(default_factory=dict)
+    """Colour tags as ffmpeg names them (color_range, colorspace, color_primaries, color_trc; only those that are set)
+    and `sample_aspect_ratio` where pixels are not square."""
+    alpha: bool = False
+    audio_codec: str = ""
+    video_offset: float = 0.0
+    """Seconds from the start of the file to its first frame (sound may begin earlier)."""
+
+
+def probe(path: Path) -> VideoInfo:
+    """Size, frame rate, number of frames, sound and colour of a video file.
+
+    Raises UserError for a file that is missing, no video, or cut off.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is missing: check the path")
+    report = run_ffmpeg(
+        ["-v", "info", *input_arguments(path), "-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo", "-f", "null", "-"]
+    )
+    said = report.stderr.decode("utf-8", "replace")
+    shown = re.search(r"\bn: *0 .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+)", said)
+    if report.returncode or not shown:
+        raise UserError(
+            f"{path} is not a readable video ({reason(said)}): give a complete mp4, mov, webm or gif, or a folder of frames"
+        )
+    colour = {key: found[1] for key, name in _COLOUR_KEYS.items() if (found := _tag(said, name))}
+    if shown[2] != shown[3] and shown[2] != "0":
+        colour["sample_aspect_ratio"] = f"{shown[2]}/{shown[3]}"
+    header = said.partition("Stream mapping:")[0]
+    sound = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
+    started = re.search(r"Duration: .*?start: (-?[\d.]+)", header)
+    printed = re.search(r"Video: .*?([\d.]+)(k?) fps", header)
+    times, step = _packet_times(path)
+    return VideoInfo(
+        width=int(shown[4]),
+        height=int(shown[5]),
+        fps=_frame_rate(times, step, float(printed[1]) * (1000 if printed[2] else 1) if printed else 0.0),
+        frames=len(times) - 1,
+        audio=sound is not None,
+        colour=colour,
+        alpha=bool(re.match(r"(rgba|bgra|argb|abgr|yuva|gbrap|ya\d|pal8)", shown[1])),
+        audio_codec=sound[1] if sound else "",
+        video_offset=max(0.0, float(times[0] * step) - float(started[1])) if started else 0.0,
+    )
+
+
+def read_frames(path: Path, start: int = 0, count: int | None = None, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
+    """Frames `start`, `start + 1`, ... of a video as (H, W, 3) uint8 RGB, as many as `count` (None: to the end).
+
+    Every stored frame counts once, whatever its time stamp; transparent pixels are put over black.
+    Raises UserError, possibly after some frames, where the file is cut off or damaged in that range.
+    """
+    info = info or probe(path)
+    channels = 4 if info.alpha else 3
+    trim = f"trim=start_frame={start}" + (f":end_frame={start + count}" if count is not None else "")
+    command = [
+        *("-v", "error", *input_arguments(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", f"{trim},scale={_SCALER}"),
+        *("-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "-"),
+    ]
+    size = info.width * info.height * channels
+    wanted = info.frames - start if count is None else count
+    done = 0
+    with tempfile.TemporaryFile() as log, start_ffmpeg(command, stdout=subprocess.PIPE, stderr=log) as process:
+        assert process.stdout is not None
+        try:
+            while data := process.stdout.read(size):
+                if len(data) < size:
+                    break
+                frame = np.frombuffer(data, np.uint8).reshape(info.height, info.width, channels)
+                yield over_black(frame)
+                done += 1
+            process.stdout.close()
+            status = process.wait()
+        finally:
+            if process.poll() is None:  # the caller stopped early
+                process.kill()
+        log.seek(0)
+        said = log.read().decode("utf-8", "replace")
+    # Some codecs keep invisible frames in packets of their own: a few frames fewer than packets mean nothing by themselves.
+    short = done < wanted and (bool(said.strip()) or done < 0.95 * wanted)
+    if status or short or DAMAGE.search(said):
+        raise UserError(f"{path} is damaged or cut off after frame {start + done} ({reason(said)}): copy or export it again")
+
+
+def over_black(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3|4) uint8 or uint16 as (H, W, 3): transparent pixels are put over black."""
+    if image.shape[2] == 3:
+        return image
+    top = np.iinfo(image.dtype).max
+    return ((image[:, :, :3].astype(np.uint32) * image[:, :, 3:] + top // 2) // top).astype(image.dtype)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[np.ndarray],  # each (H, W, 3) uint8 RGB
+    fps: Fraction | float,
+    *,
+    audio_from: Path | None = None,
+    start_seconds: float = 0.0,
+    colour: Mapping[str, str] | None = None,
+    crf: int = 16,
+) -> None:
+    """Write an H.264 mp4 of exactly the frames' size at an exact frame rate, atomically; the same input gives the same bytes.
+
+    Even sizes are yuv420p, which everything plays. Odd ones are yuv444p: 4:2:0 cannot hold an odd size, and an
+    edited video must have the size of its source.
+
+    fps: a float is taken for the fraction it stands for (29.97002997 is 30000/1001).
+    audio_from: a file whose first sound track accompanies the frames, from `start_seconds` (counted from that
+        file's first frame) for as long as the frames last; a file without sound adds none.
+    colour: the source's colour tags (`VideoInfo.colour`), carried through and used for the conversion to YUV.
+    Raises ValueError for frames that differ in size or type.
+    """
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("a video needs at least one frame")
+    height, width = first.shape[:2]
+    rate = exact_rate(fps)
+    source = _video_arguments(width, height, rate)
+    if audio_from is None:
+        _encode(path, first, remaining, [*source, *_codec_arguments(width, height, dict(colour or {}), crf)])
+        return
+    # Sound is added in a second, cheap pass, when the number of frames (so the length of the sound) is known.
+    info = probe(audio_from)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
+        silent = Path(folder) / "silent.mp4"
+        count = _encode(silent, first, remaining, [*source, *_codec_arguments(width, height, dict(colour or {}), crf)])
+        if not info.audio:
+            silent.replace(path)
+            return
+        begin = start_seconds + info.video_offset
+        # Copied sound can only be cut between its packets, so it is copied where nothing is cut off its start.
+        codec = ["copy"] if begin == 0 and info.audio_codec in _COPIED_AUDIO else ["aac", "-b:a", "192k"]
+        with atomic_file(path) as temporary:
+            cut = ["-ss", f"{begin:.6f}", "-t", f"{float(count / rate):.6f}"]
+            mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", *codec, "-flags:a", "+bitexact"]
+            inputs = ["-v", "error", "-y", "-i", f"file:{silent}", *cut, *input_arguments(audio_from)]
+            mux = run_ffmpeg([*inputs, *mapped, *_CONTAINER_ARGUMENTS, f"file:{temporary}"])
+            _check_encoded(mux.returncode, mux.stderr.decode("utf-8", "replace"), path)
+
+
+_CONTAINER_ARGUMENTS = ["-map_metadata", "-1", "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4"]
+
+
+def exact_rate(fps: Fraction | float) -> Fraction:
+    """The frame rate that a float stands for: a whole number, n * 1000/1001, or the nearest simple fraction."""
+    if isinstance(fps, Fraction):
+        return fps
+    return _snapped(float(fps), 1e-6) or Fraction(float(fps)).limit_denominator(10000)
+
+
+def _snapped(rate: float, tolerance: float) -> Fraction | None:
+    """The usual frame rate nearest to `rate`, within a relative tolerance."""
+    usual = [
+        Fraction(max(1, round(rate))),
+        Fraction(max(1, round(rate * 1.001)) * 1000, 1001),
+        Fraction(max(1, round(2 * rate)), 2),
+    ]
+    best = min(usual, key=lambda candidate: abs(float(candidate) - rate))
+    return best if abs(float(best) - rate) <= tolerance * rate else None
+
+
+def _frame_rate(times: list[int], step: Fraction, printed: float) -> Fraction:
+    """Frames per second from frame times in units of `step` seconds (the last is the end) and ffmpeg's two printed decimals."""
+    steps = np.diff(times)
+    if len(steps) and steps[0] > 0 and (steps == steps[0]).all() and 1 / (int(steps[0]) * step) <= 1000:
+        exact = 1 / (int(steps[0]) * step)
+        if step < Fraction(1, 1500):  # finer than milliseconds: what it says is what is meant
+            return exact
+    span = (times[-1] - times[0]) * step
+    if span <= 0:
+        return exact_rate(printed) if printed else Fraction(24)
+    mean = len(steps) / float(span)
+    rounding = 1.5 * float(step / span)
+    # The header's rate (two decimals) decides between near ones such as 29.97 and 30, if the time stamps allow it.
+    if printed and abs(printed / mean - 1) <= rounding + 0.006 / mean and (known := _snapped(printed, 0.006 / printed)):
+        return known
+    return _snapped(mean, max(rounding, 1e-5)) or Fraction(mean).limit_denominator(1001)
+
+
+def _packet_times(path: Path) -> tuple[list[int], Fraction]:
+    """Display times of all packets and the end of the last, in units of the returned step (seconds)."""
+    listed = run_ffmpeg(
+        ["-v", "error", "-copyts", *input_arguments(path), "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-"]
+    )
+    said = listed.stderr.decode("utf-8", "replace")
+    text = listed.stdout.decode("ascii", "replace")
+    step = re.search(r"#tb 0: (\d+)/(\d+)", text)
+    rows = [row.split(",") for row in text.splitlines() if row and not row.startswith("#")]
+    rows = [row for row in rows if len(row) >= 5]
+    if not rows or not step or DAMAGE.search(said):
+        raise UserError(f"{path} is damaged or cut off ({reason(said)}): copy or export it again")
+    entries = [(_ticks(row[2], row[1]), max(0, int(row[3]))) for row in rows]
+    entries.sort()
+    times = [time for time, _ in entries]
+    last = entries[-1][1] or (times[-1] - times[-2] if len(times) > 1 else 1)
+    return [*times, times[-1] + last], Fraction(int(step[1]), int(step[2]))
+
+
+def _ticks(presented: str, decoded: str) -> int:
+    value = presented.strip()
+    return int(value if value.lstrip("-").isdigit() else decoded)
+
+
+def _tag(said: str, name: str) -> re.Match[str] | None:
+    found = re.search(rf"\b{name}:([\w-]+)", said)
+    return None if found is None or found[1] in ("unknown", "unspecified", "reserved", "gbr") else found
+
+
+def _video_arguments(width: int, height: int, rate: Fraction) -> list[str]:
+    return [
+        *("-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}"),
+        *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0", "-map", "0:v:0"),
+    ]
+
+
+def _codec_arguments(width: int, height: int, colour: dict[str, str], crf: int) -> list[str]:
+    layout = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+    full = colour.get("color_range") in ("pc", "jpeg", "full")
+    matrix = _MATRICES.get(colour.get("colorspace", ""), "smpte170m")
+    chain = [f"scale=out_color_matrix={matrix}:out_range={'pc' if full else 'tv'}:{_SCALER}", f"format={layout}"]
+    # Untagged sources stay untagged: a player treats the result as it treats the source.
+    tags = {"color_range": "range", "colorspace": "colorspace", "color_primaries": "color_primaries", "color_trc": "color_trc"}
+    settings = [f"{name}={colour.get(key) or ('tv' if name == 'range' else 'unknown')}" for key, name in tags.items()]
+    chain.append("setparams=" + ":".join(settings))
+    if aspect := colour.get("sample_aspect_ratio"):
+        chain.append(f"setsar={aspect}")
+    return [
+        *("-vf", ",".join(chain), "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
+        # x264's output depends on its number of threads, which by default is the machine's.
+        *("-threads", "4", "-flags:v", "+bitexact", *_CONTAINER_ARGUMENTS),
+    ]
+
+
+def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments: list[str]) -> int:
+    """Encode to `path` atomically; returns the number of frames."""
+    count = 0
+    with atomic_file(path) as temporary, tempfile.TemporaryFile() as log:
+        process = start_ffmpeg([*arguments, f"file:{temporary}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        assert process.stdin is not None
+        try:
+            frame: np.ndarray | None = first
+            while frame is not None:
+                if frame.shape != (*first.shape[:2], 3) or frame.dtype != np.uint8:
+                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, not uint8 {(*first.shape[:2], 3)}")
+                process.stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
+                frame = next(rest, None)
+            process.stdin.close()
+            process.wait()
+        except BrokenPipeError:  # ffmpeg stopped: its log says why
+            process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            with suppress(OSError):
+                process.stdin.close()
+        log.seek(0)
+        _check_encoded(process.returncode, log.read().decode("utf-8", "replace"), path)
+    return count
+
+
+def _check_encoded(status: int, said: str, path: Path) -> None:
+    if "No space left on device" in said:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    if status:
+        raise RuntimeError(f"{path} could not be encoded: {said.strip() or f'ffmpeg ended with status {status}'}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
