@@ -1,0 +1,54 @@
+"""What most tests stand on: a small clip whose true layers, mappings, opacities and light are known."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from atlas.clip import Clip
+from atlas.sample import Sample, make_sample
+from atlas.sample_files import write_clip, write_truth_fit
+
+
+@pytest.fixture(scope="session")
+def sample() -> Sample:
+    """12 frames of 96x64 with one object. Shared: do not change its arrays."""
+    return make_sample(frames=12, height=64, width=96, objects=1, seed=0)
+
+
+@pytest.fixture(scope="session")
+def sample_two() -> Sample:
+    """12 frames of 96x64 with two objects. Shared: do not change its arrays."""
+    return make_sample(frames=12, height=64, width=96, objects=2, seed=0)
+
+
+@pytest.fixture(scope="session")
+def sample_clip(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """`sample` as a prepared clip with the finished fit "truth". Shared: only read it (`fresh_clip` is yours)."""
+    clip = write_clip(sample, tmp_path_factory.mktemp("clip") / "sample")
+    write_truth_fit(sample, clip, "truth")
+    return clip
+
+
+@pytest.fixture(scope="session")
+def sample_clip_two(sample_two: Sample, tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """`sample_two` as a prepared clip with the finished fit "truth". Shared: only read it."""
+    clip = write_clip(sample_two, tmp_path_factory.mktemp("clip-two") / "sample")
+    write_truth_fit(sample_two, clip, "truth")
+    return clip
+
+
+@pytest.fixture
+def fresh_clip(sample_clip: Clip, tmp_path: Path) -> Clip:
+    """A copy of `sample_clip` that a test may change."""
+    shutil.copytree(sample_clip.folder, tmp_path / "clip")
+    return Clip.open(tmp_path / "clip")
+
+
+@pytest.fixture
+def fresh_clip_two(sample_clip_two: Clip, tmp_path: Path) -> Clip:
+    """A copy of `sample_clip_two` that a test may change."""
+    shutil.copytree(sample_clip_two.folder, tmp_path / "clip-two")
+    return Clip.open(tmp_path / "clip-two")
