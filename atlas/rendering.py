@@ -1,0 +1,138 @@
+"""An edit, checked and ready to be rendered frame by frame: what `render` writes and `evaluate` measures."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atlas.clip import Clip
+from atlas.compositing import FrameMaps, ScaledMaps, add_deltas, composite_frame
+from atlas.edits import Edit
+from atlas.errors import UserError
+from atlas.files import digest, read_stamp, to_uint8
+from atlas.frames import FrameSource, fit_image, open_source
+from atlas.maps import Maps
+from atlas.textures import EditedLayer, delta_textures, full_textures, read_edited_layers
+
+_AHEAD = 4  # frames read while one is rendered
+
+
+@dataclass
+class Rendering:
+    """An edit of a clip with all that its frames are made of. `open` checks it; `frames` streams it."""
+
+    clip: Clip
+    edit: Edit
+    maps: Maps
+    layers: dict[str, EditedLayer]
+    mode: str
+    device: torch.device
+    source: FrameSource | None = None
+    """Where frames come from when they are rendered at the source's size; None at the fit's."""
+    seconds: float = 0.0
+    """Spent so far on reading and rendering frames; what the consumer does with them is not counted."""
+
+    @classmethod
+    def open(cls, folder: Path, name: str, *, mode: str = "delta", size: str = "fit", device: str = "auto") -> Rendering:
+        """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
+        where = torch_device(device)
+        clip = Clip.open(folder)
+        edit = Edit.open(clip, name)
+        maps = Maps(clip.fit_folder(edit.fit))
+        if (maps.frames, maps.height, maps.width) != (clip.frames, clip.height, clip.width):
+            raise UserError(
+                f"{maps.folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of"
+                f" {clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {edit.fit} again"
+            )
+        for layer in edit.layers:
+            maps.check_layer(layer)
+            if not edit.atlas_path(layer).is_file():
+                raise UserError(
+                    f"{edit.folder} has no edited atlas of {layer}: run scripts/aggregate.py {clip.folder} --edit {name} first"
+                )
+        layers = read_edited_layers(edit.folder, maps)
+        if not layers:
+            raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
+        larger = size == "source" and (clip.source.width, clip.source.height) != (clip.width, clip.height)
+        return cls(clip, edit, maps, layers, mode, where, open_checked_source(clip) if larger else None)
+
+    @property
+    def height(self) -> int:
+        """Height of the rendered frames."""
+        return self.source.height if self.source else self.clip.height
+
+    @property
+    def width(self) -> int:
+        """Width of the rendered frames."""
+        return self.source.width if self.source else self.clip.width
+
+    def made_from(self) -> str:
+        """Digest of everything that decides the rendered frames."""
+        files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
+        stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
+        originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
+        return digest(stamps, list(self.layers), *files, *originals, self.mode, self.width, self.height)
+
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(source frame, rendered frame), each (H, W, 3) uint8, one after the other: memory does not grow with length."""
+        started = time.perf_counter()
+        maps: FrameMaps = ScaledMaps(self.maps, self.height, self.width) if self.source else self.maps
+        deltas = delta_textures(self.layers, self.maps, self.device) if self.mode == "delta" else {}
+        textures = full_textures(self.layers, self.maps, self.device) if self.mode == "full" else {}
+        with closing(self._source_frames()) as sources:
+            for index, frame in enumerate(sources):
+                if self.mode == "delta":
+                    result = add_deltas(frame, index, maps, deltas)
+                else:
+                    result = to_uint8(composite_frame(index, maps, textures))
+                self.seconds += time.perf_counter() - started
+                yield frame, result
+                started = time.perf_counter()
+
+    def _source_frames(self) -> Generator[np.ndarray, None, None]:
+        return prepared_frames(self.clip) if self.source is None else source_frames(self.clip, self.source)
+
+
+def prepared_frames(clip: Clip) -> Generator[np.ndarray, None, None]:
+    """The clip's frames in order, (H, W, 3) uint8, read ahead in the background."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for index in range(clip.frames):
+            waiting.append(pool.submit(clip.frame, index))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def open_checked_source(clip: Clip) -> FrameSource:
+    """The source of a clip; UserError where it is gone or is not what the clip was prepared from."""
+    path = Path(clip.source.path)
+    if not path.exists():
+        raise UserError(f"{path}, the source of {clip.folder}, is gone: bring it back, or leave out --size source")
+    source = open_source(path)
+    if source.sha256 != clip.source.sha256:
+        raise UserError(f"{path} has changed since {clip.folder} was prepared: prepare again, or leave out --size source")
+    return source
+
+
+def source_frames(clip: Clip, source: FrameSource) -> Generator[np.ndarray, None, None]:
+    """The clip's frames at the source's size, (H, W, 3) uint8."""
+    indices = clip.source.indices or range(clip.source.start, clip.source.start + clip.frames)
+    for frame in source.read(indices):
+        yield fit_image(frame, (source.width, source.height))
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one. UserError where CUDA is asked for and missing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA device that torch can use: choose --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")

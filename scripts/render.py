@@ -1,0 +1,14 @@
+"""Render an edit as video or frames: scripts/render.py CLIP --edit EDIT"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.command import run_command  # noqa: E402
+from atlas.render import RenderOptions, render  # noqa: E402
+
+if __name__ == "__main__":
+    run_command(RenderOptions, render)

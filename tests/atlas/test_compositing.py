@@ -1,0 +1,78 @@
+"""Frames from maps and textures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from atlas.clip import Clip
+from atlas.compositing import ScaledMaps, add_deltas, composite_frame, texture
+from atlas.maps import Maps
+from atlas.metrics import psnr
+from atlas.sample import Sample
+from atlas.warp import sample as sample_atlas
+
+
+@pytest.fixture
+def maps(sample_clip: Clip) -> Maps:
+    return Maps(sample_clip.fit_folder("truth"))
+
+
+def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:
+    textures = {layer: texture(sample.atlases[layer][..., :3]) for layer in sample.layers}
+    for index in (0, 5, 11):
+        assert psnr(composite_frame(index, maps, textures), sample.frames[index]) > 45
+
+
+def test_a_delta_of_zero_changes_no_bit(sample: Sample, maps: Maps) -> None:
+    size = maps.atlas_size("background")
+    np.testing.assert_array_equal(
+        add_deltas(sample.frames[3], 3, maps, {"background": torch.zeros(*size, 3)}), sample.frames[3]
+    )
+
+
+def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, maps: Maps) -> None:
+    generator = np.random.default_rng(0)
+    deltas = {layer: generator.uniform(-0.4, 0.4, (*maps.atlas_size(layer), 3)).astype(np.float32) for layer in maps.layers}
+    index = 7
+    expected = sample.frames[index].astype(np.float64)
+    for layer, delta in deltas.items():  # the same equation over whole frames, in plain steps
+        seen = sample_atlas(torch.from_numpy(delta), torch.from_numpy(maps.uv(layer, index))).numpy()
+        expected += 255 * maps.opacity(layer, index)[..., None] * maps.light(layer, index) * seen
+    result = add_deltas(sample.frames[index], index, maps, {layer: texture(d) for layer, d in deltas.items()})
+    rounded = np.floor(np.clip(expected, 0, 255) + 0.5)
+    assert np.abs(result - rounded).max() <= 1  # one level where a sum is at .5 to the last bit
+    assert (result != rounded).mean() < 1e-3
+
+
+def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) -> None:
+    delta = torch.ones(*maps.atlas_size("foreground"), 3) * 0.3
+    for index in range(maps.frames):
+        result = add_deltas(sample.frames[index], index, maps, {"foreground": delta})
+        away = maps.opacity("foreground", index) == 0
+        np.testing.assert_array_equal(result[away], sample.frames[index][away])
+        layer = maps.opacity("foreground", index) > 0.5
+        before, after = sample.frames[index][layer], result[layer]
+        assert (after[before < 255] > before[before < 255]).all()
+
+
+def test_scaled_maps(maps: Maps) -> None:
+    scaled = ScaledMaps(maps, maps.height * 2, maps.width * 2)
+    uv, opacity = scaled.uv("background", 2), scaled.opacity("foreground", 2)
+    assert uv.shape == (maps.height * 2, maps.width * 2, 2)
+    # Pixel centres: the mean of the four large pixels is the small one.
+    blocks = uv.reshape(maps.height, 2, maps.width, 2, 2).mean((1, 3))
+    np.testing.assert_allclose(blocks[2:-2, 2:-2], maps.uv("background", 2)[2:-2, 2:-2], atol=2e-3)
+    small = maps.opacity("foreground", 2)
+    near = cv2.dilate((small > 0).astype(np.uint8), np.ones((3, 3), np.uint8)).repeat(2, 0).repeat(2, 1)
+    assert (opacity[near == 0] == 0).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_the_cpu(sample: Sample, maps: Maps) -> None:
+    delta = np.random.default_rng(0).uniform(-0.3, 0.3, (*maps.atlas_size("background"), 3))
+    on_cpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta)})
+    on_gpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta, "cuda")})
+    assert np.abs(on_cpu.astype(int) - on_gpu).max() <= 1
