@@ -1,0 +1,164 @@
+"""The folder of an edit: edit.json, keyframes, partial atlases, the edited atlas and what it is compared with.
+
+    edit.json                     version, name, fit, and for each layer what was asked for
+    keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
+    partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas; alpha = coverage
+    atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
+    reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
+    replaced/...                  what someone had repainted before a changed request replaced it
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atlas.clip import Clip, checked_name
+from atlas.errors import UserError
+from atlas.files import digest, read_json, read_stamp, write_json, write_stamp
+from atlas.maps import Maps
+
+VERSION = 1
+
+
+@dataclass
+class Edit:
+    """An edit of a clip: requests for one or more layers of one fit."""
+
+    folder: Path
+    name: str
+    fit: str
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per layer, what was asked for (`edit.request.EditRequest` as a dict) and the keyframes that were chosen."""
+
+    @classmethod
+    def open(cls, clip: Clip, name: str) -> Edit:
+        """Open an existing edit; UserError lists the clip's edits where it has no such one."""
+        folder = clip.edit_folder(name)
+        path = folder / "edit.json"
+        if not path.is_file():
+            known = ", ".join(edit_names(clip)) or "none yet"
+            raise UserError(
+                f"{clip.folder} has no edit {name!r} (its edits: {known}): "
+                f"make it with scripts/edit.py {clip.folder} --name {name}"
+            )
+        data = read_json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
+            raise UserError(f"{path} is not an edit's description: delete it and run scripts/edit.py again")
+        if data["version"] > VERSION:
+            raise UserError(
+                f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
+            )
+        try:
+            fit, layers = checked_name(str(data["fit"]), "fit"), dict(data["layers"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again") from None
+        if not all(isinstance(request, dict) for request in layers.values()):
+            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again")
+        for layer in layers:  # the file may come from anyone, and layer names become paths
+            clip.check_layer(layer)
+        return cls(folder, name, fit, layers)
+
+    @classmethod
+    def open_or_new(cls, clip: Clip, name: str, fit: str) -> Edit:
+        """The edit of this name if there is one (it must stand on the same fit), else a new one, not yet written."""
+        folder = clip.edit_folder(name)
+        if not (folder / "edit.json").is_file():
+            return cls(folder, name, fit)
+        edit = cls.open(clip, name)
+        if edit.fit != fit:
+            raise UserError(
+                f"edit {name!r} of {clip.folder} stands on the fit {edit.fit!r}, not {fit!r}: "
+                f"choose another --name or --fit {edit.fit}"
+            )
+        return edit
+
+    def save(self) -> None:
+        """Write edit.json."""
+        description = {"version": VERSION, "name": self.name, "fit": self.fit, "layers": self.layers}
+        write_json(self.folder / "edit.json", description)
+
+    def keyframes_folder(self, layer: str) -> Path:
+        """Folder of the layer's edited keyframes."""
+        return self.folder / "keyframes" / layer
+
+    def keyframe_path(self, layer: str, index: int) -> Path:
+        """The edited keyframe of frame `index`, RGBA and frame-sized."""
+        return self.keyframes_folder(layer) / f"{index:05d}.png"
+
+    def keyframes(self, layer: str) -> dict[int, Path]:
+        """The keyframes that lie in the layer's folder, by frame number."""
+        files = self.keyframes_folder(layer).glob("*.png")
+        return {int(path.stem): path for path in sorted(files) if path.stem.isascii() and path.stem.isdigit()}
+
+    def partial_folder(self, layer: str) -> Path:
+        """Folder of the layer's partial atlases."""
+        return self.folder / "partial" / layer
+
+    def partial_path(self, layer: str, index: int) -> Path:
+        """The partial atlas of keyframe `index`, RGBA and atlas-sized."""
+        return self.partial_folder(layer) / f"{index:05d}.png"
+
+    def atlas_path(self, layer: str) -> Path:
+        """The edited atlas, RGBA 16 bit; alpha = coverage."""
+        return self.folder / "atlas" / f"{layer}.png"
+
+    def reference_path(self, layer: str) -> Path:
+        """What the edited atlas is compared with, RGBA 16 bit."""
+        return self.folder / "reference" / f"{layer}.png"
+
+    def is_painted(self, layer: str) -> bool:
+        """Whether the layer's edit is a painted atlas, which has no keyframes."""
+        return self.layers.get(layer, {}).get("editor") == "atlas"
+
+    def sign(self, path: Path) -> None:
+        """Remember what a stage wrote to `path` (a file or folder), so that a later repainting by hand is noticed."""
+        write_stamp(self.folder, digest(path), self._signature(path))
+
+    def repainted(self, path: Path) -> bool:
+        """Whether someone changed `path` since a stage wrote it."""
+        signed = read_stamp(self.folder).get(self._signature(path))
+        return path.exists() and signed is not None and signed != digest(path)
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Before `path` is replaced: move it below replaced/ if someone repainted it, and say where it is now."""
+        if not self.repainted(path):
+            return None
+        target = self.folder / "replaced" / path.relative_to(self.folder)
+        if target.is_dir():
+            shutil.rmtree(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return path.replace(target)
+
+    def _signature(self, path: Path) -> str:
+        return f"wrote {path.relative_to(self.folder).as_posix()}"
+
+
+def edit_names(clip: Clip) -> list[str]:
+    """Names of the clip's edits, sorted."""
+    return sorted(path.parent.name for path in (clip.folder / "edits").glob("*/edit.json"))
+
+
+def open_maps(clip: Clip, fit: str, layer: str) -> Maps:
+    """Maps of a fit that has `layer`; UserError where the fit is missing, unfinished or of another clip."""
+    folder = clip.fit_folder(fit)
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")))
+        raise UserError(
+            f"{clip.folder} has no fit {fit!r} (its fits: {known or 'none yet'}): run scripts/fit.py {clip.folder} --name {fit}"
+        )
+    maps = Maps(folder)
+    if (maps.frames, maps.height, maps.width) != (clip.frames, clip.height, clip.width):
+        raise UserError(
+            f"{folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of "
+            f"{clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {fit} again"
+        )
+    maps.check_layer(layer)
+    return maps
+
+
+def fit_identity(clip: Clip, maps: Maps, layer: str) -> str:
+    """Digest that changes when the fit (or the clip below it) does: what every edit of the fit depends on."""
+    return digest(read_stamp(clip.folder), read_stamp(maps.folder), maps.folder / "maps" / "maps.json", maps.atlas_path(layer))
