@@ -207,7 +207,7 @@ class _Motion:
         step, breath = self._phase(), self._phase()
         result = []
         for t in self.time:
-            size = self.unit * (1.0 + 0.17 * t)  # half the photograph's side
+            size = self.unit * (0.96 + 0.13 * t)  # half the photograph's side
             x = self.right * (-0.42 + 0.8 * t)
             y = self.bottom + size * (0.1 + 0.03 * np.sin(_TAU * 2.2 * t + step))
             lean = np.deg2rad(-4 + 8 * t + 2.5 * np.sin(_TAU * 1.1 * t + step))

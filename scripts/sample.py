@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from atlas.command import run_command
-from atlas.sample_files import SampleOptions, build_sample
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.command import run_command  # noqa: E402
+from atlas.sample_files import SampleOptions, build_sample  # noqa: E402
 
 if __name__ == "__main__":
     run_command(SampleOptions, build_sample)
