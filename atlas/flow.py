@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from atlas.files import atomic_folder
 
 AGREEMENT = 1.0
 """Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
+WAYS = ("forward", "backward")
 _FLAT = 1.0
 """Grey levels: where the local contrast is below this there is nothing to follow (8-bit rounding alone gives 0.3)."""
 _local = threading.local()
@@ -72,29 +74,29 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
     """
     height, width = frame(0).shape[:2]
     shape = (frames - 1, height, width)
-    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool:
-        arrays = {
-            name: np.lib.format.open_memmap(making / f"{name}.npy", "w+", kind, (*shape, 2) if kind is np.float16 else shape)
-            for name, kind in (
-                ("forward", np.float16),
-                ("backward", np.float16),
-                ("forward_valid", np.uint8),
-                ("backward_valid", np.uint8),
-            )
-        }
+    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool, ExitStack() as files:
+        flows = [files.enter_context(_growing_array(making / f"{way}.npy", np.float16, (*shape, 2))) for way in WAYS]
+        valid = [files.enter_context(_growing_array(making / f"{way}_valid.npy", np.uint8, shape)) for way in WAYS]
         previous = frame(0)
         for index in tqdm(range(frames - 1), desc="flow", unit="frame", disable=quiet):
             following = frame(index + 1)
+            both = pool.map(dense_flow, (previous, following), (following, previous))
             # Rounded to float16 first: validity is that of the flow as it is stored.
-            both = list(pool.map(dense_flow, (previous, following), (following, previous)))
             there, back = (flow.astype(np.float16) for flow in both)
-            arrays["forward"][index], arrays["backward"][index] = there, back
-            arrays["forward_valid"][index] = flow_validity(there, back, previous)
-            arrays["backward_valid"][index] = flow_validity(back, there, following)
+            flows[0].write(there.tobytes())
+            flows[1].write(back.tobytes())
+            valid[0].write(flow_validity(there, back, previous).tobytes())
+            valid[1].write(flow_validity(back, there, following).tobytes())
             previous = following
-        for array in arrays.values():
-            array.flush()
-        arrays.clear()
+
+
+@contextmanager
+def _growing_array(path: Path, kind: type, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
+    """A .npy file whose values are written in order; unlike a memory map, it fails with a message when the disk is full."""
+    with path.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        yield stream
 
 
 _threads = threading.Lock()

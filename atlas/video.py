@@ -80,12 +80,16 @@ def probe(path: Path) -> VideoInfo:
             f"{path} is not a readable video ({reason(said)}): give a complete mp4, mov, webm or gif, or a folder of frames"
         )
     colour = {key: found[1] for key, name in _COLOUR_KEYS.items() if (found := _tag(said, name))}
+    if re.match(r"(rgb|bgr|gbr|argb|abgr|pal8)", shown[1]):
+        colour.pop("color_range", None)  # says nothing about the YUV that the edited video will hold
     if shown[2] != shown[3] and shown[2] != "0":
         colour["sample_aspect_ratio"] = f"{shown[2]}/{shown[3]}"
     header = said.partition("Stream mapping:")[0]
     sound = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
     started = re.search(r"Duration: .*?start: (-?[\d.]+)", header)
     printed = re.search(r"Video: .*?([\d.]+)(k?) fps", header)
+    if path.suffix.lower() == ".gif" and not path.read_bytes().rstrip(b"\0").endswith(b"\x3b"):
+        raise UserError(f"{path} is cut off (no end mark): copy or export it again")
     times, step = _packet_times(path)
     return VideoInfo(
         width=int(shown[4]),

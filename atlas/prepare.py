@@ -1,0 +1,245 @@
+"""From a video or a folder of frames to the folder of a clip: frames, masks, flow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tqdm import tqdm
+
+from atlas.box import Box, masks_from_box, parse_box
+from atlas.clip import BACKGROUND, Clip, Source
+from atlas.command import CommonOptions
+from atlas.errors import UserError
+from atlas.files import digest, is_up_to_date, read_stamp, write_image, write_stamp
+from atlas.flow import write_flow
+from atlas.frames import SMALLEST, FrameSource, fit_image, fitted_size, open_source, picked_frames
+from atlas.masks import MaskFolder, layer_names, open_masks
+from atlas.motion import masks_from_motion
+from atlas.overview import mask_sheet
+
+_METHOD = 1
+"""Counts up when the same inputs give another clip than before."""
+_PARTS = ("frames", "masks", "flow", "masks.png")
+
+
+@dataclass(kw_only=True)
+class PrepareOptions(CommonOptions):
+    """Make a clip from a video file (mp4, mov, webm, gif) or a folder of frames (JPEG, PNG)."""
+
+    source: tyro.conf.Positional[Path]
+    """Video file or folder of frames; transparent pixels are put over black."""
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip to make; fits and edits in it are kept when it is made again."""
+    masks: str = "auto"
+    """Folder of masks (PNG, one per frame, as large as the source); `auto`: what moves against the background; or
+    `box:x,y,w,h`: the object in this box of the first frame taken, in the source's pixels."""
+    max_side: int = 768
+    """Frames are averaged down until their longer side is at most this many pixels; they are never enlarged."""
+    start: int = 0
+    """First frame taken, counted from 0."""
+    frames: int | None = None
+    """How many frames are taken; default: to the end."""
+    fps: float | None = None
+    """Frames per second: a video is resampled to it by picking frames; a folder of frames plays at it (default 24)."""
+
+
+def prepare(options: PrepareOptions) -> Clip:
+    """Make the clip `options.clip` of `options.source`, or find it up to date.
+
+    Everything is built beside the clip and moved into it at the end, `clip.json` last. Raises UserError where
+    the source, the masks or the clip's folder will not do; nothing has been written then.
+    """
+    _check_numbers(options)
+    _check_target(options)
+    source = open_source(options.source, options.fps)
+    indices = _chosen_frames(source, options)
+    box = parse_box(options.masks, source.width, source.height)
+    folder = None if box is not None or options.masks == "auto" else open_masks(Path(options.masks), source, indices)
+    made_from = _digest(source, options, folder, indices)
+    if is_up_to_date(options.clip, made_from) and (clip := _opened(options.clip)) is not None:
+        print(f"{clip.folder} is up to date")
+        return clip
+    with _building_site(options.clip) as making:
+        clip = _build(making, source, indices, options, box, folder)
+        _move_in(clip, options.clip, made_from)
+    _report(clip)
+    return clip
+
+
+def _check_numbers(options: PrepareOptions) -> None:
+    if options.max_side < SMALLEST:
+        raise UserError(f"--max-side {options.max_side} is too small: choose at least {SMALLEST}")
+    if options.start < 0:
+        raise UserError(f"--start {options.start} is negative: frames count from 0")
+    if options.frames is not None and options.frames < 2:
+        raise UserError(f"--frames {options.frames} is too few: a fit needs at least two frames")
+    if options.fps is not None and not 0 < options.fps <= 1000:
+        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between 0 and 1000")
+
+
+def _check_target(options: PrepareOptions) -> None:
+    """Nothing that is not a clip is ever overwritten."""
+    target, source = options.clip, options.source
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file: name a folder for the clip")
+    ours = (target / "clip.json").is_file() or bool(read_stamp(target))  # the stamp alone: a run killed while moving in
+    others = [path for path in target.iterdir() if not path.name.startswith(_site_prefix(target))] if target.is_dir() else []
+    if others and not ours:
+        raise UserError(f"{target} holds other files and is not a clip: name a new or empty folder")
+    if source.exists() and source.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"{source} lies inside the clip {target}: name another folder for the clip")
+    existing = next(parent for parent in (target.absolute(), *target.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"{existing} is a file: a clip cannot be made below it")
+    if not os.access(target if target.is_dir() else existing, os.W_OK):
+        raise UserError(f"{existing} cannot be written to: choose another folder for the clip")
+    if (target / "clip.json").is_file():
+        _refuse_newer(target)
+
+
+def _refuse_newer(target: Path) -> None:
+    """A clip of a newer format version is not replaced; one that is merely damaged is."""
+    try:
+        Clip.open(target)
+    except UserError as problem:
+        if "format version" in str(problem):
+            raise
+
+
+def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
+    if options.start >= source.frames:
+        raise UserError(f"--start {options.start} is past the end: {options.source} has {source.frames} frames")
+    wanted_fps = options.fps if source.video else None
+    indices = picked_frames(source.frames, source.fps, options.start, options.frames, wanted_fps)
+    if options.frames is not None and len(indices) < options.frames:
+        raise UserError(
+            f"--frames {options.frames} is more than there are: {len(indices)} frames from frame {options.start} on in {options.source}"
+        )
+    if len(indices) < 2:
+        raise UserError(f"{options.source} gives one single frame from frame {options.start} on, a fit needs at least two")
+    if len(set(indices)) < 2:
+        raise UserError(f"--fps {options.fps:g} repeats one single frame, a fit needs at least two: choose a lower rate")
+    return indices
+
+
+def _digest(source: FrameSource, options: PrepareOptions, masks: MaskFolder | None, indices: list[int]) -> str:
+    settings = [_METHOD, options.max_side, options.fps, str(source.fps), indices, None if masks else options.masks]
+    files = [path for column in masks.files for path in column] if masks else []
+    return digest(source.sha256, settings, *files)
+
+
+def _opened(folder: Path) -> Clip | None:
+    """The clip in `folder` if it is whole."""
+    try:
+        clip = Clip.open(folder)
+        for way in ("forward", "backward"):
+            clip.flow(way)
+            clip.flow_validity(way)
+    except UserError:
+        return None
+    return clip
+
+
+def _site_prefix(target: Path) -> str:
+    return f".{target.absolute().name}-making-"
+
+
+@contextmanager
+def _building_site(target: Path) -> Iterator[Path]:
+    """An empty folder on the clip's disk, so that moving the parts in is a renaming; it vanishes in the end.
+
+    It lies beside the clip, or inside where the clip's folder is a mount or its parent is closed to us.
+    """
+    beside = next(parent for parent in target.absolute().parents if parent.is_dir())
+    if target.is_dir() and (not os.access(beside, os.W_OK) or beside.stat().st_dev != target.stat().st_dev):
+        beside = target
+    for left_over in beside.iterdir():  # of a killed run
+        if left_over.name.startswith(_site_prefix(target)):
+            shutil.rmtree(left_over, ignore_errors=True)
+    making = Path(tempfile.mkdtemp(prefix=_site_prefix(target), dir=beside))
+    making.chmod(0o755)
+    try:
+        yield making
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _build(
+    making: Path,
+    source: FrameSource,
+    indices: list[int],
+    options: PrepareOptions,
+    box: Box | None,
+    masks: MaskFolder | None,
+) -> Clip:
+    """Write all parts of the clip into the folder `making`."""
+    size = fitted_size(source.width, source.height, options.max_side)
+    fps = float(options.fps or source.fps)
+    origin = Source(
+        path=str(options.source.resolve()),
+        sha256=source.sha256,
+        width=source.width,
+        height=source.height,
+        start=options.start,
+        indices=indices,
+        fps=float(source.fps) if source.video else 0.0,
+        audio=bool(source.video and source.video.audio),
+        colour=source.video.colour if source.video else {},
+    )
+    clip = Clip(making, options.clip.resolve().name, len(indices), size[0], size[1], fps, [], origin)
+    reading = tqdm(source.read(indices), total=len(indices), desc="frames", unit="frame", disable=options.quiet)
+    for number, frame in enumerate(reading):
+        write_image(clip.frame_path(number), fit_image(frame, size))
+    if masks is not None:
+        clip.layers = [*layer_names(masks.objects), BACKGROUND]
+        for number in tqdm(range(clip.frames), desc="masks", unit="frame", disable=options.quiet):
+            for layer, mask in zip(clip.objects, masks.read(number, size), strict=True):
+                write_image(clip.mask_path(layer, number), mask)
+    else:
+        clip.layers = [*layer_names(1), BACKGROUND]
+        if box is not None:
+            found = masks_from_box(
+                clip.frame, clip.frames, box.scaled(size[0] / source.width, size[1] / source.height), options.quiet
+            )
+        else:
+            found = masks_from_motion(clip.frame, clip.frames, options.quiet)
+        for number, mask in enumerate(found):
+            write_image(clip.mask_path(clip.layers[0], number), mask)
+    write_flow(making / "flow", clip.frames, clip.frame, quiet=options.quiet)
+    write_image(making / "masks.png", mask_sheet(clip))
+    return clip
+
+
+def _move_in(clip: Clip, target: Path, made_from: str) -> None:
+    """Put the finished parts in the place of the old ones; fits and edits stay, and their own stamps say that they are stale.
+
+    A run killed in between leaves a stamp without clip.json: no clip, but a folder that may be made again.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    write_stamp(target, "")
+    (target / "clip.json").unlink(missing_ok=True)
+    for part in _PARTS:
+        old = target / part
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        (clip.folder / part).replace(old)
+    clip.folder = target
+    clip.save()
+    write_stamp(target, made_from)
+
+
+def _report(clip: Clip) -> None:
+    print(f"{clip.folder}: {clip.frames} frames, {clip.width}x{clip.height}, {clip.fps:g} fps, layers {', '.join(clip.layers)}")
+    if (clip.source.width, clip.source.height) != (clip.width, clip.height):
+        print(f"the source is {clip.source.width}x{clip.source.height}: --max-side sets the size worked at")
+    print(f"what was taken for the foreground: {clip.folder / 'masks.png'}")
