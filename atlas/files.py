@@ -52,6 +52,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+class GrowingArray:
+    """A .npy file whose rows are written in order; unlike a memory map, it fails with a message when the disk is full."""
+
+    def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.dtype, self.shape = np.dtype(dtype), shape
+        self._left = shape[0]
+        self._stream = path.open("wb")
+        header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def append(self, row: np.ndarray) -> None:
+        """Write the next row, of shape `shape[1:]`."""
+        if row.shape != self.shape[1:] or not self._left:
+            raise ValueError(f"row of shape {row.shape} does not fit an array of shape {self.shape}")
+        self._left -= 1
+        self._stream.write(np.ascontiguousarray(row, self.dtype).data)
+
+    def close(self) -> None:
+        """Flush to the disk; ValueError where rows are missing."""
+        self._stream.close()
+        if self._left:
+            raise ValueError(f"{self._left} rows of {self.shape[0]} were not written")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_file(path) as temporary:

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.files import read_image, read_json, to_float, write_image, write_json
+from atlas.files import GrowingArray, read_image, read_json, to_float, write_image, write_json
 
 VERSION = 1
 _STEPS = 65535.0
@@ -112,26 +112,23 @@ class MapsWriter:
         self.frames, self.height, self.width = frames, height, width
         self._uv, self._opacity = {}, {}
         for layer in layers:
-            (self.folder / "maps" / layer).mkdir(parents=True, exist_ok=True)
             self._uv[layer] = self._create(layer, "uv", np.uint16, (frames, height, width, 2))
             self._opacity[layer] = self._create(layer, "opacity", np.uint8, (frames, height, width))
 
-    def _create(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-        path = self.folder / "maps" / layer / f"{name}.npy"
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    def _create(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> GrowingArray:
+        return GrowingArray(self.folder / "maps" / layer / f"{name}.npy", dtype, shape)
 
-    def write_frame(
+    def append_frame(
         self,
-        frame: int,
         uv: dict[str, np.ndarray],  # layer -> (H, W, 2) in [-1, 1]
         opacity: dict[str, np.ndarray],  # layer -> (H, W) visible opacity, summing to 1 over the layers
     ) -> None:
-        """Write one frame of all layers. The last layer takes what rounding leaves, so that the sum stays 255."""
+        """Write the next frame of all layers. The last layer takes what rounding leaves, so that the sum stays 255."""
         left = np.full((self.height, self.width), 255, np.int16)
         for layer in self.layers:
-            self._uv[layer][frame] = np.clip((uv[layer] + 1) * (_STEPS / 2) + 0.5, 0, _STEPS).astype(np.uint16)
+            self._uv[layer].append(np.clip((uv[layer] + 1) * (_STEPS / 2) + 0.5, 0, _STEPS).astype(np.uint16))
             share = left if layer == self.layers[-1] else np.clip(opacity[layer] * 255 + 0.5, 0, left).astype(np.int16)
-            self._opacity[layer][frame] = share.astype(np.uint8)
+            self._opacity[layer].append(share.astype(np.uint8))
             left = left - share
 
     def write_light(self, layer: str, light: np.ndarray) -> None:
@@ -143,9 +140,9 @@ class MapsWriter:
         write_image(self.folder / "layers" / layer / "atlas.png", atlas)
 
     def close(self) -> None:
-        """Flush, and write maps.json: only now are the maps whole."""
+        """Write maps.json: only now are the maps whole."""
         for array in (*self._uv.values(), *self._opacity.values()):
-            array.flush()
+            array.close()
         description = {"version": VERSION, "layers": self.layers, "frames": self.frames}
         write_json(self.folder / "maps" / "maps.json", description | {"height": self.height, "width": self.width})
 

@@ -95,8 +95,7 @@ def write_truth(sample: Sample, folder: Path) -> None:
     count, height, width = sample.frames.shape[:3]
     writer = MapsWriter(folder, sample.layers, count, height, width)
     for i in range(count):
-        writer.write_frame(
-            i,
+        writer.append_frame(
             {layer: sample.uvs[layer][i] for layer in sample.layers},
             {layer: sample.opacities[layer][i] for layer in sample.layers},
         )
