@@ -119,7 +119,7 @@ def keyframe_fidelity(
     frame: np.ndarray,  # (H, W, 3) the final video there
     mask: np.ndarray,  # (H, W) the layer
 ) -> float:
-    """Mean |keyframe - frame| over channels and the layer's pixels, in [0, 1]. Where the keyframe is transparent it says nothing."""
+    """Mean |keyframe - frame| over channels and the layer's pixels, in [0, 1]. Its transparent pixels do not count."""
     where = inside(mask)
     if keyframe.shape[2] == 4:
         where = where & inside(keyframe[..., 3])

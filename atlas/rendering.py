@@ -15,7 +15,7 @@ import torch
 
 from atlas.clip import Clip
 from atlas.compositing import FrameMaps, ScaledMaps, add_deltas, composite_frame
-from atlas.edits import Edit
+from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8
 from atlas.frames import FrameSource, fit_image, open_source
@@ -52,8 +52,14 @@ class Rendering:
                 f"{maps.folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of"
                 f" {clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {edit.fit} again"
             )
+        made_on = read_stamp(edit.folder)
         for layer in edit.layers:
             maps.check_layer(layer)
+            if made_on.get(f"fit {layer}", identity := fit_identity(clip, maps, layer)) != identity:
+                raise UserError(
+                    f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run scripts/edit.py and"
+                    f" scripts/aggregate.py again"
+                )
             if not edit.atlas_path(layer).is_file():
                 raise UserError(
                     f"{edit.folder} has no edited atlas of {layer}: run scripts/aggregate.py {clip.folder} --edit {name} first"

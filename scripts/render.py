@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.command import run_command  # noqa: E402
-from atlas.render import RenderOptions, render  # noqa: E402
+from atlas.command import run_command
+from atlas.render import RenderOptions, render
 
 if __name__ == "__main__":
     run_command(RenderOptions, render)

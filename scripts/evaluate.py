@@ -1,0 +1,14 @@
+"""Measure a fit and an edit: scripts/evaluate.py CLIP [--fit FIT] [--edit EDIT] [--json]"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.command import run_command
+from atlas.evaluate import EvaluateOptions, printed
+
+if __name__ == "__main__":
+    run_command(EvaluateOptions, printed)
