@@ -24,7 +24,7 @@ _TAU = 2 * np.pi
 _LIGHT_CELLS = 32  # on the longer side
 _MARGIN = 0.06  # around a cut-out, of its size: bilinear sampling must not meet the border
 _BACKGROUND_DENSITY = 2.13  # texels across the background atlas for each pixel of the longer side of a frame
-_EXPOSURE = 0.84
+_EXPOSURE = 0.83
 _OBJECT_DENSITY = 1.35  # texels of an object's atlas for each pixel where the object is largest
 
 
@@ -137,7 +137,7 @@ def _object_atlas(subject: CutOut, size: int) -> tuple[np.ndarray, np.ndarray]: 
     left, above = (side - width) // 2, (side - height) // 2
     frame = ((above, side - height - above), (left, side - width - left))
     colour = np.pad(colour, (*frame, (0, 0)), mode="edge")
-    matte = np.pad(matte, frame)
+    matte = np.pad(matte, frame, mode="edge")  # where the photograph cuts the object, it goes on
     return _resized(colour, size, size), np.clip(_resized(matte, size, size), 0, 1)
 
 
@@ -209,7 +209,7 @@ class _Motion:
         for t in self.time:
             size = self.unit * (0.96 + 0.13 * t)  # half the photograph's side
             x = self.right * (-0.42 + 0.8 * t)
-            y = self.bottom + size * (0.1 + 0.03 * np.sin(_TAU * 2.2 * t + step))
+            y = self.bottom + size * (0.16 + 0.03 * np.sin(_TAU * 2.2 * t + step))
             lean = np.deg2rad(-4 + 8 * t + 2.5 * np.sin(_TAU * 1.1 * t + step))
             # In the photograph's own measure: p right, q up from its lower edge (2 = its height).
             p, q = self._local(x, y, lean, size)
