@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from atlas.cutout import carried, refine_mask, soften
 from atlas.errors import UserError
 from atlas.flow import dense_flow
 from atlas.frames import fit_image, fitted_size
-from atlas.refine import carried, refine_mask, soften
 
 _SIDE = 512
 """Pixels of the longer side that masks are searched at; finer costs much and finds the same."""
