@@ -1,0 +1,208 @@
+"""Atomic writes, images, JSON, digests and stamps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from atlas.errors import UserError
+from atlas.files import (
+    GrowingArray,
+    atomic_file,
+    atomic_folder,
+    digest,
+    is_up_to_date,
+    read_image,
+    read_json,
+    read_stamp,
+    to_float,
+    to_uint8,
+    to_uint16,
+    with_channels,
+    write_image,
+    write_json,
+    write_stamp,
+)
+
+
+class TestAtomicFile:
+    def test_appears_only_when_the_block_ends_well(self, tmp_path: Path) -> None:
+        path = tmp_path / "new folder é" / "a.txt"
+        with atomic_file(path) as temporary:
+            temporary.write_text("done")
+            assert not path.exists()
+            assert temporary.suffix == ".txt" and temporary.parent == path.parent
+        assert path.read_text() == "done"
+        assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+    def test_a_failure_keeps_what_was_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text("old")
+        with pytest.raises(ZeroDivisionError), atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+        assert path.read_text() == "old"
+        assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+    def test_others_may_read_it(self, tmp_path: Path) -> None:
+        with atomic_file(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x")
+        assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+class TestAtomicFolder:
+    def test_replaces_the_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "out"
+        path.mkdir()
+        (path / "old").write_text("1")
+        with atomic_folder(path) as making:
+            (making / "new").write_text("2")
+            assert (path / "old").exists()
+        assert [p.name for p in path.iterdir()] == ["new"]
+        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+    def test_a_failure_keeps_what_was_there(self, tmp_path: Path) -> None:
+        path = tmp_path / "out"
+        path.mkdir()
+        (path / "old").write_text("1")
+        with pytest.raises(ZeroDivisionError), atomic_folder(path) as making:
+            (making / "new").write_text("2")
+            raise ZeroDivisionError
+        assert [p.name for p in path.iterdir()] == ["old"]
+        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+    def test_sweeps_up_after_a_killed_run(self, tmp_path: Path) -> None:
+        left_over = tmp_path / ".out-making-killed"
+        left_over.mkdir()
+        other = tmp_path / ".outer-making-killed"
+        other.mkdir()
+        with atomic_folder(tmp_path / "out"):
+            pass
+        assert not left_over.exists() and other.exists()
+
+
+class TestImages:
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_round_trip(self, tmp_path: Path, dtype: type, channels: int) -> None:
+        image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (7, 9, channels), dtype=dtype, endpoint=True)
+        path = tmp_path / "ä b.png"
+        write_image(path, image[..., 0] if channels == 1 else image)
+        assert np.array_equal(read_image(path), image)
+        assert read_image(path).dtype == dtype
+
+    def test_red_is_the_first_channel(self, tmp_path: Path) -> None:
+        red = np.zeros((4, 4, 3), np.uint8)
+        red[..., 0] = 255
+        write_image(tmp_path / "red.png", red)
+        assert cv2.imread(str(tmp_path / "red.png"))[0, 0].tolist() == [0, 0, 255]  # OpenCV: blue, green, red
+        assert read_image(tmp_path / "red.png")[0, 0].tolist() == [255, 0, 0]
+
+    def test_floats_become_eight_bits(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "f.png", np.array([[0.0, 0.5, 1.0, 7.0, -1.0]]))
+        assert read_image(tmp_path / "f.png")[0, :, 0].tolist() == [0, 128, 255, 255, 0]
+
+    def test_modes(self, tmp_path: Path) -> None:
+        write_image(tmp_path / "grey.png", np.full((2, 2), 7, np.uint8))
+        assert read_image(tmp_path / "grey.png", mode="rgb")[0, 0].tolist() == [7, 7, 7]
+        assert read_image(tmp_path / "grey.png", mode="rgba")[0, 0].tolist() == [7, 7, 7, 255]
+        write_image(tmp_path / "deep.png", np.full((2, 2, 4), 9, np.uint16))
+        assert read_image(tmp_path / "deep.png", mode="rgb")[0, 0].tolist() == [9, 9, 9]
+
+    def test_an_opaque_alpha_has_the_depth_of_the_image(self) -> None:
+        assert with_channels(np.zeros((1, 1, 3), np.uint16), 4)[0, 0].tolist() == [0, 0, 0, 65535]
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg"])
+    def test_truncated(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"a{suffix}"
+        write_image(path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+        path.write_bytes(path.read_bytes()[:-2000])
+        with pytest.raises(UserError, match=r"a\.(png|jpg) is truncated"):
+            read_image(path)
+
+    @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\nIEND"])
+    def test_no_image(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(UserError, match="a.png is not a readable image"):
+            read_image(tmp_path / "a.png")
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="nowhere.png is missing"):
+            read_image(tmp_path / "nowhere.png")
+
+    def test_conversions_round_to_nearest(self) -> None:
+        steps = np.arange(256, dtype=np.uint8)
+        assert np.array_equal(to_uint8(to_float(steps)), steps)
+        deep = np.arange(65536, dtype=np.uint16)
+        assert np.array_equal(to_uint16(to_float(deep)), deep)
+        assert to_uint8(np.array([0.4 / 255, 0.6 / 255])).tolist() == [0, 1]
+
+
+class TestJson:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        value = {"é": [1, 2.5, None, "x"], "path": Path("a/b")}
+        write_json(tmp_path / "a.json", value)
+        assert read_json(tmp_path / "a.json") == {"é": [1, 2.5, None, "x"], "path": str(Path("a/b"))}
+
+    @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00"])
+    def test_broken(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(UserError, match="a.json is not valid JSON"):
+            read_json(tmp_path / "a.json")
+
+    def test_missing(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="a.json is missing"):
+            read_json(tmp_path / "a.json")
+
+
+class TestDigest:
+    def test_follows_content_not_time(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("1")
+        before = digest(tmp_path, {"x": 1})
+        os.utime(tmp_path / "a", (1, 1))
+        assert digest(tmp_path, {"x": 1}) == before
+        (tmp_path / "a").write_text("2")
+        assert digest(tmp_path, {"x": 1}) != before
+
+    def test_sees_names_order_and_values(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("1")
+        before = digest(tmp_path)
+        (tmp_path / "a").rename(tmp_path / "b")
+        assert digest(tmp_path) != before
+        assert digest("a", "b") != digest("b", "a") != digest("ba")
+        assert digest({"x": 1, "y": 2}) == digest({"y": 2, "x": 1})
+
+    def test_hidden_files_do_not_count(self, tmp_path: Path) -> None:
+        before = digest(tmp_path)
+        (tmp_path / ".temporary").write_text("1")
+        assert digest(tmp_path) == before
+
+
+class TestStamps:
+    def test_each_stage_has_its_own(self, tmp_path: Path) -> None:
+        assert read_stamp(tmp_path) == {}
+        assert not is_up_to_date(tmp_path, "abc")
+        write_stamp(tmp_path, "abc")
+        write_stamp(tmp_path, "def", stage="render")
+        assert is_up_to_date(tmp_path, "abc") and is_up_to_date(tmp_path, "def", stage="render")
+        assert not is_up_to_date(tmp_path, "other")
+
+    @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b'{"made_from": 3}'])
+    def test_a_damaged_stamp_is_none(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "stamp.json").write_bytes(content)
+        assert not is_up_to_date(tmp_path, "abc")
+
+
+class TestGrowingArray:
+    def test_is_a_numpy_file(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).integers(0, 255, (3, 4, 5), dtype=np.uint8)
+        array = GrowingArray(tmp_path / "new" / "a.npy", np.uint8, (3, 4, 5))
+        for value in values:
+            array.append(value)
+        array.close()
+        assert np.array_equal(np.load(tmp_path / "new" / "a.npy", mmap_mode="r"), values)
