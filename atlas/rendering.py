@@ -138,7 +138,10 @@ def source_frames(clip: Clip, source: FrameSource) -> Generator[np.ndarray, None
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one. UserError where CUDA is asked for and missing."""
+    """CUDA where it is asked for, or present and "auto"; everything else renders on the CPU, which is fast enough.
+
+    UserError where CUDA is asked for and missing.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine has no CUDA device that torch can use: choose --device cpu")
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
