@@ -1,0 +1,1 @@
+"""From edited keyframes to one edited atlas: partial atlases, merging them, the aggregation network."""

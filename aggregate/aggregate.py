@@ -1,0 +1,219 @@
+"""The aggregate stage: from the keyframes in an edit's folder to one edited atlas per layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from aggregate.merge import merged_coverage, weighted_mean, weighted_median
+from aggregate.network import Training, View, refine
+from aggregate.partial import Partial, partial_atlas
+from atlas.clip import Clip
+from atlas.command import CommonOptions
+from atlas.coverage import covered_share, visibility
+from atlas.edits import Edit, fit_identity, open_maps
+from atlas.errors import UserError
+from atlas.files import atomic_folder, digest, is_up_to_date, read_image, to_float, to_uint16, write_image, write_stamp
+from atlas.maps import Maps
+
+VERSION = 1  # of the method: a changed one makes earlier results out of date
+
+
+@dataclass(kw_only=True)
+class AggregateOptions(CommonOptions):
+    """Merge the edited keyframes of an edit into one atlas per layer."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip."""
+    edit: str
+    """Name of the edit."""
+    method: Literal["network", "mean", "median"] = "network"
+    """network: the mean, corrected by a small network trained on the keyframes; mean, median: coverage-weighted."""
+    steps: int = 160
+    """At most so many training steps of the network; it stops earlier where it no longer improves."""
+    seed: int = 0
+    """Seed of the network's training."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+
+
+@dataclass
+class LayerResult:
+    """What was aggregated for one layer."""
+
+    layer: str
+    keyframes: list[int]
+    covered: float | None = None
+    """Share of the layer's visible pixels (all frames) whose texel a keyframe saw; None where it was up to date."""
+    further: tuple[int, float] | None = None
+    """The frame that would add most as a further keyframe, and the share that it would add."""
+    up_to_date: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if not self.keyframes:
+            return f"{self.layer}: a painted atlas, nothing to merge"
+        text = f"{self.layer}: {len(self.keyframes)} keyframe{'s' if len(self.keyframes) > 1 else ''}"
+        if self.up_to_date:
+            return f"{text}, up to date"
+        text += f" cover {self.covered:.1%} of its visible pixels"
+        if self.further is not None:
+            text += f"; keyframe {self.further[0]} would add {self.further[1]:.1%}"
+        return "\n".join([text, *self.notes])
+
+
+@dataclass
+class AggregateResult:
+    """What the aggregate stage did, layer by layer."""
+
+    edit: Edit
+    layers: list[LayerResult]
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.layers), f"edited atlases in {self.edit.folder / 'atlas'}"])
+
+
+@dataclass
+class _Job:
+    """One layer's keyframes, checked."""
+
+    layer: str
+    maps: Maps
+    files: dict[int, Path]
+    images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
+    made_from: str
+
+
+def aggregate(options: AggregateOptions) -> AggregateResult:
+    """Aggregate every layer of an edit that has keyframes; only what changed since the last time.
+
+    Keyframes repainted by hand are picked up; an atlas repainted by hand stays as long as its keyframes do.
+    Raises UserError where the edit is unknown, has no keyframes, or a keyframe is past the end or of another size.
+    """
+    clip = Clip.open(options.clip)
+    edit = Edit.open(clip, options.edit)
+    device = _device(options.device)
+    jobs = [_job(options, clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
+    painted = [LayerResult(layer, []) for layer in edit.layers if edit.is_painted(layer)]
+    if not jobs and not painted:
+        raise UserError(f"{edit.folder} has no layers: run scripts/edit.py {clip.folder} --name {edit.name}")
+    return AggregateResult(edit, [_aggregate_layer(options, clip, edit, job, device) for job in jobs] + painted)
+
+
+def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
+    maps = open_maps(clip, edit.fit, layer)
+    files = edit.keyframes(layer)
+    if not files:
+        raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
+    images = {}
+    for index, path in files.items():
+        if index >= clip.frames:
+            raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
+        images[index] = read_image(path, mode="rgba")
+        if images[index].shape[:2] != (clip.height, clip.width):
+            size = f"{images[index].shape[1]}x{images[index].shape[0]}"
+            raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
+    network = [options.seed, options.steps] if options.method == "network" else []
+    how = [VERSION, options.method, network, list(files)]
+    return _Job(layer, maps, files, images, digest(how, fit_identity(clip, maps, layer), *files.values()))
+
+
+def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
+    layer, indices = job.layer, list(job.files)
+    outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
+    stage = f"aggregate {layer}"
+    if is_up_to_date(edit.folder, job.made_from, stage) and all(path.is_file() for path in outputs):
+        return LayerResult(layer, indices, up_to_date=True)
+
+    partials, views = [], []
+    for index in tqdm(indices, desc=f"aggregate {layer}", unit="keyframe", disable=options.quiet):
+        partial, view = _read_keyframe(clip, job, index, device)
+        partials.append(partial)
+        views.append(view)
+    edited, reference = merge(
+        partials, views, options.method, Training(steps=options.steps), seed=options.seed, quiet=options.quiet
+    )
+    coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
+    seen = merged_coverage(torch.stack([p.seen for p in partials]))
+
+    result = LayerResult(layer, indices)
+    for path in outputs:
+        if moved := edit.set_aside(path):
+            result.notes.append(f"{path} was repainted by hand: kept as {moved}")
+    with atomic_folder(edit.partial_folder(layer)) as folder:
+        for index, partial in zip(indices, partials, strict=True):
+            write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
+    for path, image in zip(outputs, _writable(edited, reference, coverage), strict=True):
+        write_image(path, image)
+        edit.sign(path)
+    result.covered = covered_share(job.maps, layer, seen.cpu().numpy())
+    further = visibility(job.maps, layer).best_addition(indices) if len(indices) < clip.frames else (0, 0.0)
+    result.further = further if further[1] >= 0.001 else None
+    write_stamp(edit.folder, job.made_from, stage)
+    return result
+
+
+def merge(
+    partials: list[Partial],  # colour (H, W, 6): edited, then unedited
+    views: list[View],
+    method: str,
+    training: Training | None = None,
+    *,
+    seed: int = 0,
+    quiet: bool = True,
+) -> tuple[Tensor, Tensor]:  # edited (H, W, 3), reference (H, W, 3)
+    """Merge partial atlases: the edited and the unedited channels by the same weights and the same method."""
+    colours, weights = torch.stack([p.colour for p in partials]), torch.stack([p.weight for p in partials])
+    merged = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
+    edited, reference = merged.split(3, dim=-1)
+    if method == "network":
+        coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
+        refined = refine(edited, reference, coverage, views, seed=seed, training=training, quiet=quiet)
+        edited, reference = refined.edited, refined.reference
+    # Equal up to rounding is equal: what was not edited must leave no difference.
+    return torch.where((edited - reference).abs() < 1e-5, reference, edited), reference
+
+
+def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> tuple[Partial, View]:
+    """One keyframe and its unedited frame, light removed, in the atlas and as pixels."""
+    maps, layer = job.maps, job.layer
+    keyframe = torch.from_numpy(to_float(job.images[index])).to(device)
+    frame = torch.from_numpy(to_float(clip.frame(index))).to(device)
+    light = torch.from_numpy(maps.light(layer, index)).to(device).clamp(min=0.05)
+    uv = torch.from_numpy(maps.uv(layer, index)).to(device)
+    opacity = torch.from_numpy(maps.opacity(layer, index)).to(device)
+    # A keyframe's alpha is opacity times where the edit applies; a painter may have made it all opaque.
+    applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
+    values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
+    partial = partial_atlas(values, uv, opacity, applies, maps.atlas_size(layer))
+    counts = (opacity * applies) > 0
+    edited, original = values[counts].split(3, dim=-1)
+    return partial, View(uv[counts], edited, original, (opacity * applies)[counts])
+
+
+def _rgba(colour: Tensor, alpha: Tensor) -> Tensor:
+    return torch.cat([colour, alpha[..., None]], -1).clamp(0, 1)
+
+
+def _writable(edited: Tensor, reference: Tensor, coverage: Tensor) -> list[np.ndarray]:
+    """Both atlases as (H, W, 4) uint16. Light-free colours may leave [0, 1]: then both are moved alike, because
+    what counts is their difference."""
+    too_high = (torch.maximum(edited, reference) - 1).clamp(min=0)
+    too_low = torch.minimum(edited, reference).clamp(max=0)
+    move = too_high + too_low
+    return [to_uint16(_rgba(image - move, coverage).cpu().numpy()) for image in (edited, reference)]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise UserError(f"this machine has no {name} device: use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,60 @@
+"""A painted atlas: the user's image takes the place of the layer's atlas, no keyframes needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.files import read_image
+from atlas.maps import Maps
+
+_RIM = 3  # texels
+
+
+def read_painted(
+    path: Path,
+    maps: Maps,
+    layer: str,
+) -> tuple[np.ndarray, np.ndarray]:  # edited (N, N, 4), reference (N, N, 4), uint16
+    """Edited atlas and reference from a painted atlas; UserError where it is unreadable or not of the atlas's size.
+
+    An unpainted texel is the same in both, bit for bit. Alpha of an RGBA image says where the paint applies: the
+    whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent.
+    """
+    reference = _as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+    painted = _as_uint16(read_image(path, mode="rgba"))
+    if painted.shape != reference.shape:
+        raise UserError(
+            f"{path} is {painted.shape[1]}x{painted.shape[0]}, the atlas of layer {layer!r} is "
+            f"{reference.shape[1]}x{reference.shape[0]}: paint on a copy of {maps.atlas_path(layer)} without scaling it"
+        )
+    edited = painted.copy()
+    # What a painter stores under transparent texels (often black or white) must not seep in where sampling
+    # mixes neighbours: there the difference from the reference is carried on from the nearest painted texel.
+    transparent = np.minimum(painted[..., 3], reference[..., 3]) == 0
+    edited[transparent, :3] = _carried_on(painted, reference, transparent)[transparent]
+    edited[..., 3] = np.where(reference[..., 3] > 0, painted[..., 3], 0)
+    return edited, reference
+
+
+def _as_uint16(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.uint16) * 257 if image.dtype == np.uint8 else image
+
+
+def _carried_on(painted: np.ndarray, reference: np.ndarray, transparent: np.ndarray) -> np.ndarray:
+    """(N, N, 3) uint16: reference plus the difference at the nearest painted texel, where one is near."""
+    if transparent.all():
+        return reference[..., :3]
+    distance, label = cv2.distanceTransformWithLabels(
+        transparent.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    rows, columns = np.nonzero(~transparent)
+    nearest = np.zeros((label.max() + 1, 2), np.int64)
+    nearest[label[rows, columns]] = np.stack([rows, columns], 1)
+    row, column = np.moveaxis(nearest[label], -1, 0)
+    difference = painted[row, column, :3].astype(np.int32) - reference[row, column, :3]
+    difference[distance > _RIM] = 0
+    return np.clip(reference[..., :3] + difference, 0, 65535).astype(np.uint16)

@@ -1,0 +1,72 @@
+"""What the user asked for: options of the command, and the request as it is saved beside the result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from atlas.command import CommonOptions
+from atlas.errors import UserError
+
+
+@dataclass(kw_only=True)
+class EditOptions(CommonOptions):
+    """Edit keyframes of a layer, or take its painted atlas. The same --name adds another layer to an edit."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip."""
+    name: str
+    """Name of the edit; one edit may hold several layers."""
+    layer: str
+    """Layer to edit: `foreground`, `background`, `foreground-1`, ..."""
+    editor: str
+    """How to edit: `images` (keyframes edited elsewhere), `filter` (needs no model) or `atlas` (a painted atlas)."""
+    fit: str = "default"
+    """Fit that the edit stands on."""
+    keyframes: str | None = None
+    """Frame numbers such as 0,12,24, or auto:K for the K frames that together cover most of the layer. Default: auto:5; with --editor images the frames found there."""  # noqa: E501
+    seed: int = 0
+    """Seed of editors that draw random numbers."""
+    images: Path | None = None
+    """With --editor images: folder of edited frames named by frame number (12.png, frame_00012.jpg), RGB or RGBA, alpha = where the edit applies."""  # noqa: E501
+    filter: str | None = None
+    """With --editor filter: NAME[:key=value,...], such as recolour:color=orange,strength=0.8; `--filter help` lists all."""
+    image: Path | None = None
+    """With --editor atlas: the painted atlas, RGB or RGBA, of the atlas's size."""
+
+
+@dataclass
+class EditRequest:
+    """What was asked for one layer. `keyframes` is the text of the command, `seed` counts for editors that draw."""
+
+    editor: str
+    keyframes: str | None = None
+    seed: int = 0
+    images: str | None = None
+    filter: str | None = None
+    image: str | None = None
+
+    @classmethod
+    def of(cls, options: EditOptions) -> EditRequest:
+        """The part of the command's options that describes one layer's edit."""
+        images, image = (None if path is None else str(path) for path in (options.images, options.image))
+        return cls(options.editor, options.keyframes, options.seed, images, options.filter, image)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> EditRequest:
+        """A request as saved in edit.json; keys that are not of the request are left aside."""
+        try:
+            return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+        except TypeError:
+            raise UserError("a layer's request in edit.json names no editor: run scripts/edit.py again") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without what was not given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What of the request decides the result. Files count by their bytes (the editor adds these), not by name."""
+        return {"editor": self.editor, "seed": self.seed, "filter": self.filter}
