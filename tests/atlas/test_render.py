@@ -11,9 +11,9 @@ import pytest
 
 from atlas.clip import Clip, Source
 from atlas.cost import read_costs
-from atlas.edits import Edit
+from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
-from atlas.files import read_image, to_float, to_uint8, to_uint16, write_image
+from atlas.files import read_image, to_float, to_uint8, to_uint16, write_image, write_stamp
 from atlas.frames import open_source
 from atlas.maps import Maps
 from atlas.metrics import psnr
@@ -185,3 +185,14 @@ def test_what_cannot_be_rendered(fresh_clip: Clip, sample: Sample) -> None:
     with pytest.raises(UserError, match="no clip.json"):
         render(RenderOptions(clip=Path("nowhere"), edit="early"))
     assert not (edit.folder / "frames").exists() and not (edit.folder / "sheet.png").exists()
+
+
+def test_an_edit_of_an_earlier_fit_is_refused(fresh_clip: Clip, sample: Sample) -> None:
+    """Edits record which fit they were made on; an atlas of an earlier one would land in the wrong places."""
+    edit = make_edit(fresh_clip, "old", {"foreground": to_uint8(painted(sample, "foreground"))})
+    maps = Maps(fresh_clip.fit_folder("truth"))
+    write_stamp(edit.folder, fit_identity(fresh_clip, maps, "foreground"), "fit foreground")
+    render(options(fresh_clip, "old"))
+    write_stamp(maps.folder, "fitted again")
+    with pytest.raises(UserError, match="has changed since"):
+        render(options(fresh_clip, "old"))

@@ -64,8 +64,13 @@ def test_the_command(fresh_clip: Clip) -> None:
     command = [sys.executable, str(SCRIPT), str(fresh_clip.folder), "--fit", "truth", "--method", "mean", "--quiet"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["map"] == "orange"
-    wrong = subprocess.run([*command, "--layer", "background"], capture_output=True, text=True)
-    assert wrong.returncode == 2 and "no masks of background" in wrong.stderr
-    missing = subprocess.run([*command, "--fit", "none"], capture_output=True, text=True)
-    assert missing.returncode == 2 and missing.stderr.startswith("error: ")
-    assert not (fresh_clip.folder / "edits" / "oracle-orange-none").exists()
+
+
+def test_what_cannot_be_done(fresh_clip: Clip) -> None:
+    with pytest.raises(UserError, match="no masks of background"):
+        oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", layer="background", quiet=True))
+    with pytest.raises(UserError, match="no fit 'none'"):
+        oracle(OracleOptions(clip=fresh_clip.folder, fit="none", quiet=True))
+    with pytest.raises(UserError, match="choose from 1 to 11"):
+        oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", keyframes="12", quiet=True))
+    assert not (fresh_clip.folder / "edits").exists()
