@@ -1,0 +1,237 @@
+"""Tracks: where each pixel of a layer lies in the layer's reference view, frame by frame.
+
+A track is a homography per frame plus a coarse grid of offsets. It is the mapping's starting point:
+chained from optical flow here, made consistent over the whole clip by `atlas.registration`.
+All coordinates are pixels, with pixel centres at whole numbers as OpenCV has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from atlas.clip import Clip
+
+STRIDE = 4
+"""Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
+
+
+@dataclass
+class Track:
+    """The mapping of one layer: frame pixels -> reference pixels."""
+
+    base: np.ndarray
+    """(T, 3, 3) float64 homographies."""
+    offset: np.ndarray
+    """(T, gh, gw, 2) float32, added after the homography; a grid over the frame, interpolated bilinearly."""
+    height: int
+    width: int
+
+    @classmethod
+    def identity(cls, frames: int, height: int, width: int) -> Track:
+        """Every frame on itself."""
+        grid = (-(-height // STRIDE), -(-width // STRIDE))
+        return cls(np.tile(np.eye(3), (frames, 1, 1)), np.zeros((frames, *grid, 2), np.float32), height, width)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(gh, gw)."""
+        return self.offset.shape[1:3]
+
+    def nodes(self) -> np.ndarray:  # (gh, gw, 2)
+        """Pixel positions of the grid's nodes: centres of equal cells over the frame."""
+        gh, gw = self.grid_size
+        x = (np.arange(gw, dtype=np.float32) + 0.5) * (self.width / gw) - 0.5
+        y = (np.arange(gh, dtype=np.float32) + 0.5) * (self.height / gh) - 0.5
+        return np.stack(np.meshgrid(x, y), -1).astype(np.float32)
+
+    def at(self, frame: int, points: np.ndarray) -> np.ndarray:
+        """Reference positions (..., 2) of `points` (..., 2) of a frame."""
+        gh, gw = self.grid_size
+        column = ((points[..., 0] + 0.5) * (gw / self.width) - 0.5).astype(np.float32)
+        row = ((points[..., 1] + 0.5) * (gh / self.height) - 0.5).astype(np.float32)
+        offset = cv2.remap(self.offset[frame], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return apply_homography(self.base[frame], points) + offset
+
+    def dense(self, frame: int) -> np.ndarray:
+        """Reference position of every pixel of a frame, (H, W, 2) float32."""
+        offset = cv2.resize(self.offset[frame], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return apply_homography(self.base[frame], pixel_positions(self.height, self.width)) + offset
+
+
+def pixel_positions(height: int, width: int) -> np.ndarray:
+    """(H, W, 2) float32 positions of all pixels, x first."""
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    return np.stack(np.meshgrid(x, y), -1)
+
+
+def apply_homography(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """`points` (..., 2) moved by a 3x3 matrix, as float32."""
+    x, y = points[..., 0], points[..., 1]
+    m = matrix.astype(np.float32)
+    w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
+    return np.stack([(m[0, 0] * x + m[0, 1] * y + m[0, 2]) / w, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) / w], -1)
+
+
+def smooth_within(
+    values: np.ndarray,  # (h, w, C) float32
+    weights: np.ndarray,  # (h, w) float32 >= 0
+    sigma: float,
+    *,
+    floor: float = 1e-6,
+) -> np.ndarray:  # (h, w, C)
+    """Gaussian mean of `values` where they have weight, continued outwards from ever wider neighbourhoods.
+
+    floor: weight of an unseen value of zero; what has little support shrinks towards it.
+    """
+    height, width = weights.shape
+    stacked = np.concatenate([values * weights[..., None], weights[..., None]], -1)
+    total = np.zeros_like(stacked)
+    share = 1.0
+    reach = max(height, width)
+    while True:
+        total += share * _blur(stacked, sigma)
+        if sigma > reach / 2:
+            break
+        sigma, share = sigma * 2.5, share * 0.02
+    # The widest blur reaches everything: it only has to outweigh rounding where nothing nearer has support.
+    return total[..., :-1] / (total[..., -1:] + floor * share)
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur; wide ones on a smaller image, which costs a fraction and differs by less than 1 %."""
+    step = max(1, int(sigma / 3))
+    if step == 1:
+        return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, width // step), max(1, height // step)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).reshape(image.shape)
+
+
+def reference_frame(weights: Callable[[int], np.ndarray], frames: int) -> int:
+    """The frame whose view of the layer the atlas takes: near the middle, where the layer is seen large."""
+    areas = np.array([float(weights(t).mean()) for t in range(frames)])
+    distance = np.abs(np.arange(frames) - (frames - 1) / 2) / frames
+    return int(np.argmax(areas / max(areas.max(), 1e-9) - 0.5 * distance))
+
+
+def chain_background(clip: Clip, weights: Callable[[int], np.ndarray]) -> Track:
+    """Homographies between neighbouring frames, chained to the middle frame.
+
+    weights(t): (H, W) float, how far each pixel of frame t belongs to the layer.
+    """
+    track = Track.identity(clip.frames, clip.height, clip.width)
+    reference = clip.frames // 2
+    for earlier, later in _outwards(clip.frames, reference):
+        flow, valid = _flow_between(clip, later, earlier)
+        step = fit_homography(flow, valid * weights(later))
+        track.base[later] = track.base[earlier] @ step
+        track.base[later] /= track.base[later][2, 2]
+    return track
+
+
+def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: int) -> Track:
+    """The reference frame's coordinates carried along by flow, smoothed inside the layer.
+
+    A dense start follows a turning object where an affinity cannot; the affinity of each frame is
+    what the coordinates continue with outside the layer.
+    """
+    track = Track.identity(clip.frames, clip.height, clip.width)
+    grid_height, grid_width = track.grid_size
+    nodes = track.nodes()
+    for earlier, later in _outwards(clip.frames, reference):
+        flow, valid = _flow_between(clip, later, earlier)
+        here, there = weights(later), weights(earlier)
+        target = pixel_positions(clip.height, clip.width) + flow
+        came_from = cv2.remap(there, target[..., 0], target[..., 1], cv2.INTER_LINEAR)
+        trust = (here > 0.5) * (came_from > 0.5) * valid
+        seen = cv2.resize(trust.astype(np.float32), (grid_width, grid_height), interpolation=cv2.INTER_AREA)
+        if seen.sum() < 4:  # out of sight: it stays where it was last seen
+            track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
+            continue
+        # flow is averaged over the trusted part of each cell only: the background's must not leak in.
+        moved = _mean_in_cells(flow, trust, (grid_height, grid_width))
+        overall = apply_homography(fit_affinity(nodes, moved, seen), nodes) - nodes
+        positions = track.at(earlier, nodes + smooth_within(moved - overall, seen, 0.75) + overall)
+        track.base[later] = fit_affinity(nodes, positions - nodes, seen)
+        track.offset[later] = smooth_within(positions - apply_homography(track.base[later], nodes), seen, 0.75)
+    return track
+
+
+def _outwards(frames: int, reference: int) -> list[tuple[int, int]]:
+    """(known, next) pairs from the reference to both ends."""
+    forth = [(t - 1, t) for t in range(reference + 1, frames)]
+    return forth + [(t + 1, t) for t in range(reference - 1, -1, -1)]
+
+
+def _flow_between(clip: Clip, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) float32 from frame `start` to its neighbour `end`, and its validity (H, W) float32."""
+    direction = "forward" if end > start else "backward"
+    index = min(start, end)
+    return clip.flow(direction)[index].astype(np.float32), clip.flow_validity(direction)[index].astype(np.float32)
+
+
+def _mean_in_cells(values: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    stacked = np.concatenate([values * weights[..., None], weights[..., None]], -1).astype(np.float32)
+    cells = cv2.resize(stacked, size[::-1], interpolation=cv2.INTER_AREA)
+    return cells[..., :-1] / np.maximum(cells[..., -1:], 1e-6)
+
+
+def fit_affinity(
+    points: np.ndarray,  # (..., 2)
+    displacements: np.ndarray,  # (..., 2)
+    weights: np.ndarray,  # (...)
+) -> np.ndarray:  # (3, 3)
+    """Weighted least squares of points + displacements; a plain shift where the points do not span a plane."""
+    weight = weights.reshape(-1, 1).astype(np.float64)
+    point = points.reshape(-1, 2).astype(np.float64)
+    displacement = displacements.reshape(-1, 2).astype(np.float64)
+    mean_point = (point * weight).sum(0) / weight.sum()
+    mean_displacement = (displacement * weight).sum(0) / weight.sum()
+    centred = point - mean_point
+    ridge = 4.0 * weight.sum()  # as if each point were uncertain by 2 px
+    normal = centred.T @ (weight * centred) + ridge * np.eye(2)
+    slope = np.linalg.solve(normal, centred.T @ (weight * (displacement - mean_displacement)))
+    matrix = np.eye(3)
+    matrix[:2, :2] += slope.T
+    matrix[:2, 2] = mean_displacement - mean_point @ slope
+    return matrix
+
+
+def fit_homography(
+    flow: np.ndarray,  # (H, W, 2)
+    weights: np.ndarray,  # (H, W)
+) -> np.ndarray:  # (3, 3)
+    """The homography that most of the weighted flow follows; simpler motions where the points cannot carry one."""
+    height, width = weights.shape
+    step = max(2, int(np.sqrt(height * width / 6000)))
+    rows, columns = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    keep = weights[rows, columns] > 0.5
+    start = np.stack([columns[keep], rows[keep]], -1).astype(np.float32)
+    end = start + flow[rows, columns][keep]
+    if len(start) >= 50:
+        matrix, inliers = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 0.7, maxIters=2000, confidence=0.999)
+        if matrix is not None and inliers.mean() > 0.3 and is_sane(matrix, height, width):
+            return matrix
+    if len(start) >= 10:
+        matrix, _ = cv2.estimateAffinePartial2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=1.0)
+        if matrix is not None and is_sane(square := np.concatenate([matrix, [[0, 0, 1]]]), height, width):
+            return square
+    shift = np.eye(3)
+    if len(start):
+        shift[:2, 2] = np.median(end - start, 0)
+    return shift
+
+
+def is_sane(matrix: np.ndarray, height: int, width: int) -> bool:
+    """Whether a step between neighbouring frames keeps the frame's corners a quadrilateral of similar size."""
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    if (matrix[2, :2] @ corners.T + matrix[2, 2] < 0.3).any():
+        return False
+    moved = apply_homography(matrix, corners)
+    area = cv2.contourArea(moved.astype(np.float32))
+    return 0.5 < area / (height * width) < 2 and bool(cv2.isContourConvex(moved.astype(np.float32)))
