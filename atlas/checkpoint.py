@@ -1,0 +1,63 @@
+"""Checkpoints: safetensors in and out. Nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from atlas.errors import UserError
+from atlas.files import atomic_file
+from atlas.model import LayeredAtlas, Shape
+from atlas.presets import FitConfig
+
+_DESCRIPTION = "description"
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write tensors and a JSON description into one file, atomically. The same content gives the same bytes."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(whole, temporary, metadata={_DESCRIPTION: json.dumps(description, sort_keys=True)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote; UserError where the file is missing, damaged or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = json.loads((file.metadata() or {})[_DESCRIPTION])
+            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError) as problem:
+        raise UserError(f"{path} is missing or no checkpoint of a fit ({problem}): run scripts/fit.py again") from None
+
+
+def save_model(path: Path, model: LayeredAtlas) -> None:
+    """Write a model's parameters and shape."""
+    save_tensors(path, model.state_dict(), {"shape": asdict(model.shape)})
+
+
+def build_model(shape: Shape, config: FitConfig) -> LayeredAtlas:
+    """A model with fresh networks, from the config's seed."""
+    return LayeredAtlas(shape, config.mapping, config.opacity, torch.Generator().manual_seed(config.seed))
+
+
+def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
+    """The model that `save_model` wrote; UserError where it does not fit `config`."""
+    tensors, description = load_tensors(path)
+    try:
+        model = build_model(shape_from_dict(description["shape"]), config)
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as problem:
+        raise UserError(f"{path} does not belong to its config.json ({problem}): run scripts/fit.py again") from None
+    return model
+
+
+def shape_from_dict(data: dict[str, Any]) -> Shape:
+    """A Shape from its JSON form."""
+    return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})

@@ -1,0 +1,168 @@
+"""Fields: the parts of a layer that are functions of position and time.
+
+Coordinates are normalised as everywhere: x, y by half the longer side and centred, t in [-1, 1].
+Each field starts from what registration and the masks say and learns a correction to it, zero at first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from atlas.encoding import frequency_encoding
+from atlas.warp import frame_time, pixel_grid
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A small network on encoded (x, y, t)."""
+
+    width: int = 64
+    """Units in each hidden layer."""
+    depth: int = 2
+    """Hidden layers."""
+    octaves: int = 4
+    """Octaves of the frequency encoding: how fine a correction it can make."""
+    reach: float = 0.02
+    """Size of the output where the network's own is 1, in the output's units."""
+
+
+class Correction(nn.Module):
+    """A network (N, 3) -> (N, outputs) that is exactly zero before training."""
+
+    def __init__(self, config: NetworkConfig, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        sizes = [3 * (1 + 2 * config.octaves)] + [config.width] * config.depth + [outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
+                layer.bias.zero_()
+            self.layers[-1].weight.zero_()
+
+    def forward(self, xyt: Tensor) -> Tensor:
+        hidden = frequency_encoding(xyt, self.config.octaves)
+        for layer in self.layers[:-1]:
+            hidden = F.relu(layer(hidden))
+        return self.layers[-1](hidden) * self.config.reach
+
+
+def sample_grid(
+    grid: Tensor,  # (C, T, h, w): one grid over the frame for each frame
+    xyt: Tensor,  # (N, 3)
+    half: tuple[float, float],  # (half width, half height) of the frame in normalised units
+) -> Tensor:  # (N, C)
+    """A field stored as a grid per frame, linear in space and time; constant beyond the outermost nodes."""
+    frames = grid.shape[1]
+    scale = xyt.new_tensor([1 / half[0], 1 / half[1], (frames - 1) / frames])
+    where = (xyt * scale).reshape(1, 1, 1, -1, 3)
+    return F.grid_sample(grid[None], where, padding_mode="border", align_corners=False).reshape(grid.shape[0], -1).T
+
+
+class Mapping(nn.Module):
+    """(x, y, t) -> (u, v) of one layer: a homography per frame, an offset grid, and a network's correction."""
+
+    base: Tensor
+    offset: Tensor
+
+    def __init__(
+        self,
+        base: Tensor,  # (T, 3, 3): normalised x, y, 1 -> u, v, w
+        offset: Tensor,  # (2, T, h, w), in uv
+        half: tuple[float, float],
+        config: NetworkConfig,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("base", base)
+        self.offset = nn.Parameter(offset)
+        self.correction = Correction(config, 2, generator)
+        self.half = half
+
+    def forward(self, xyt: Tensor) -> Tensor:  # (N, 3) -> (N, 2)
+        return self.start(xyt) + self.correction(xyt)
+
+    def start(self, xyt: Tensor) -> Tensor:
+        """The registered mapping, without the correction. t is taken between whole frames linearly."""
+        frames = self.base.shape[0]
+        position = ((xyt[:, 2] + 1) / 2 * (frames - 1)).clamp(0, frames - 1)
+        earlier = position.round().long()
+        share = position - earlier  # of the next frame, or of the previous one where negative
+        moved = project(self.base[earlier], xyt[:, :2])
+        if bool((share.abs() > 1e-3).any()):
+            other = (earlier + share.sign().long()).clamp(0, frames - 1)
+            moved = torch.lerp(moved, project(self.base[other], xyt[:, :2]), share.abs()[:, None])
+        return moved + sample_grid(self.offset, xyt, self.half)
+
+    def at_frame(self, index: int, height: int, width: int) -> Tensor:  # (H, W, 2)
+        """The mapping at every pixel of frame `index`, at any size of the frame.
+
+        The correction, whose shortest wave spans many nodes, is evaluated on the offsets' nodes and
+        interpolated with them: within 0.001 of its own size of `forward`, at a sixteenth of the cost.
+        """
+        rows, columns = self.offset.shape[2:]
+        x = ((torch.arange(columns, device=self.base.device) + 0.5) / columns * 2 - 1) * self.half[0]
+        y = ((torch.arange(rows, device=self.base.device) + 0.5) / rows * 2 - 1) * self.half[1]
+        nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
+        t = torch.full_like(nodes[:, :1], float(frame_time(index, self.base.shape[0])))
+        correction = self.correction(torch.cat([nodes, t], 1)).T.reshape(2, rows, columns)
+        grid = F.interpolate((self.offset[:, index] + correction)[None], (height, width), mode="bilinear", align_corners=False)[0]
+        xy = pixel_grid(height, width, self.base.device).reshape(-1, 2)
+        return project(self.base[index], xy).reshape(height, width, 2) + grid.permute(1, 2, 0)
+
+
+def project(
+    matrix: Tensor,  # (3, 3) or (N, 3, 3)
+    xy: Tensor,  # (N, 2)
+) -> Tensor:  # (N, 2)
+    """Points moved by homographies."""
+    moved = (matrix[..., :2] * xy[:, None, :]).sum(-1) + matrix[..., 2]
+    return moved[:, :2] / moved[:, 2:]
+
+
+class Opacity(nn.Module):
+    """(x, y, t) -> opacity of one object: how deep inside its mask a point lies, and a network's correction."""
+
+    def __init__(self, config: NetworkConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.correction = Correction(config, 1, generator)
+
+    def forward(
+        self,
+        xyt: Tensor,  # (N, 3)
+        depth: Tensor,  # (N,) signed distance to the mask's outline in pixels, positive inside
+    ) -> Tensor:  # (N,)
+        return torch.sigmoid((depth + self.correction(xyt)[:, 0]) * EDGE)
+
+    def at_frame(self, index: int, frames: int, depth: Tensor) -> Tensor:  # (H, W) -> (H, W)
+        """The opacity at every pixel of a frame; as `forward`, but the network is asked near the outline only."""
+        result = (depth > 0).float()
+        near = depth.abs() < BAND
+        xy = pixel_grid(*depth.shape, depth.device)[near]
+        xyt = torch.cat([xy, torch.full_like(xy[:, :1], float(frame_time(index, frames)))], 1)
+        result[near] = self(xyt, depth[near])
+        return result
+
+
+EDGE = 2.0
+"""Slope of the opacity across an outline, per pixel: 10 % to 90 % within 2.2 px."""
+BAND = 10.0
+"""Pixels from the outline beyond which opacity is exactly 0 or 1."""
+
+
+class Light(nn.Module):
+    """(x, y, t) -> gain (3,) of one layer: what multiplies its atlas, smooth over space and time."""
+
+    log_gain: Tensor
+
+    def __init__(self, log_gain: Tensor, half: tuple[float, float]) -> None:  # (3, T, h, w)
+        super().__init__()
+        self.register_buffer("log_gain", log_gain)
+        self.half = half
+
+    def forward(self, xyt: Tensor) -> Tensor:  # (N, 3) -> (N, 3)
+        return sample_grid(self.log_gain, xyt, self.half).exp()
