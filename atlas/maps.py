@@ -131,14 +131,6 @@ class MapsWriter:
             self._opacity[layer].append(share.astype(np.uint8))
             left = left - share
 
-    def write_light(self, layer: str, light: np.ndarray) -> None:
-        """Write the layer's light, (T, h, w, 3), any coarse size."""
-        np.save(self.folder / "maps" / layer / "light.npy", light.astype(np.float16))
-
-    def write_atlas(self, layer: str, atlas: np.ndarray) -> None:
-        """Write the layer's atlas, (N, N, 4) float: colour, alpha = where it was ever seen."""
-        write_image(self.folder / "layers" / layer / "atlas.png", atlas)
-
     def close(self) -> None:
         """Write maps.json: only now are the maps whole."""
         for array in (*self._uv.values(), *self._opacity.values()):
@@ -147,3 +139,11 @@ class MapsWriter:
         write_json(self.folder / "maps" / "maps.json", description | {"height": self.height, "width": self.width})
 
 
+def write_light(fit_folder: Path, layer: str, light: np.ndarray) -> None:
+    """Write a layer's light, (T, h, w, 3), of any coarse size, beside its maps."""
+    np.save(fit_folder / "maps" / layer / "light.npy", light.astype(np.float16))
+
+
+def write_atlas(fit_folder: Path, layer: str, atlas: np.ndarray) -> None:
+    """Write a layer's atlas, (N, N, 4) float: colour, alpha = where it was ever seen."""
+    write_image(fit_folder / "layers" / layer / "atlas.png", atlas)

@@ -1,47 +1,105 @@
-"""A rough mask drawn tight to the picture: GrabCut in a band along its edge."""
+"""Gradient steps: mappings and opacities follow the frames, the flow and the masks; atlases and light stand still."""
 
 from __future__ import annotations
 
-import cv2
+import math
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from torch import Tensor
+
+from atlas import losses
+from atlas.errors import UserError
+from atlas.fields import EDGE
+from atlas.model import LayeredAtlas, View
+from atlas.presets import FitConfig
+from atlas.sampling import Batch, FitData
 
 
-def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int = 2) -> np.ndarray:
-    """Decide the pixels within `band` of the edge of `rough` by the colours on both sides.
+@dataclass
+class Refiner:
+    """Takes a model through gradient steps. `total` steps in all set the learning rate's course."""
 
-    frame: (H, W, 3) uint8; rough, result: (H, W) bool. Where there is nothing to decide by, the rough mask is the result.
-    """
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
-    certain = cv2.erode(rough.astype(np.uint8), disc, borderValue=1) > 0
-    possible = cv2.dilate(rough.astype(np.uint8), disc) > 0
-    labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[certain] = cv2.GC_FGD
-    labels[~possible] = cv2.GC_BGD
-    return cut(frame, labels, iterations, rough)
+    model: LayeredAtlas
+    config: FitConfig
+    total: int
+
+    def __post_init__(self) -> None:
+        networks = [p for name, p in self.model.named_parameters() if not name.endswith(".offset")]
+        offsets = [mapping.offset for mapping in self.model.mappings]
+        groups = [{"params": networks, "lr": self.config.learning_rate}]
+        if self.config.offset_learning_rate > 0:
+            groups.append({"params": offsets, "lr": self.config.offset_learning_rate})
+        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        self.rates = [group["lr"] for group in groups]
+
+    def step(self, data: FitData, index: int, device: torch.device) -> float:
+        """Gradient step number `index`; its batch depends on seed and number alone. Returns the loss.
+
+        Raises UserError, before anything is changed, where the loss is not a number.
+        """
+        rng = np.random.default_rng([self.config.seed, index])
+        size = min(self.config.patch_size, data.clip.height, data.clip.width)
+        batch = data.batch(self.config.patches, size, rng, device)
+        loss = fit_loss(self.model, batch, self.config)
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"the fit of {data.clip.folder} turned to NaN at iteration {index}: the last good checkpoint is kept; "
+                "try another --seed or --preset preview"
+            )
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(index / max(self.total, 1), 1))))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimiser's state as named tensors."""
+        return {
+            f"optimiser.{i}.{name}": value
+            for i, entry in self.optimiser.state_dict()["state"].items()
+            for name, value in entry.items()
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                state.setdefault(int(index), {})[name] = value
+        if state:
+            self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
 
 
-def cut(frame: np.ndarray, labels: np.ndarray, iterations: int, otherwise: np.ndarray) -> np.ndarray:
-    """GrabCut of labels (cv2.GC_...); `otherwise` where one side is too small for a colour model. (H, W) bool."""
-    inside = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if min(np.count_nonzero(inside), np.count_nonzero(~inside)) < 50:
-        return otherwise
-    cv2.setRNGSeed(0)  # its k-means draws from OpenCV's own generator
-    labels = labels.copy()
-    cv2.grabCut(frame, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), iterations, cv2.GC_INIT_WITH_MASK)
-    return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+def fit_loss(model: LayeredAtlas, batch: Batch, config: FitConfig) -> Tensor:
+    """The weighted sum of all losses on one batch."""
+    weights = config.losses
+    view = model(batch.xyt, batch.depth)
+    patches, size = batch.colour.shape[:2]
+    colour = view.colour.reshape(patches, size, size, 3)
+    loss = weights.reconstruction * losses.reconstruction(colour, batch.colour)
+    loss = loss + weights.gradient * losses.gradient(colour, batch.colour)
+    loss = loss + weights.mask * losses.mask_entropy(view.object_opacity, torch.sigmoid(batch.depth * EDGE))
+    loss = loss + weights.rigidity * _rigidity(model, view, patches, size)
+    return loss + _along_flow(model, view, batch, config)
 
 
-def soften(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A hard mask (H, W) bool as (h, w) uint8 at `size` (width, height), with an edge about two pixels wide."""
-    grey = mask.astype(np.float32)
-    if (mask.shape[1], mask.shape[0]) != size:
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
-    grey = cv2.GaussianBlur(grey, (0, 0), 1.0)
-    return (np.clip(grey * 1.5 - 0.25, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _rigidity(model: LayeredAtlas, view: View, patches: int, size: int) -> Tensor:
+    total = view.uv.new_zeros(())
+    for layer, uv in enumerate(view.uv):
+        texels = model.atlas(layer).shape[0] / 2
+        seen = view.opacity[layer].detach().reshape(patches, size, size)
+        total = total + losses.rigidity(uv.reshape(patches, size, size, 2), texels, seen)
+    return total
 
 
-def carried(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """`mask` (H, W) float of a neighbouring frame as seen from this one, `flow` (H, W, 2) leading from here to there."""
-    height, width = mask.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.remap(mask, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _along_flow(model: LayeredAtlas, view: View, batch: Batch, config: FitConfig) -> Tensor:
+    chosen, valid = batch.moved_index, batch.moved_valid
+    moved_uv = torch.stack([mapping(batch.moved) for mapping in model.mappings])
+    texels = moved_uv.new_tensor([model.atlas(layer).shape[0] / 2 for layer in range(len(moved_uv))])
+    loss = config.losses.flow * losses.flow_agreement(view.uv[:, chosen], moved_uv, view.opacity[:, chosen].detach(), valid, texels)
+    moved_opacity = torch.stack([f(batch.moved, d) for f, d in zip(model.opacities, batch.moved_depth, strict=True)])
+    return loss + config.losses.opacity_flow * losses.opacity_agreement(view.object_opacity[:, chosen], moved_opacity, valid)

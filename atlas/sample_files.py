@@ -22,7 +22,7 @@ from atlas.command import CommonOptions
 from atlas.errors import UserError
 from atlas.files import atomic_file, atomic_folder, digest, is_up_to_date, read_stamp, write_image, write_json, write_stamp
 from atlas.flow import write_flow
-from atlas.maps import MapsWriter
+from atlas.maps import MapsWriter, write_atlas, write_light
 from atlas.sample import Sample, make_sample
 
 FPS = 24.0
@@ -100,8 +100,8 @@ def write_truth(sample: Sample, folder: Path) -> None:
             {layer: sample.opacities[layer][i] for layer in sample.layers},
         )
     for layer in sample.layers:
-        writer.write_light(layer, sample.light_grids[layer])
-        writer.write_atlas(layer, sample.atlases[layer])
+        write_light(folder, layer, sample.light_grids[layer])
+        write_atlas(folder, layer, sample.atlases[layer])
     writer.close()
 
 

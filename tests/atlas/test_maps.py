@@ -10,7 +10,7 @@ import pytest
 from atlas.clip import Clip
 from atlas.errors import UserError
 from atlas.files import read_json, write_json
-from atlas.maps import Maps, MapsWriter
+from atlas.maps import Maps, MapsWriter, write_atlas
 from atlas.sample import Sample
 
 
@@ -48,7 +48,7 @@ def write_small(folder: Path) -> None:
         half = np.full((4, 6), 0.5, np.float32)
         writer.append_frame({"foreground": uv, "background": uv}, {"foreground": half, "background": half})
     for layer in ("foreground", "background"):
-        writer.write_atlas(layer, np.ones((8, 8, 4), np.float32))
+        write_atlas(folder, layer, np.ones((8, 8, 4), np.float32))
     writer.close()
 
 

@@ -1,0 +1,305 @@
+"""The fit: one clip into layers. Register, solve, refine; then maps, atlases and pictures.
+
+The work is a list of small units. After each the whole state is saved, so that a killed run continues
+where it was and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from tqdm import tqdm
+
+from atlas import solve
+from atlas.checkpoint import build_model, load_tensors, save_model, save_tensors, shape_from_dict
+from atlas.clip import Clip
+from atlas.command import CommonOptions
+from atlas.cost import measured
+from atlas.errors import UserError
+from atlas.evaluate import reconstruction
+from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
+from atlas.fit_outputs import write_layers, write_maps, write_pictures
+from atlas.maps import Maps
+from atlas.model import LayeredAtlas, Shape
+from atlas.presets import FitConfig, PresetName, preset
+from atlas.refine import Refiner
+from atlas.registration import canvas_of, register_round
+from atlas.sampling import FitData
+from atlas.tracking import Track, chain_background, chain_object, reference_frame
+
+VERSION = 1
+CHUNK = 50
+"""Gradient steps between two saves of the state."""
+
+
+@dataclass(kw_only=True)
+class FitOptions(CommonOptions):
+    """Decompose a clip into layers: an atlas, a mapping, an opacity and a light for each."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of a prepared clip."""
+    name: str = "default"
+    """Name of the fit: a clip can have several."""
+    preset: PresetName = "standard"
+    """preview: a quick look. standard: what edits are made on."""
+    seconds: float | None = None
+    """Aim for about this many seconds in all: sets how many gradient steps are made."""
+    iterations: int | None = None
+    """Gradient steps in all, instead of the preset's."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU if there is one."""
+    seed: int = 0
+    """The same seed gives the same fit."""
+
+
+def fit(options: FitOptions) -> str:
+    """Fit a clip, or go on with a fit that was interrupted; returns one line for the user.
+
+    Raises UserError for a clip that cannot be fitted and for a fit that turned to NaN.
+    """
+    clip = Clip.open(options.clip)
+    if clip.frames < 2:
+        raise UserError(f"{clip.folder} has one frame: a fit needs at least two; prepare a longer clip")
+    device = choose_device(options.device)
+    config = chosen_config(options)
+    folder = clip.fit_folder(options.name)
+    plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
+    made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
+    if is_up_to_date(folder, made_from):
+        return f"{folder} is up to date"
+    with measured(folder, "fit") as extra:
+        extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
+        run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
+        run.finish()
+        metrics = write_fit(run, folder, plan, made_from)
+    scores = ", ".join(f"{layer} {values['psnr']:.2f}" for layer, values in metrics["layers"].items())
+    return f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for a --device value; UserError where it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, present in there.items() if present))
+    if not there[name]:
+        raise UserError(f"--device {name}: torch finds no such device here; use --device cpu")
+    return torch.device(name)
+
+
+def chosen_config(options: FitOptions) -> FitConfig:
+    """The preset with what the options change in it."""
+    config = preset(options.preset, options.seed)
+    if options.seconds is not None and options.iterations is not None:
+        raise UserError("--seconds and --iterations exclude each other: give one of them")
+    if options.iterations is not None:
+        if options.iterations < 0:
+            raise UserError(f"--iterations {options.iterations}: give 0 or more")
+        epochs = max(1, math.ceil(options.iterations / max(config.steps, 1)))
+        config = replace(config, epochs=epochs, steps=math.ceil(options.iterations / epochs))
+    if options.seconds is not None and options.seconds <= 0:
+        raise UserError(f"--seconds {options.seconds}: give a positive number")
+    return config
+
+
+class FitRun:
+    """A fit in progress: its units of work, and its state on disk in `folder`."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        config: FitConfig,
+        folder: Path,
+        made_from: str,
+        device: torch.device,
+        seconds: float | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
+        self.made_from, self.deadline = made_from, None if seconds is None else time.perf_counter() + seconds
+        self.done = 0
+        self.epochs = config.epochs
+        self.log: list[dict[str, Any]] = []
+        self.tracks: list[Track] = []
+        self.model: LayeredAtlas | None = None
+        self.refiner: Refiner | None = None
+        self.maps_are_current = False
+        self._load()
+        self.data = FitData(clip, folder)
+
+    # The plan
+
+    def units(self) -> list[tuple[str, Any]]:
+        """All work in order: (kind, argument)."""
+        config, layers = self.config, range(len(self.clip.layers))
+        work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
+        work += [("round", (layer, sigma)) for sigma in config.rounds for layer in layers]
+        work += [("start", None), ("light", None), ("start", None), *[("atlas", None)] * config.passes, ("light", None)]
+        for epoch in range(self.epochs):
+            begin, end = epoch * config.steps, (epoch + 1) * config.steps
+            work += [("steps", (a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
+            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None), ("budget", epoch)]
+        return [*work, ("atlas", None)]
+
+    def finish(self) -> None:
+        """Do all units that are left, saving after each."""
+        progress = tqdm(total=len(self.units()), initial=self.done, desc="fit", disable=self.quiet)
+        with progress:
+            while self.done < len(units := self.units()):
+                kind, argument = units[self.done]
+                getattr(self, f"_{kind}")(argument)
+                self.done += 1
+                self._save()
+                progress.total = len(self.units())
+                progress.set_description(f"fit ({kind})")
+                if self.log:
+                    progress.set_postfix_str(f"{self.log[-1]['psnr']:.2f} dB")
+                progress.update()
+
+    # Units
+
+    def _chain(self, layer: int) -> None:
+        if layer == len(self.clip.objects):
+            self.tracks.append(chain_background(self.clip, self._weights(layer)))
+        else:
+            weights = self._weights(layer)
+            self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
+
+    def _round(self, argument: tuple[int, float]) -> None:
+        layer, sigma = argument
+        self.tracks[layer] = register_round(self.tracks[layer], self.data.colour, self._weights(layer), sigma)
+
+    def _start(self, _: None) -> None:
+        if self.model is None:
+            self.model = self._registered_model()
+            self.maps_are_current = False
+        solve.start_atlases(self._frames())
+
+    def _atlas(self, _: None) -> None:
+        self._note("atlas", solve.improve_atlases(self._frames()))
+
+    def _light(self, _: None) -> None:
+        self._note("light", solve.solve_light(self._frames()))
+
+    def _steps(self, argument: tuple[int, int]) -> None:
+        assert self.model is not None
+        if self.refiner is None:
+            self.refiner = Refiner(self.model, self.config, self.epochs * self.config.steps)
+        for index in range(*argument):
+            self.refiner.step(self.data, index, self.device)
+        self.maps_are_current = False
+
+    def _maps(self, _: None) -> None:
+        self._frames()
+
+    def _budget(self, epoch: int) -> None:
+        """With --seconds: another epoch where one more fits, none where it does not."""
+        if self.deadline is None:
+            return
+        now = time.perf_counter()
+        left, cost = self.deadline - now, now - self._epoch_began
+        self._epoch_began = now
+        self.epochs = epoch + 1 + (1 if left > 1.3 * cost else 0)
+
+    def _note(self, kind: str, scores: list[float]) -> None:
+        self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
+
+    # What the units stand on
+
+    def _weights(self, layer: int):  # noqa: ANN202
+        return lambda t: self.data.weight(layer, t)
+
+    def _registered_model(self) -> LayeredAtlas:
+        clip, config = self.clip, self.config
+        canvases = [canvas_of(track, self._weights(layer)) for layer, track in enumerate(self.tracks)]
+        shape = Shape(
+            layers=tuple(clip.layers),
+            frames=clip.frames,
+            height=clip.height,
+            width=clip.width,
+            offset_grid=self.tracks[0].grid_size,
+            light_grid=(-(-clip.height // solve.LIGHT_STRIDE), -(-clip.width // solve.LIGHT_STRIDE)),
+            atlas_sizes=tuple(math.ceil(max(c.width, c.height) * config.texels_per_pixel) for c in canvases),
+        )
+        model = build_model(shape, config)
+        for layer, (track, canvas) in enumerate(zip(self.tracks, canvases, strict=True)):
+            model.start_from(layer, track, canvas)
+        return model.to(self.device)
+
+    def _frames(self) -> solve.FrameSet:
+        """The clip through the model's present maps, which are written anew where the mapping has changed."""
+        assert self.model is not None
+        if not self.maps_are_current:
+            write_maps(self.model, self.data, self.folder)
+            self.maps_are_current = True
+        return solve.FrameSet(lambda t: self.data.colours[t], Maps(self.folder), self.model, self.device)
+
+    # The state on disk
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        description: dict[str, Any] = {
+            "made_from": self.made_from, "done": self.done, "epochs": self.epochs, "log": self.log,
+            "tracks": 0 if self.model else len(self.tracks),
+        }  # fmt: skip
+        if self.model is None:
+            for i, track in enumerate(self.tracks):
+                tensors[f"track.{i}.base"] = torch.from_numpy(track.base)
+                tensors[f"track.{i}.offset"] = torch.from_numpy(track.offset)
+        else:
+            tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+            description["shape"] = asdict(self.model.shape)
+        if self.refiner is not None:
+            tensors |= self.refiner.state()
+        save_tensors(self.folder / "state.safetensors", tensors, description)
+
+    def _load(self) -> None:
+        """Take up a state of the same clip and plan; start afresh where there is none."""
+        self._epoch_began = time.perf_counter()
+        path = self.folder / "state.safetensors"
+        try:
+            tensors, description = load_tensors(path) if path.is_file() else ({}, {})
+        except UserError:  # of another version, or damaged: nothing of it can be used
+            description = {}
+        if description.get("made_from") != self.made_from:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            FitData.write(self.clip, self.folder, quiet=self.quiet)
+            self._save()
+            return
+        self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
+        for i in range(description["tracks"]):
+            base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
+            self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))
+        if "shape" in description:
+            self.model = build_model(shape_from_dict(description["shape"]), self.config).to(self.device)
+            self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+            if any(name.startswith("optimiser.") for name in tensors):
+                self.refiner = Refiner(self.model, self.config, self.epochs * self.config.steps)
+                self.refiner.restore(tensors)
+
+
+def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -> dict[str, Any]:
+    """Write everything a finished fit leaves, replacing `folder` as a whole; returns the metrics."""
+    assert run.model is not None
+    with atomic_folder(folder) as making:
+        write_json(making / "config.json", plan)
+        save_model(making / "checkpoint.safetensors", run.model)
+        write_maps(run.model, run.data, making)
+        write_layers(run.model, run.clip, making)
+        maps = Maps(making)
+        write_pictures(run.clip, run.data, maps, making)
+        metrics = reconstruction(run.clip, maps, quiet=run.quiet)
+        write_json(making / "metrics.json", {"reconstruction": metrics})
+        write_json(making / "log.json", run.log)
+        write_stamp(making, made_from)
+    return metrics

@@ -1,0 +1,92 @@
+"""What a finished fit leaves for people and programs: maps, atlases, preview, sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atlas.clip import BACKGROUND, Clip
+from atlas.compositing import composite_frame
+from atlas.files import to_uint8, write_image
+from atlas.maps import Maps, MapsWriter, write_atlas, write_light
+from atlas.model import LayeredAtlas
+from atlas.rendering import full_textures
+from atlas.sampling import FitData
+from atlas.sheet import contact_sheet, spread, thumbnail
+from atlas.video import write_video
+
+
+def write_maps(model: LayeredAtlas, data: FitData, folder: Path) -> None:
+    """Evaluate the model's uv and opacity in every frame and write them below `folder`."""
+    device = model.atlas(0).device
+    clip = data.clip
+    writer = MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width)
+    for t in range(clip.frames):
+        uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, torch.from_numpy(data.depth(t)).to(device)))
+        writer.append_frame(dict(zip(clip.layers, uv, strict=True)), dict(zip(clip.layers, opacity, strict=True)))
+    writer.close()
+
+
+def write_layers(model: LayeredAtlas, clip: Clip, folder: Path) -> None:
+    """Write each layer's atlas image and light below `folder`, beside its maps."""
+    for index, layer in enumerate(clip.layers):
+        atlas = model.atlas(index).cpu().numpy()
+        seen = np.clip(model.coverage(index).cpu().numpy() * 2, 0, 1)
+        write_atlas(folder, layer, np.dstack([np.clip(atlas, 0, 1), seen]).astype(np.float32))
+        write_light(folder, layer, model.lights[index].log_gain.exp().permute(1, 2, 3, 0).cpu().numpy())
+
+
+def write_pictures(clip: Clip, data: FitData, maps: Maps, folder: Path) -> None:
+    """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`."""
+    textures = full_textures({}, maps, "cpu")
+
+    def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for t in range(clip.frames):
+            yield data.colours[t], to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
+
+    chosen = spread(clip.frames, 6)
+    columns = []
+
+    def pictured() -> Iterator[np.ndarray]:
+        for t, triple in enumerate(triples()):
+            if t in chosen:
+                columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
+            yield np.concatenate(triple, 1)
+
+    write_video(folder / "preview.mp4", pictured(), clip.fps, colour=clip.source.colour)
+    sheet = contact_sheet(columns)
+    write_image(folder / "sheet.png", np.concatenate([sheet, _atlas_row(maps, sheet.shape[1])]))
+
+
+def _opacity_picture(maps: Maps, t: int) -> np.ndarray:
+    """Each object's opacity in a grey of its own, (H, W, 3) uint8."""
+    objects = [layer for layer in maps.layers if layer != BACKGROUND]
+    total = np.zeros((maps.height, maps.width), np.float32)
+    for i, layer in enumerate(objects):
+        total += maps.opacity(layer, t) * (1 - 0.5 * i / max(len(objects), 1))
+    return np.repeat(to_uint8(total)[..., None], 3, 2)
+
+
+def _atlas_row(maps: Maps, width: int) -> np.ndarray:
+    """The seen part of every layer's atlas on a checkerboard, in a row `width` pixels wide."""
+    share = width // len(maps.layers)
+    pictures = []
+    for layer in maps.layers:
+        atlas = maps.atlas(layer)
+        rows, columns = np.flatnonzero((atlas[..., 3] > 0.5).any(1)), np.flatnonzero((atlas[..., 3] > 0.5).any(0))
+        if not len(rows):
+            rows = columns = np.array([0])
+        cut = atlas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        y, x = np.indices(cut.shape[:2]) // 8
+        board = 0.25 + 0.1 * ((x + y) % 2)[..., None]
+        pictures.append((layer, thumbnail(to_uint8(cut[..., :3] * cut[..., 3:] + board * (1 - cut[..., 3:])), share - 8)))
+    height = max(picture.shape[0] for _, picture in pictures)
+    padded = [
+        (f"{layer} atlas", [np.pad(p, ((0, height - p.shape[0]), (0, share - 8 - p.shape[1]), (0, 0)), constant_values=24)])
+        for layer, p in pictures
+    ]
+    row = contact_sheet(padded)[:, :width]
+    return np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=24)

@@ -1,0 +1,138 @@
+"""What a fit reads at random: frames, depths and flow, memory-mapped, cut into small square patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atlas.clip import Clip
+from atlas.files import GrowingArray
+from atlas.outline import background_weight, depth_of, object_weight, pack_depth, unpack_depth
+
+
+@dataclass
+class Batch:
+    """Patches of pixels and where the flow takes them. P patches of S x S pixels, N = P * S * S."""
+
+    xyt: Tensor  # (N, 3)
+    colour: Tensor  # (P, S, S, 3)
+    depth: Tensor  # (objects, N)
+    moved: Tensor  # (M, 3): every second pixel's place in the next or previous frame
+    moved_depth: Tensor  # (objects, M)
+    moved_valid: Tensor  # (M,)
+    moved_index: Tensor  # (M,): which of the N it is
+
+
+class FitData:
+    """A clip's frames and mask depths as flat files that are sampled without decoding; flow as prepared.
+
+    Memory does not grow with the number of frames: all arrays are memory-mapped.
+    """
+
+    def __init__(self, clip: Clip, folder: Path) -> None:
+        self.clip = clip
+        self.colours = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
+        self.depths = [np.load(folder / f"depth-{i}.npy", mmap_mode="r", allow_pickle=False) for i in range(len(clip.objects))]
+        self.flows = {way: (clip.flow(way), clip.flow_validity(way)) for way in ("forward", "backward")}
+        self.boxes = [_boxes(depth) for depth in self.depths]
+
+    @staticmethod
+    def write(clip: Clip, folder: Path, *, quiet: bool) -> None:
+        """Decode the clip's frames and masks into `folder`."""
+        shape = (clip.frames, clip.height, clip.width)
+        frames = GrowingArray(folder / "frames.npy", np.uint8, (*shape, 3))
+        depths = [GrowingArray(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
+        for t in tqdm(range(clip.frames), desc="read", unit="frame", disable=quiet, leave=False):
+            frames.append(clip.frame(t))
+            for layer, depth in zip(clip.objects, depths, strict=True):
+                depth.append(pack_depth(depth_of(clip.mask(layer, t))))
+        for array in (frames, *depths):
+            array.close()
+
+    def colour(self, t: int) -> np.ndarray:
+        """Frame `t`, (H, W, 3) float32 in [0, 1]."""
+        return self.colours[t].astype(np.float32) / 255
+
+    def depth(self, t: int) -> np.ndarray:
+        """Depth of each object's mask in frame `t`, (objects, H, W) float32 pixels."""
+        depths = [unpack_depth(depth[t]) for depth in self.depths]
+        return np.stack(depths) if depths else np.zeros((0, self.clip.height, self.clip.width), np.float32)
+
+    def weight(self, layer: int, t: int) -> np.ndarray:
+        """How far each pixel of frame `t` surely belongs to a layer, (H, W) float32; nearer layers hide farther ones."""
+        if layer < len(self.depths):
+            own = object_weight(unpack_depth(self.depths[layer][t]))
+            hidden = [object_weight(unpack_depth(depth[t])) for depth in self.depths[:layer]]
+            return own * np.prod([1 - weight for weight in hidden], axis=0) if hidden else own
+        return background_weight(list(self.depth(t)), (self.clip.height, self.clip.width))
+
+    def batch(self, patches: int, size: int, rng: np.random.Generator, device: torch.device) -> Batch:
+        """Random patches: half of them anywhere, half around the objects, where the edges are."""
+        clip = self.clip
+        frame = rng.integers(0, clip.frames, patches)
+        left = rng.integers(0, max(clip.width - size, 0) + 1, patches)
+        top = rng.integers(0, max(clip.height - size, 0) + 1, patches)
+        for i in range(0, patches, 2) if self.boxes else ():
+            x0, y0, x1, y1 = self.boxes[(i // 2) % len(self.boxes)][frame[i]]
+            left[i] = min(rng.integers(x0, x1 + 1), clip.width - size)
+            top[i] = min(rng.integers(y0, y1 + 1), clip.height - size)
+        t = np.broadcast_to(frame[:, None, None], (patches, size, size)).reshape(-1)
+        y = np.broadcast_to((top[:, None] + np.arange(size))[:, :, None], (patches, size, size)).reshape(-1)
+        x = np.broadcast_to((left[:, None] + np.arange(size))[:, None, :], (patches, size, size)).reshape(-1)
+
+        way = np.repeat(np.where(frame == 0, 1, np.where(frame == clip.frames - 1, -1, rng.choice([-1, 1], patches))), size * size)
+        chosen = np.flatnonzero((x + y) % 2 == 0)
+        moved_x, moved_y, valid = self._moved(t[chosen], y[chosen], x[chosen], way[chosen])
+        moved_t = t[chosen] + way[chosen]
+        pick = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device)  # noqa: E731
+        return Batch(
+            xyt=pick(self._normalised(x, y, t)),
+            colour=pick(self.colours[t, y, x].astype(np.float32).reshape(patches, size, size, 3) / 255),
+            depth=pick(np.stack([unpack_depth(depth[t, y, x]) for depth in self.depths]) if self.depths else np.zeros((0, len(t)))),
+            moved=pick(self._normalised(moved_x, moved_y, moved_t)),
+            moved_depth=pick(np.stack([_between(depth, moved_t, moved_y, moved_x) for depth in self.depths])),
+            moved_valid=pick(valid.astype(np.float32)),
+            moved_index=pick(chosen),
+        )
+
+    def _moved(self, t: np.ndarray, y: np.ndarray, x: np.ndarray, way: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions of pixels one frame on (way +1) or back (-1), and whether the flow there is valid."""
+        forward = way > 0
+        index = np.where(forward, t, t - 1)
+        flow = np.where(forward[:, None], self.flows["forward"][0][index, y, x], self.flows["backward"][0][index, y, x])
+        valid = np.where(forward, self.flows["forward"][1][index, y, x], self.flows["backward"][1][index, y, x])
+        return x + flow[:, 0].astype(np.float32), y + flow[:, 1].astype(np.float32), valid
+
+    def _normalised(self, x: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """Pixels and frame numbers as (N, 3) float32 coordinates."""
+        clip = self.clip
+        half = max(clip.height, clip.width) / 2
+        columns = [(x + 0.5 - clip.width / 2) / half, (y + 0.5 - clip.height / 2) / half, 2 * t / max(clip.frames - 1, 1) - 1]
+        return np.stack(columns, -1).astype(np.float32)
+
+
+def _boxes(depth: np.ndarray) -> np.ndarray:
+    """Per frame the box (x0, y0, x1, y1) of an object with 12 px around it; the whole frame where it is absent."""
+    frames, height, width = depth.shape
+    boxes = np.tile(np.array([0, 0, width - 1, height - 1]), (frames, 1))
+    for t in range(frames):
+        near = depth[t] > -12 * 8
+        if near.any():
+            rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+            boxes[t] = max(columns[0] - 4, 0), max(rows[0] - 4, 0), columns[-1], rows[-1]
+    return boxes
+
+
+def _between(depth: np.ndarray, t: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Depth at fractional positions, bilinearly; float32."""
+    height, width = depth.shape[1:]
+    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    x0, y0 = np.minimum(x.astype(np.int64), width - 2), np.minimum(y.astype(np.int64), height - 2)
+    fx, fy = (x - x0).astype(np.float32), (y - y0).astype(np.float32)
+    rows = [unpack_depth(depth[t, y0 + dy, x0]) * (1 - fx) + unpack_depth(depth[t, y0 + dy, x0 + 1]) * fx for dy in (0, 1)]
+    return rows[0] * (1 - fy) + rows[1] * fy
