@@ -24,6 +24,7 @@ from tqdm import tqdm
 from atlas.warp import sample
 
 _MARGIN = 3  # texels at a window's edge whose neighbours are missing
+_SECOND = 0.03  # how much slower W2 learns than W1
 _BAND = 128  # rows put through the network at a time: memory stays small
 
 
@@ -48,7 +49,7 @@ class Training:
     steps: int = 160
     window: int = 96
     """Texels per side of the windows that a step sees."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     check_every: int = 20
     patience: int = 3
     """Checks without improvement before it stops; each but the last goes back to the best and steps four times smaller."""
@@ -155,7 +156,7 @@ def _train(
     network: AggregationNetwork, pair: Tensor, pixels: _Pixels, training: Training, generator: torch.Generator, quiet: bool
 ) -> int:
     """Train in place; the network ends with the weights that were best on the fixed windows. Returns the steps made."""
-    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    optimiser = _optimiser(network, training.learning_rate)
     fixed = [_window(pair, pixels, training.window, generator) for _ in range(6)]
     best, best_state, setbacks, step = _checked(network, fixed), _state(network), 0, 0
     bar = tqdm(range(1, training.steps + 1), desc="aggregation network", unit="step", leave=False, disable=quiet)
@@ -176,9 +177,15 @@ def _train(
                 if setbacks >= training.patience:
                     break
                 network.load_state_dict(best_state)
-                optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate / 4**setbacks)
+                optimiser = _optimiser(network, training.learning_rate / 4**setbacks)
     network.load_state_dict(best_state)
     return step
+
+
+def _optimiser(network: AggregationNetwork, rate: float) -> torch.optim.Optimizer:
+    # A texel's correction is a sum over 576 entries of W2, so these must step far less than W1's for the same effect.
+    groups = [{"params": network.first.parameters(), "lr": rate}, {"params": network.second.parameters(), "lr": rate * _SECOND}]
+    return torch.optim.Adam(groups)
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

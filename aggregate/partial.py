@@ -16,7 +16,7 @@ from torch import Tensor
 
 from atlas.warp import sample, splat
 
-_SPACING = 0.7  # texels between samples
+_SPACING = 1.0  # texels between samples, at most
 _MOST_SAMPLES = 6_000_000
 _FULL = 0.25  # a texel that collected this much opacity counts as seen
 _GROW = 2.0  # pixels by which coverage outgrows what was seen: the layer's edge moves by fractions of a pixel
