@@ -79,7 +79,7 @@ class Clip:
                 layers=[str(layer) for layer in data["layers"]],
                 source=Source(**data["source"]),
             )
-        except (KeyError, TypeError, ValueError) as problem:
+        except (KeyError, TypeError, ValueError, OverflowError) as problem:
             raise UserError(f"{path} is incomplete ({problem}): run scripts/prepare.py again") from None
         clip._check(path)
         return clip
@@ -143,7 +143,7 @@ class Clip:
         path = self.folder / "flow" / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/prepare.py again") from None
         if array.shape != shape:
             raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/prepare.py again")

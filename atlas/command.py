@@ -75,6 +75,7 @@ def _one_line(box: str) -> str:
     """tyro's framed report as one line."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     rows = [row.strip("│╭╮╰╯─ ").strip() for row in plain.splitlines()]
+    rows = [row for row in rows if row.strip("-")]  # the rule that stands for a frame where there is no terminal
     text = " ".join(row for row in rows if row)
     return text or "the command line is not understood: see --help"
 

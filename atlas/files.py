@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -39,7 +40,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{path.name}-making-*"):  # of a killed run
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}-making-*"):  # of a killed run
         shutil.rmtree(left_over, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-making-", dir=path.parent))
     temporary.chmod(0o755)
@@ -177,6 +178,7 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
+            total.update(b"\0path\0")  # a file that moves from one folder to the next must show
             for name, file in _files_below(part):
                 total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
         else:
@@ -192,8 +194,11 @@ def _files_below(path: Path) -> Iterable[tuple[str, Path]]:
 
 
 def _digest_file(path: Path) -> bytes:
+    total = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.digest()
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from atlas.clip import checked_name
 from atlas.errors import UserError
 from atlas.files import GrowingArray, read_image, read_json, to_float, write_image, write_json
 
@@ -38,10 +39,15 @@ class Maps:
                 f"{self.folder} holds no finished fit: run scripts/fit.py {self.folder.parent.parent} --name {self.folder.name}"
             )
         data = read_json(path)
-        if data.get("version", 0) > VERSION:
+        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
+            raise UserError(f"{path} does not describe maps: run scripts/fit.py again")
+        if data["version"] > VERSION:
             raise UserError(f"{path} has format version {data['version']}, this program reads up to {VERSION}: update it")
-        self.layers: list[str] = data["layers"]
-        self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
+        try:
+            self.layers = [checked_name(layer, "layer") for layer in data["layers"]]
+            self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
+        except (KeyError, TypeError, ValueError, UserError):
+            raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
         shape = (self.frames, self.height, self.width)
         self._uv = {layer: self._open(layer, "uv", (*shape, 2)) for layer in self.layers}
         self._opacity = {layer: self._open(layer, "opacity", shape) for layer in self.layers}
@@ -52,7 +58,7 @@ class Maps:
         path = self.folder / "maps" / layer / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
         if array.shape != shape:
             raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/fit.py again")
@@ -62,7 +68,10 @@ class Maps:
         path = self.folder / "maps" / layer / "light.npy"
         if not path.is_file():
             return None
-        light = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            light = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError):
+            raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
         if light.ndim != 4 or light.shape[0] != self.frames or light.shape[3] != 3:
             raise UserError(f"{path} has shape {light.shape}: run scripts/fit.py again")
         return light

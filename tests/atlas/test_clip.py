@@ -79,7 +79,7 @@ def test_missing_and_misfitting_files(fresh_clip: Clip) -> None:
         Clip.open(fresh_clip.folder)
 
 
-@pytest.mark.parametrize("content", [None, b"nothing of numpy", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("content", [None, b"", b"nothing of numpy", b"\x93NUMPY\x01\x00"])
 def test_damaged_flow(fresh_clip: Clip, content: bytes | None) -> None:
     path = fresh_clip.folder / "flow" / "forward.npy"
     path.unlink()

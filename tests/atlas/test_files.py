@@ -76,12 +76,13 @@ class TestAtomicFolder:
         assert [p.name for p in path.iterdir()] == ["old"]
         assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
-    def test_sweeps_up_after_a_killed_run(self, tmp_path: Path) -> None:
-        left_over = tmp_path / ".out-making-killed"
+    @pytest.mark.parametrize("name", ["out", "out [1]"])
+    def test_sweeps_up_after_a_killed_run(self, tmp_path: Path, name: str) -> None:
+        left_over = tmp_path / f".{name}-making-killed"
         left_over.mkdir()
-        other = tmp_path / ".outer-making-killed"
+        other = tmp_path / f".{name}er-making-killed"
         other.mkdir()
-        with atomic_folder(tmp_path / "out"):
+        with atomic_folder(tmp_path / name):
             pass
         assert not left_over.exists() and other.exists()
 
@@ -176,6 +177,14 @@ class TestDigest:
         assert digest(tmp_path) != before
         assert digest("a", "b") != digest("b", "a") != digest("ba")
         assert digest({"x": 1, "y": 2}) == digest({"y": 2, "x": 1})
+
+    def test_sees_a_file_move_from_one_folder_to_the_next(self, tmp_path: Path) -> None:
+        first, second = tmp_path / "1", tmp_path / "2"
+        for folder, name in ((first, "a"), (first, "b"), (second, "c")):
+            write_json(folder / name, name)
+        before = digest(first, second)
+        (first / "b").rename(second / "b")
+        assert digest(first, second) != before
 
     def test_hidden_files_do_not_count(self, tmp_path: Path) -> None:
         before = digest(tmp_path)

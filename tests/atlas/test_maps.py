@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_missing_cut_and_misshaped_arrays(tmp_path: Path, name: str) -> None:
     write_small(tmp_path)
     path = tmp_path / "maps" / "background" / f"{name}.npy"
     whole = path.read_bytes()
-    for content in (None, whole[:-7], whole[:20], b"something else"):
+    for content in (None, b"", whole[:-7], whole[:20], b"something else"):
         path.unlink(missing_ok=True)
         if content is not None:
             path.write_bytes(content)
@@ -89,16 +90,31 @@ def test_missing_cut_and_misshaped_arrays(tmp_path: Path, name: str) -> None:
 def test_damaged_light(tmp_path: Path) -> None:
     write_small(tmp_path)
     path = tmp_path / "maps" / "background" / "light.npy"
+    for content in (b"", b"something else"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="light.npy"):
+            Maps(tmp_path)
     np.save(path, np.ones((3, 2, 2, 3), np.float16))  # three frames of two
     with pytest.raises(UserError, match="light.npy has shape"):
         Maps(tmp_path)
 
 
-def test_a_newer_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data | {"version": 99},
+        lambda data: [1, 2],
+        lambda data: {k: v for k, v in data.items() if k != "layers"},
+        lambda data: data | {"frames": "two"},
+        lambda data: data | {"layers": ["../../../elsewhere"]},
+        lambda data: data | {"layers": [3]},
+    ],
+)
+def test_damaged_description(tmp_path: Path, change: Callable[[dict], object]) -> None:
     write_small(tmp_path)
     path = tmp_path / "maps" / "maps.json"
-    write_json(path, read_json(path) | {"version": 99})
-    with pytest.raises(UserError, match="maps.json has format version 99"):
+    write_json(path, change(read_json(path)))
+    with pytest.raises(UserError, match="maps.json"):
         Maps(tmp_path)
 
 
