@@ -88,6 +88,7 @@ class _Job:
     maps: Maps
     files: dict[int, Path]
     images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
+    fit: str  # identity of the fit
     made_from: str
 
 
@@ -122,7 +123,8 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
             raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
     network = [options.seed, options.steps] if options.method == "network" else []
     how = [VERSION, options.method, network, list(files)]
-    return _Job(layer, maps, files, images, digest(how, fit_identity(clip, maps, layer), *files.values()))
+    fit = fit_identity(clip, maps, layer)
+    return _Job(layer, maps, files, images, fit, digest(how, fit, *files.values()))
 
 
 def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
@@ -156,6 +158,7 @@ def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Jo
     result.covered = covered_share(job.maps, layer, seen.cpu().numpy())
     further = visibility(job.maps, layer).best_addition(indices) if len(indices) < clip.frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
+    write_stamp(edit.folder, job.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
     write_stamp(edit.folder, job.made_from, stage)
     return result
 

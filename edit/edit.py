@@ -170,7 +170,8 @@ def _take_painted(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> 
     assert options.image is not None
     edited, reference = read_painted(options.image, maps, options.layer)
     request = EditRequest.of(options)
-    made_from = digest(request.fingerprint(), options.image, fit_identity(clip, maps, options.layer))
+    identity = fit_identity(clip, maps, options.layer)
+    made_from = digest(request.fingerprint(), options.image, identity)
     paths = [entry.atlas_path(options.layer), entry.reference_path(options.layer)]
     result = EditResult(entry, options.layer, [])
     if _is_done(entry, options.layer, made_from, paths):
@@ -180,5 +181,6 @@ def _take_painted(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> 
         for path, image in zip(paths, (edited, reference), strict=True):
             write_image(path, image)
             entry.sign(path)
+        write_stamp(entry.folder, identity, f"fit {options.layer}")  # rendering asks for the fit an atlas stands on
     _record(entry, options.layer, request, [], made_from, result.up_to_date)
     return result

@@ -136,7 +136,7 @@ def filter_help() -> list[str]:
     lines = []
     for name, function in FILTERS.items():
         options = _option_list(_defaults(name), ",")
-        summary = (inspect.getdoc(function) or "").splitlines()[0]
+        summary = (inspect.getdoc(function) or "").splitlines()[0].rstrip(".")
         lines.append(f"{name}:{options} - {summary}")
     return lines
 

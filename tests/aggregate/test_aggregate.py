@@ -10,9 +10,9 @@ import torch
 
 from aggregate.aggregate import AggregateOptions, _writable, aggregate
 from atlas.clip import Clip
-from atlas.edits import Edit
+from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
-from atlas.files import read_image, to_float, to_uint8, write_image
+from atlas.files import read_image, read_stamp, to_float, to_uint8, write_image
 from atlas.maps import Maps
 from atlas.sample import Sample
 from atlas.warp import sample as sample_at
@@ -102,6 +102,16 @@ def test_files_and_their_formats(fresh_clip: Clip) -> None:
     coverage = [read_image(made.partial_path("foreground", i))[..., 3] for i in (0, 6, 11)]
     merged = read_image(made.atlas_path("foreground"))[..., 3] / 257
     assert np.abs(np.max(coverage, 0) - merged).max() <= 1
+
+
+def test_another_fit_makes_it_out_of_date(fresh_clip: Clip) -> None:
+    made = filtered(fresh_clip)
+    run(fresh_clip)
+    maps = Maps(fresh_clip.fit_folder("truth"))
+    assert read_stamp(made.folder)["fit foreground"] == fit_identity(fresh_clip, maps, "foreground")
+    write_image(maps.atlas_path("foreground"), read_image(maps.atlas_path("foreground")) // 2)
+    assert "up to date" not in run(fresh_clip)
+    assert read_stamp(made.folder)["fit foreground"] == fit_identity(fresh_clip, maps, "foreground")
 
 
 def test_the_same_seed_gives_the_same_bytes(fresh_clip: Clip) -> None:
