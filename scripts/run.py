@@ -1,0 +1,110 @@
+"""All stages in order, doing only what is not up to date: scripts/run.py SOURCE CLIP --editor filter --filter recolour ..."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from aggregate.aggregate import AggregateOptions, aggregate
+from atlas.clip import Clip, checked_name
+from atlas.command import CommonOptions, run_command
+from atlas.errors import UserError
+from atlas.fit import FitOptions, fit
+from atlas.prepare import PrepareOptions, prepare
+from atlas.render import RenderOptions, render
+from edit.edit import EDITORS, edit
+from edit.editors.filters import FilterEditor
+from edit.keyframes import DEFAULT, automatic_count, listed
+from edit.request import EditOptions
+
+Stage = TypeVar("Stage", bound=CommonOptions)
+
+
+@dataclass(kw_only=True)
+class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, PrepareOptions):
+    """From a source to an edited video: prepare, fit, edit, aggregate, render. The options are those of the stages."""
+
+    # Only what differs from the stages' own options stands here.
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip to make, or to go on with."""
+    name: str | None = None  # type: ignore[assignment]
+    """Name of the edit. Default: the filter's or the editor's."""
+    layer: str | None = None  # type: ignore[assignment]
+    """Layer to edit. Default: the first."""
+    edit: tyro.conf.Suppress[str] = ""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # type: ignore[assignment]
+    """Where to compute; auto takes a GPU where there is one."""
+    seed: int = 0
+    """Seed of every stage that draws random numbers."""
+
+
+def run(options: RunOptions) -> str:
+    """Run all stages; each skips what is up to date. Returns where the results are.
+
+    What can be wrong with the edit is found out before the fit, which takes longest.
+    """
+    name = checked_name(options.name or default_name(options), "edit")
+    _check_request(options)
+    _timed("prepare", prepare, _part(PrepareOptions, options))
+    clip = Clip.open(options.clip)
+    layer = options.layer or clip.layers[0]
+    clip.check_layer(layer)
+    if options.keyframes and automatic_count(options.keyframes) is None:
+        listed(options.keyframes, clip.frames)
+    _timed("fit", fit, _part(FitOptions, options, name=options.fit))
+    _timed("edit", edit, _part(EditOptions, options, name=name, layer=layer))
+    _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name))
+    _timed("render", render, _part(RenderOptions, options, edit=name))
+    folder = clip.edit_folder(name)
+    result = folder / ("frames" if options.format == "png" else "video.mp4")
+    return "\n".join(
+        [
+            f"result: {result}",
+            f"source above, result below: {folder / 'sheet.png'}",
+            f"the layer's atlas, to paint on: {clip.fit_folder(options.fit) / 'layers' / layer / 'atlas.png'}",
+        ]
+    )
+
+
+def default_name(options: RunOptions) -> str:
+    """The filter's name, or the editor's."""
+    return (options.filter or options.editor).partition(":")[0].strip() or options.editor
+
+
+def _check_request(options: RunOptions) -> None:
+    if options.editor not in EDITORS:
+        raise UserError(f"this version has no {options.editor} editor: --editor is one of {', '.join(EDITORS)}")
+    given = getattr(options, EDITORS[options.editor])
+    if given is None:
+        raise UserError(f"--editor {options.editor} needs --{EDITORS[options.editor]}")
+    if options.editor == "filter":
+        FilterEditor(given)
+    elif not given.exists():
+        raise UserError(f"{given} is missing: check --{EDITORS[options.editor]}")
+    automatic_count(options.keyframes or DEFAULT)
+    if options.format not in ("mp4", "png"):
+        raise UserError(f"--format {options.format} is not known: choose mp4 or png")
+
+
+def _part(stage: type[Stage], options: RunOptions, **changes: Any) -> Stage:
+    """The options of one stage."""
+    return stage(**{field.name: getattr(options, field.name) for field in fields(stage)} | changes)
+
+
+def _timed(name: str, stage: Callable[[Stage], object], options: Stage) -> None:
+    start = time.perf_counter()
+    said = stage(options)
+    line = str(said) if isinstance(said, str) or type(said).__str__ is not object.__str__ else "done"
+    print(f"[{name} {time.perf_counter() - start:.1f} s] {line}", flush=True)
+
+
+if __name__ == "__main__":
+    run_command(RunOptions, run)
