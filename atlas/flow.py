@@ -20,6 +20,8 @@ AGREEMENT = 1.0
 WAYS = ("forward", "backward")
 _FLAT = 1.0
 """Grey levels: where the local contrast is below this there is nothing to follow (8-bit rounding alone gives 0.3)."""
+_CHANGE = 16.0
+"""Grey levels by which a colour may differ at the other end of a flow vector; more where all of the frame does."""
 _local = threading.local()
 
 
@@ -42,11 +44,12 @@ def flow_validity(
     forward: np.ndarray,  # (H, W, 2) float, first to second
     backward: np.ndarray,  # (H, W, 2) float, second to first
     first: np.ndarray | None = None,  # (H, W) or (H, W, 3) uint8
+    second: np.ndarray | None = None,  # the same
 ) -> np.ndarray:
     """Where `forward` is confirmed by the way back, to `AGREEMENT` pixels: (H, W) bool.
 
     Pixels that leave the frame are not. Where `first` is given, neither are pixels in untextured surroundings,
-    where both ways agree on anything.
+    where both ways agree on anything; with `second`, nor are those whose colour is not found where the flow leads.
     """
     height, width = forward.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -55,7 +58,16 @@ def flow_validity(
     returned = cv2.remap(backward.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     missed = np.hypot(*np.moveaxis(forward.astype(np.float32) + returned, -1, 0))
     valid = inside & (missed < AGREEMENT)
-    return valid if first is None else valid & textured(first)
+    if first is None:
+        return valid
+    valid &= textured(first)
+    if second is not None:
+        found = cv2.remap(second, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        change = np.abs(cv2.GaussianBlur(first.astype(np.float32) - found, (0, 0), 1.5))
+        change = change.max(axis=-1) if change.ndim == 3 else change
+        usual = 1.48 * float(np.median(change[valid])) if valid.any() else 0.0
+        valid &= change < max(_CHANGE, 4 * usual)
+    return valid
 
 
 def textured(image: np.ndarray) -> np.ndarray:
@@ -85,8 +97,8 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
             there, back = (flow.astype(np.float16) for flow in both)
             flows[0].write(there.tobytes())
             flows[1].write(back.tobytes())
-            valid[0].write(flow_validity(there, back, previous).tobytes())
-            valid[1].write(flow_validity(back, there, following).tobytes())
+            valid[0].write(flow_validity(there, back, previous, following).tobytes())
+            valid[1].write(flow_validity(back, there, following, previous).tobytes())
             previous = following
 
 

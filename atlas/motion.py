@@ -26,24 +26,29 @@ from atlas.frames import fit_image, fitted_size
 
 _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
-_GAPS = (1, 4, 8)
+_GAPS = (1, 4, 8, 16)
 """Frames between two that are compared."""
+_FOLLOWED = 4
+"""The gap at which it is asked whether what moves can be followed: water and leaves cannot."""
 _STILL, _MOVING = 3.0, 7.0
 """Scatters of the background's flow: a difference below the first says nothing, above the second it is certain."""
 _SCATTER = 0.05
 """Pixels: flow is never trusted to better than this."""
-_MEMORY = 0.75
+_MEMORY = 0.9
 """How much of the evidence is handed on to the next frame along the flow."""
 _LEAST = 0.002
 """Share of the frame that must move for there to be a foreground."""
+_RESTLESS = 0.1
+"""Share of the frame that moves and cannot be followed from which on only what can be followed counts."""
 HELP = "point the object out with --masks box:x,y,w,h, or give a folder of masks"
 
 
 @dataclass
 class Measured:
-    """What one frame says of another one."""
+    """What the comparison with another frame says of a frame."""
 
-    moving: np.ndarray  # (H, W) float32 in [0, 1]
+    gap: int
+    moving: np.ndarray  # (H, W) float16 in [0, 1]
     confirmed: np.ndarray  # (H, W) bool
 
 
@@ -55,16 +60,12 @@ def masks_from_motion(frame: Callable[[int], np.ndarray], frames: int, quiet: bo
     height, width = frame(0).shape[:2]
     size = fitted_size(width, height, _SIDE)
     small = [fit_image(frame(index), size) for index in range(frames)]
-    evidence, forward, backward = _all_evidence(small, quiet)
-    evidence = _along_the_flow(evidence, forward, backward)
-    scores = _relative(evidence)
-    masks = [
-        _cut_out(image, score)
-        for image, score in zip(tqdm(small, desc="cutting out", unit="frame", disable=quiet), scores, strict=True)
-    ]
-    masks = _over_time(masks, forward, backward)
-    masks = _largest(masks)
-    band = max(2, round(0.006 * max(size)))
+    measured, forward, backward = _compare_all(small, quiet)
+    scores, limits = _scores(measured, forward, backward)
+    cutting = tqdm(small, desc="cutting out", unit="frame", disable=quiet)
+    masks = [_cut_out(image, score, limits) for image, score in zip(cutting, scores, strict=True)]
+    masks = _main_parts(_over_time(masks, forward, backward), scores)
+    band = max(2, round(0.008 * max(size)))
     masks = [refine_mask(image, mask, band) if mask.any() else mask for image, mask in zip(small, masks, strict=True)]
     share = float(np.mean([mask.mean() for mask in masks]))
     if share < _LEAST:
@@ -74,38 +75,33 @@ def masks_from_motion(frame: Callable[[int], np.ndarray], frames: int, quiet: bo
     return [soften(mask, (width, height)) for mask in masks]
 
 
-def _all_evidence(small: list[np.ndarray], quiet: bool) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Evidence of each frame (T, H, W) float32 in [0, 1], and the flow between neighbours both ways."""
-    frames = len(small)
-    height, width = small[0].shape[:2]
-    pairs = [(index, index + gap) for gap in _GAPS for index in range(frames - gap)]
+def _compare_all(small: list[np.ndarray], quiet: bool) -> tuple[list[list[Measured]], list[np.ndarray], list[np.ndarray]]:
+    """All comparisons of each frame, and the flow between neighbours both ways."""
+    pairs = [(index, index + gap) for gap in _GAPS for index in range(len(small) - gap)]
     measured: list[list[Measured]] = [[] for _ in small]
     forward: list[np.ndarray] = []
     backward: list[np.ndarray] = []
     with one_thread(), ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda pair: compare(small[pair[0]], small[pair[1]]), pairs)
-        for (first, second), (there, back, one, other) in zip(
-            pairs, tqdm(found, total=len(pairs), desc="motion", unit="pair", disable=quiet), strict=True
-        ):
-            if second - first == 1:
-                forward.append(there)
-                backward.append(back)
-            measured[first] += [one] if one else []
-            measured[second] += [other] if other else []
-    evidence = np.zeros((frames, height, width), np.float32)
-    for index, found_here in enumerate(measured):
-        if found_here:
-            evidence[index] = combine(found_here)
-    return evidence, forward, backward
+        # In portions: results wait in memory until they are taken.
+        for begin in tqdm(range(0, len(pairs), 32), desc="motion", unit="step", disable=quiet):
+            portion = pairs[begin : begin + 32]
+            found = pool.map(lambda pair: compare(small[pair[0]], small[pair[1]], pair[1] - pair[0]), portion)
+            for (first, second), (there, back, one, other) in zip(portion, found, strict=True):
+                if second - first == 1:
+                    forward.append(there)
+                    backward.append(back)
+                measured[first] += [one] if one else []
+                measured[second] += [other] if other else []
+    return measured, forward, backward
 
 
-def compare(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, Measured | None, Measured | None]:
+def compare(first: np.ndarray, second: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray, Measured | None, Measured | None]:
     """Flow both ways between two frames, and what each says of its own pixels (None where no background is found)."""
     there, back = dense_flow(first, second), dense_flow(second, first)
-    return there, back, _measure(first, second, there, back), _measure(second, first, back, there)
+    return there, back, _measure(first, second, there, back, gap), _measure(second, first, back, there, gap)
 
 
-def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: np.ndarray) -> Measured | None:
+def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: np.ndarray, gap: int) -> Measured | None:
     valid = flow_validity(flow, returning, image)
     tracked = background_motion(flow, valid)
     if tracked is None:
@@ -116,7 +112,7 @@ def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: 
     usual = 1.48 * float(np.median(change[valid]))
     confirmed = valid & (change < max(6.0, 4 * usual))
     moving = np.clip((residual / scatter - _STILL) / (_MOVING - _STILL), 0, 1)
-    return Measured(moving.astype(np.float32), confirmed)
+    return Measured(gap, moving.astype(np.float16), confirmed)
 
 
 def background_motion(
@@ -160,52 +156,91 @@ def _seen_through(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     )
 
 
-def combine(measured: list[Measured]) -> np.ndarray:
-    """One frame's evidence from all comparisons: (H, W) float32 in [0, 1].
+@dataclass
+class Limits:
+    """Scores that decide: surely inside, more likely inside, surely outside below."""
 
-    Two comparisons must agree that a pixel moves (one, where there is only one); a pixel that few of them
-    can confirm counts for less.
-    """
+    inside: float
+    likely: float
+    outside: float
+
+
+def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward: list[np.ndarray]) -> tuple[np.ndarray, Limits]:
+    """How clearly each pixel of each frame is a moving object, (T, H, W) in [0, 1], and how to read that."""
+    shape = forward[0].shape[:2]
+    moving = np.stack([certainly_moving(found, shape) for found in measured])
+    if np.mean(moving > 0.5) < _LEAST:
+        raise UserError(f"nothing moves against the background: {HELP}")
+    gap = max((one.gap for found in measured for one in found if one.gap <= _FOLLOWED), default=1)
+    parts = [_followed(found, gap, shape) for found in measured]
+    lasting = _along_the_flow(moving, forward, backward)
+    all_moving, followed = (_along_the_flow(np.stack(part), forward, backward) for part in zip(*parts, strict=True))
+    trust = (followed + 0.05) / (all_moving + 0.05)  # 1 where nothing moves at this gap: nothing speaks against it
+    clear = lasting > 0.5
+    usual = float(np.percentile(trust[clear], 90)) if clear.any() else 1.0
+    if np.mean(clear & (trust < 0.6 * usual)) > _RESTLESS:
+        return lasting * np.clip((trust / usual - 0.6) / 0.3, 0, 1), Limits(0.9, 0.45, 0.25)
+    weighted = np.stack([part * _share_confirmed(found, shape) for part, found in zip(moving, measured, strict=True)])
+    evidence = _along_the_flow(weighted, forward, backward)
+    clearest = float(np.percentile(evidence[evidence > 0.1], 90)) if (evidence > 0.1).any() else 1.0
+    return np.clip(1.45 * evidence / clearest, 0, 1), Limits(0.85, 0.5, 0.17)
+
+
+def certainly_moving(measured: list[Measured], shape: tuple[int, ...]) -> np.ndarray:
+    """One frame's pixels that two comparisons (one, where there is only one) find moving: (H, W) float32 in [0, 1]."""
+    if not measured:
+        return np.zeros(shape, np.float32)
     moving = np.sort(np.stack([one.moving * one.confirmed for one in measured]), axis=0)
-    certain = moving[-2] if len(measured) > 1 else moving[-1]
-    followed = np.mean([one.confirmed for one in measured], axis=0)
-    return (certain * (0.25 + 0.75 * followed)).astype(np.float32)
+    return moving[-2 if len(measured) > 1 else -1].astype(np.float32)
 
 
-def _along_the_flow(evidence: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray]) -> np.ndarray:
-    """Evidence averaged over the frames before and after, along the flow, with fading memory."""
-    frames = len(evidence)
-    weight = [np.ones_like(evidence[0]) for _ in range(frames)]
-    total = [each.copy() for each in evidence]
-    for order, flows in ((range(1, frames), backward), (range(frames - 2, -1, -1), forward)):
-        step = order.step
-        memory, known = evidence[order.start - step], np.ones_like(evidence[0])
+def _share_confirmed(measured: list[Measured], shape: tuple[int, ...]) -> np.ndarray:
+    """A weight between 1/4 and 1: what few comparisons can confirm counts for less."""
+    if not measured:
+        return np.zeros(shape, np.float32)
+    return (0.25 + 0.75 * np.mean([one.confirmed for one in measured], axis=0)).astype(np.float32)
+
+
+def _followed(measured: list[Measured], gap: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """What moves over `gap` frames, and the part of it that can be followed, in each pixel's surroundings."""
+    chosen = [one for one in measured if one.gap == gap]
+    if not chosen:
+        return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    moving = np.mean([one.moving for one in chosen], axis=0, dtype=np.float32)
+    followed = np.mean([one.moving * one.confirmed for one in chosen], axis=0, dtype=np.float32)
+    around = 0.017 * max(shape)
+    return cv2.GaussianBlur(moving, (0, 0), around), cv2.GaussianBlur(followed, (0, 0), around)
+
+
+def _along_the_flow(values: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray]) -> np.ndarray:
+    """Values (T, H, W) averaged over the frames before and after, along the flow, with fading memory."""
+    frames = len(values)
+    weight = np.ones_like(values)
+    total = values.copy()
+    for step in (1, -1):
+        order = range(1, frames) if step > 0 else range(frames - 2, -1, -1)
+        memory, known = values[order.start - step], np.ones_like(values[0])
         for index in order:
-            flow = flows[index - 1] if step > 0 else flows[index]
+            flow = backward[index - 1] if step > 0 else forward[index]
             memory, known = _MEMORY * carried(memory, flow), _MEMORY * carried(known, flow)
             total[index] += memory
             weight[index] += known
-            memory, known = memory + evidence[index], known + 1
-    return np.stack([a / b for a, b in zip(total, weight, strict=True)])
+            memory, known = memory + values[index], known + 1
+    return total / weight
 
 
-def _relative(evidence: np.ndarray) -> np.ndarray:
-    """Evidence in units of what the clip's clearest movers have, clamped to [0, 1]."""
-    moving = evidence[evidence > 0.1]
-    if moving.size < _LEAST * evidence.size:
-        raise UserError(f"nothing moves against the background: {HELP}")
-    return np.clip(evidence / np.percentile(moving, 90), 0, 1)
-
-
-def _cut_out(image: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """One frame's mask, by GrabCut from the clear cases: (H, W) bool."""
-    reach = max(3, round(0.012 * max(score.shape)))  # flow spreads a motion about this far beyond its edge
+def _cut_out(image: np.ndarray, score: np.ndarray, limits: Limits) -> np.ndarray:
+    """One frame's mask, by GrabCut at half the size from the clear cases: (H, W) bool."""
+    size = (max(1, score.shape[1] // 2), max(1, score.shape[0] // 2))
+    half, coarse = cv2.resize(score, size, interpolation=cv2.INTER_AREA), fit_image(image, size)
+    reach = max(2, round(0.01 * max(size)))  # flow spreads a motion about this far beyond its edge
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    rough = score > 0.5
+    rough = half > limits.likely
     labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[cv2.erode((score > 0.6).astype(np.uint8), disc, borderValue=1) > 0] = cv2.GC_FGD
-    labels[cv2.dilate((score > 0.25).astype(np.uint8), disc) == 0] = cv2.GC_BGD
-    return cut(image, labels, 3, rough)
+    labels[cv2.erode((half > limits.inside).astype(np.uint8), disc, borderValue=1) > 0] = cv2.GC_FGD
+    labels[cv2.dilate((half > limits.outside).astype(np.uint8), disc) == 0] = cv2.GC_BGD
+    mask = cut(coarse, labels, 3, rough)
+    return cv2.resize(mask.astype(np.float32), (score.shape[1], score.shape[0])) > 0.5
 
 
 def _over_time(masks: list[np.ndarray], forward: list[np.ndarray], backward: list[np.ndarray]) -> list[np.ndarray]:
@@ -225,13 +260,13 @@ def _over_time(masks: list[np.ndarray], forward: list[np.ndarray], backward: lis
     return [vote / total > 0.5 for vote, total in zip(votes, weight, strict=True)]
 
 
-def _largest(masks: list[np.ndarray]) -> list[np.ndarray]:
-    """Without what is small in space and time: parts below a sixth of the largest, and holes that small within a frame."""
+def _main_parts(masks: list[np.ndarray], scores: np.ndarray) -> list[np.ndarray]:
+    """Without parts that weigh little in space and time (below a fifth of the heaviest), and without small holes."""
     stack = np.stack(masks)
     parts, count = ndimage.label(stack)
     if count > 1:
-        volume = np.bincount(parts.ravel())[1:]
-        stack = np.isin(parts, 1 + np.flatnonzero(volume >= volume.max() / 6))
+        weight = np.bincount(parts.ravel(), (scores**2).ravel(), count + 1)[1:]
+        stack = np.isin(parts, 1 + np.flatnonzero(weight >= 0.2 * weight.max()))
     for mask in stack:
         holes, count = ndimage.label(~mask)
         areas = np.bincount(holes.ravel(), minlength=count + 1)

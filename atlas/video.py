@@ -77,7 +77,8 @@ def probe(path: Path) -> VideoInfo:
     shown = re.search(r"\bn: *0 .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+)", said)
     if report.returncode or not shown:
         raise UserError(
-            f"{path} is not a readable video ({reason(said)}): give a complete mp4, mov, webm or gif, or a folder of frames"
+            f"{path} is not a readable video or is cut off ({reason(said)}): "
+            "give a complete mp4, mov, webm or gif, or a folder of frames"
         )
     colour = {key: found[1] for key, name in _COLOUR_KEYS.items() if (found := _tag(said, name))}
     if re.match(r"(rgb|bgr|gbr|argb|abgr|pal8)", shown[1]):
@@ -87,10 +88,16 @@ def probe(path: Path) -> VideoInfo:
     header = said.partition("Stream mapping:")[0]
     sound = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
     started = re.search(r"Duration: .*?start: (-?[\d.]+)", header)
+    announced = re.search(r"Duration: (\d+):(\d+):([\d.]+)", header)
     printed = re.search(r"Video: .*?([\d.]+)(k?) fps", header)
     if path.suffix.lower() == ".gif" and not path.read_bytes().rstrip(b"\0").endswith(b"\x3b"):
         raise UserError(f"{path} is cut off (no end mark): copy or export it again")
     times, step = _packet_times(path)
+    if announced and not sound:
+        promised = int(announced[1]) * 3600 + int(announced[2]) * 60 + float(announced[3])
+        kept = float((times[-1] - times[0]) * step)
+        if kept < 0.95 * promised - 2 * kept / len(times):
+            raise UserError(f"{path} is cut off (it holds {kept:.2f} of {promised:.2f} seconds): copy or export it again")
     return VideoInfo(
         width=int(shown[4]),
         height=int(shown[5]),
