@@ -94,19 +94,23 @@ def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path
     images = list_images(folder)
     by_stem = {path.stem: path for path in images}
     by_number = {number: path for path in images if (number := frame_number(path)) is not None}
-    found: list[Path | None] = []
-    for index in indices:
-        stem = source.images[index].stem if source.images else None
-        number = frame_number(source.images[index]) if source.images else index
-        path = by_stem.get(stem) if stem is not None else None
-        found.append(path or (by_number.get(number) if number is not None else None))
-    if len(images) == source.frames and (None in found or not source.images):
+
+    def named(index: int) -> Path | None:
+        if not source.images:
+            return by_number.get(index)
+        frame = source.images[index]
+        number = frame_number(frame)
+        return by_stem.get(frame.stem) or (by_number.get(number) if number is not None else None)
+
+    # All frames are looked at, not only those taken: masks that count from 1 fit the first frames by accident.
+    if len(images) == source.frames and None in map(named, range(source.frames)):
         return [images[index] for index in indices]
+    found = [named(index) for index in indices]
     missing = [index for index, path in zip(indices, found, strict=True) if path is None]
     if missing:
-        named = ", ".join(source.images[index].name if source.images else str(index) for index in missing[:3])
+        first = ", ".join(source.images[index].name if source.images else str(index) for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UserError(f"{folder} has no mask for frame {named}{more}: every frame needs one of the same name or number")
+        raise UserError(f"{folder} has no mask for frame {first}{more}: every frame needs one of the same name or number")
     return [path for path in found if path is not None]
 
 

@@ -120,7 +120,7 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
     indices = picked_frames(source.frames, source.fps, options.start, options.frames, wanted_fps)
     if options.frames is not None and len(indices) < options.frames:
         raise UserError(
-            f"--frames {options.frames} is more than there are: {len(indices)} frames from frame {options.start} on in {options.source}"
+            f"--frames {options.frames} is too many: {options.source} gives {len(indices)} from frame {options.start} on"
         )
     if len(indices) < 2:
         raise UserError(f"{options.source} gives one single frame from frame {options.start} on, a fit needs at least two")
