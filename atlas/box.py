@@ -14,9 +14,12 @@ from atlas.cutout import carried, refine_mask, soften
 from atlas.errors import UserError
 from atlas.flow import dense_flow
 from atlas.frames import fit_image, fitted_size
+from atlas.motion import GAPS, certainly_moving, compare
 
 _SIDE = 512
 """Pixels of the longer side that masks are searched at; finer costs much and finds the same."""
+_WEIGHT = 0.3
+"""What one frame's decision about the edge weighs against the carried mask."""
 
 
 @dataclass(frozen=True)
@@ -56,33 +59,49 @@ def parse_box(text: str, width: int, height: int) -> Box | None:
 def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, quiet: bool = False) -> list[np.ndarray]:
     """Follow the object in `box` (first frame) through the clip.
 
-    GrabCut finds it in the first frame; optical flow carries the mask to the next one, where the pixels along
-    its edge are decided anew by colour. Returns (H, W) uint8 masks. Raises UserError where the box holds no object.
+    GrabCut finds it in the first frame, starting from what moves inside the box where something does; optical
+    flow carries the mask from frame to frame, where the pixels along its edge are decided anew by colour, each
+    decision with a small weight, so that it takes several frames to agree. Returns (H, W) uint8 masks. Raises
+    UserError where the box holds no object.
     """
     height, width = frame(0).shape[:2]
     size = fitted_size(width, height, _SIDE)
     scale = size[0] / width
     previous = fit_image(frame(0), size)
-    mask = _in_box(previous, box.scaled(scale, size[1] / height))
+    later = [fit_image(frame(gap), size) for gap in GAPS if gap < frames]
+    mask = _in_box(previous, box.scaled(scale, size[1] / height), _moving(previous, later))
     found = [soften(mask, (width, height))]
     band = max(3, round(0.012 * max(size)))
+    belief = mask.astype(np.float32)
     for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
         current = fit_image(frame(index), size)
-        rough = carried(mask.astype(np.float32), dense_flow(current, previous)) > 0.5
-        refined = _tidy(refine_mask(current, rough, band))
-        # Colours that do not tell the object from its surroundings must not eat it.
-        kept = np.count_nonzero(refined) > 0.7 * np.count_nonzero(rough)
-        mask, previous = (refined if kept else rough), current
-        found.append(soften(mask, (width, height)))
+        belief = carried(belief, dense_flow(current, previous))
+        refined = _tidy(refine_mask(current, belief > 0.5, band))
+        belief = (1 - _WEIGHT) * belief + _WEIGHT * refined
+        found.append(soften(_tidy(belief > 0.5), (width, height)))
+        previous = current
     return found
 
 
-def _in_box(image: np.ndarray, box: Box) -> np.ndarray:
+def _moving(first: np.ndarray, later: list[np.ndarray]) -> np.ndarray:
+    """What moves in the first frame, against the background: (H, W) bool."""
+    measured = [one for gap, other in zip(GAPS, later, strict=False) if (one := compare(first, other, gap)[2]) is not None]
+    return certainly_moving(measured, first.shape[:2]) > 0.5
+
+
+def _in_box(image: np.ndarray, box: Box, moving: np.ndarray) -> np.ndarray:
     """GrabCut in the first frame: (H, W) bool."""
     left, top = max(0, round(box.x)), max(0, round(box.y))
     right, bottom = round(box.x + box.width), round(box.y + box.height)
     labels = np.full(image.shape[:2], cv2.GC_BGD, np.uint8)
     labels[top:bottom, left:right] = cv2.GC_PR_FGD
+    inside = moving[top:bottom, left:right]
+    if 0.1 < inside.mean() < 0.9:
+        labels[top:bottom, left:right] = np.where(inside, cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+        # Flow spreads a motion beyond its edge, so only what lies deeper is certain.
+        reach = 2 * round(0.02 * max(image.shape)) + 1
+        core = cv2.erode(inside.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)), borderValue=0)
+        labels[top:bottom, left:right][core > 0] = cv2.GC_FGD
     cv2.setRNGSeed(0)
     cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 6, cv2.GC_INIT_WITH_MASK)
     mask = _tidy((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))

@@ -26,7 +26,7 @@ from atlas.frames import fit_image, fitted_size
 
 _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
-_GAPS = (1, 4, 8, 16)
+GAPS = (1, 4, 8, 16)
 """Frames between two that are compared."""
 _FOLLOWED = 4
 """The gap at which it is asked whether what moves can be followed: water and leaves cannot."""
@@ -77,7 +77,7 @@ def masks_from_motion(frame: Callable[[int], np.ndarray], frames: int, quiet: bo
 
 def _compare_all(small: list[np.ndarray], quiet: bool) -> tuple[list[list[Measured]], list[np.ndarray], list[np.ndarray]]:
     """All comparisons of each frame, and the flow between neighbours both ways."""
-    pairs = [(index, index + gap) for gap in _GAPS for index in range(len(small) - gap)]
+    pairs = [(index, index + gap) for gap in GAPS for index in range(len(small) - gap)]
     measured: list[list[Measured]] = [[] for _ in small]
     forward: list[np.ndarray] = []
     backward: list[np.ndarray] = []
