@@ -69,9 +69,9 @@ def add_deltas(
     frame: np.ndarray,  # (H, W, 3) uint8
     index: int,
     maps: FrameMaps,
-    deltas: Mapping[str, Tensor],  # layer -> (N, N, 3) coverage * (edited - reference)
+    deltas: Mapping[str, Tensor],  # layer -> (N, N, 6): a part that light multiplies, and one that the frame multiplies
 ) -> np.ndarray:  # (H, W, 3) uint8
-    """frame + sum over the layers of opacity * light * delta(uv), rounded once.
+    """frame + sum over the layers of opacity * (light * delta(uv) + gain(uv) * frame), rounded once.
 
     Where every term is 0 the result is the frame, to the bit.
     """
@@ -82,11 +82,14 @@ def add_deltas(
         return result
     union = _union(boxes)
     device = next(iter(deltas.values())).device
-    total = torch.from_numpy(frame[union]).to(device, torch.float32)
+    source = torch.from_numpy(frame[union]).to(device, torch.float32)
+    total = source.clone()
     for layer, (box, opacity) in found.items():
         if box is not None:
-            view = total[_within(box, union)]
-            view += 255 * _looked_up(deltas[layer], opacity, box, index, layer, maps)
+            within = _within(box, union)
+            uv, seen, light = _look_up(opacity, box, index, layer, maps, device)
+            added, gained = sample(deltas[layer], uv).split(3, -1)
+            total[within] += seen * (255 * (added if light is None else added * light) + gained * source[within])
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
     result[union] = total.add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()
     return result
@@ -104,17 +107,18 @@ def composite_frame(
     for layer, colours in textures.items():
         box, opacity = _visible(maps.opacity(layer, index))
         if box is not None:
-            total[box] += _looked_up(colours, opacity, box, index, layer, maps)
+            uv, seen, light = _look_up(opacity, box, index, layer, maps, device)
+            total[box] += seen * sample(colours, uv) * (1 if light is None else light)
     return total.cpu().numpy()
 
 
-def _looked_up(colours: Tensor, opacity: np.ndarray, box: Box, index: int, layer: str, maps: FrameMaps) -> Tensor:
-    """opacity * light * colours(uv) inside the box, (h, w, 3)."""
-    uv = torch.from_numpy(maps.uv(layer, index)[box]).to(colours.device)
-    looked_up = sample(colours, uv) * torch.from_numpy(opacity[box]).to(colours.device)[..., None]
-    if maps.has_light(layer):
-        looked_up *= torch.from_numpy(maps.light(layer, index)[box]).to(colours.device)
-    return looked_up
+def _look_up(
+    opacity: np.ndarray, box: Box, index: int, layer: str, maps: FrameMaps, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """uv (h, w, 2), opacity (h, w, 1) and light (h, w, 3; None for 1) of a layer inside the box."""
+    uv, seen = (torch.from_numpy(array[box]).to(device) for array in (maps.uv(layer, index), opacity[..., None]))
+    light = torch.from_numpy(maps.light(layer, index)[box]).to(device) if maps.has_light(layer) else None
+    return uv, seen, light
 
 
 def _visible(opacity: np.ndarray) -> tuple[Box | None, np.ndarray]:

@@ -24,7 +24,7 @@ from atlas.files import read_image, read_json, to_float, write_json
 from atlas.flow import dense_flow, flow_validity
 from atlas.maps import Maps
 from atlas.rendering import Rendering, prepared_frames, torch_device
-from atlas.textures import full_textures
+from atlas.textures import Transfer, full_textures
 
 _NEEDS_WEIGHTS = {
     "clip_text": "CLIP ViT-L/14",
@@ -47,6 +47,8 @@ class EvaluateOptions(CommonOptions):
     """Name of an edit to measure as well."""
     mode: Literal["delta", "full"] = "delta"
     """How the edit is rendered for it, as in scripts/render.py."""
+    transfer: Transfer = "local"
+    """What becomes of detail that the fit does not hold, as in scripts/render.py."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -57,7 +59,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     Frames stream: memory does not grow with the clip's length. UserError for an unknown fit or edit.
     """
     clip = Clip.open(options.clip)
-    rendering = Rendering.open(options.clip, options.edit, mode=options.mode) if options.edit is not None else None
+    rendering = None
+    if options.edit is not None:
+        rendering = Rendering.open(options.clip, options.edit, mode=options.mode, transfer=options.transfer)
     fit = options.fit or (rendering.edit.fit if rendering else "default")
     if rendering and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
@@ -87,12 +91,14 @@ def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, A
     frames = tqdm(prepared_frames(clip), total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
     for index, frame in enumerate(frames):
         result = composite_frame(index, maps, textures)
+        visible_of = {layer: maps.opacity(layer, index) for layer in layers}
+        whole_ssim, *layer_ssims = metrics.ssim_over(result, frame, [None, *visible_of.values()])
         whole["psnr"].append(metrics.psnr(result, frame))
-        whole["ssim"].append(metrics.ssim(result, frame))
-        for layer, values in layers.items():
-            visible = maps.opacity(layer, index)
+        whole["ssim"].append(whole_ssim)
+        for (layer, values), similarity in zip(layers.items(), layer_ssims, strict=True):
+            visible = visible_of[layer]
             values["psnr"].append(metrics.psnr(result, frame, visible))
-            values["ssim"].append(metrics.ssim(result, frame, visible))
+            values["ssim"].append(similarity)
             values["fold_share"].append(metrics.fold_share(maps.uv(layer, index), visible))
             if layer in clip.objects:
                 values["mask_iou"].append(metrics.iou(visible, clip.mask(layer, index)))

@@ -7,7 +7,7 @@ Images are (H, W, 3): uint8, uint16 or floats in [0, 1]; floats are clamped. Mas
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -61,10 +61,15 @@ def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
 
     NaN for frames under 7 pixels, the window it is taken over.
     """
+    return ssim_over(image, truth, [mask])[0]
+
+
+def ssim_over(image: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray | None]) -> list[float]:
+    """`ssim` over each of several masks (None: the whole frame), for the price of one."""
     if min(image.shape[:2]) < 7:
-        return math.nan
+        return [math.nan] * len(masks)
     whole, per_pixel = structural_similarity(unit(image), unit(truth), channel_axis=-1, data_range=1, full=True)
-    return float(whole) if mask is None else _mean(per_pixel, mask)
+    return [float(whole) if mask is None else _mean(per_pixel, mask) for mask in masks]
 
 
 def warp_back(

@@ -18,6 +18,7 @@ from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, write_image, write_stamp
 from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
+from atlas.textures import Transfer
 from atlas.video import write_video
 
 _VERSION = 1  # raise it when the same input renders differently: what is on disk is then made again
@@ -34,6 +35,9 @@ class RenderOptions(CommonOptions):
     """Name of the edit."""
     mode: Literal["delta", "full"] = "delta"
     """`delta` adds what the edit changed to the frames and leaves all else untouched; `full` renders the layers alone."""
+    transfer: Transfer = "local"
+    """With delta, what becomes of detail that the fit does not hold: `local` changes it as the edit changed the detail round
+    about, `additive` leaves it as it is."""
     format: str = "mp4"
     """`mp4` (the source's frame rate and sound) or `png` (a folder of frames)."""
     size: Literal["fit", "source"] = "fit"
@@ -50,7 +54,14 @@ def render(options: RenderOptions) -> str:
     """
     if options.format not in ("mp4", "png"):
         raise UserError(f"--format {options.format} is not known: choose mp4 or png")
-    rendering = Rendering.open(options.clip, options.edit, mode=options.mode, size=options.size, device=options.device)
+    rendering = Rendering.open(
+        options.clip,
+        options.edit,
+        mode=options.mode,
+        transfer=options.transfer,
+        size=options.size,
+        device=options.device,
+    )
     clip, folder = rendering.clip, rendering.edit.folder
     result = folder / ("video.mp4" if options.format == "mp4" else "frames")
     stage, made_from = f"render {options.format}", digest(_VERSION, rendering.made_from())

@@ -20,7 +20,7 @@ from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8
 from atlas.frames import FrameSource, fit_image, open_source
 from atlas.maps import Maps
-from atlas.textures import EditedLayer, delta_textures, full_textures, read_edited_layers
+from atlas.textures import EditedLayer, Transfer, delta_textures, full_textures, read_edited_layers
 
 _AHEAD = 4  # frames read while one is rendered
 
@@ -34,6 +34,7 @@ class Rendering:
     maps: Maps
     layers: dict[str, EditedLayer]
     mode: str
+    transfer: Transfer
     device: torch.device
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
@@ -41,7 +42,16 @@ class Rendering:
     """Spent so far on reading and rendering frames; what the consumer does with them is not counted."""
 
     @classmethod
-    def open(cls, folder: Path, name: str, *, mode: str = "delta", size: str = "fit", device: str = "auto") -> Rendering:
+    def open(
+        cls,
+        folder: Path,
+        name: str,
+        *,
+        mode: str = "delta",
+        transfer: Transfer = "local",
+        size: str = "fit",
+        device: str = "auto",
+    ) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
         where = torch_device(device)
         clip = Clip.open(folder)
@@ -68,7 +78,7 @@ class Rendering:
         if not layers:
             raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
         larger = size == "source" and (clip.source.width, clip.source.height) != (clip.width, clip.height)
-        return cls(clip, edit, maps, layers, mode, where, open_checked_source(clip) if larger else None)
+        return cls(clip, edit, maps, layers, mode, transfer, where, open_checked_source(clip) if larger else None)
 
     @property
     def height(self) -> int:
@@ -85,13 +95,13 @@ class Rendering:
         files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
         stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
         originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
-        return digest(stamps, list(self.layers), *files, *originals, self.mode, self.width, self.height)
+        return digest(stamps, list(self.layers), *files, *originals, self.mode, self.transfer, self.width, self.height)
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(source frame, rendered frame), each (H, W, 3) uint8, one after the other: memory does not grow with length."""
         started = time.perf_counter()
         maps: FrameMaps = ScaledMaps(self.maps, self.height, self.width) if self.source else self.maps
-        deltas = delta_textures(self.layers, self.maps, self.device) if self.mode == "delta" else {}
+        deltas = delta_textures(self.layers, self.maps, self.transfer, self.device) if self.mode == "delta" else {}
         textures = full_textures(self.layers, self.maps, self.device) if self.mode == "full" else {}
         with closing(self._source_frames()) as sources:
             for index, frame in enumerate(sources):

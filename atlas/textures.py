@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from atlas.compositing import texture
 from atlas.errors import UserError
 from atlas.files import read_image, to_float
 from atlas.maps import Maps
+from atlas.transfer import left_over_gain
+
+Transfer = Literal["local", "additive"]
 
 
 @dataclass
@@ -54,9 +58,22 @@ def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
     return image
 
 
-def delta_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """coverage * (edited - reference) of each edited layer, (N, N, 3): what delta rendering adds."""
-    return {layer: texture(difference(pair, maps.atlas(layer)), device) for layer, pair in layers.items()}
+def delta_textures(
+    layers: dict[str, EditedLayer], maps: Maps, transfer: Transfer = "local", device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """What delta rendering adds, for each edited layer (N, N, 6): a part to be multiplied by light, one by the frame.
+
+    "additive": coverage * (edited - reference), and 0. "local": coverage * (edited - gain * reference), and
+    coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain.
+    """
+    return {layer: texture(_delta(pair, maps.atlas(layer), transfer), device) for layer, pair in layers.items()}
+
+
+def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarray:
+    change, reference, coverage = difference(pair, atlas)
+    gain = np.ones_like(change) if transfer == "additive" else left_over_gain(reference + change, reference, coverage)
+    # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
+    return coverage[..., None] * np.concatenate([change + (1 - gain) * reference, gain - 1], -1)
 
 
 def full_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -74,8 +91,8 @@ def full_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.devi
 def difference(
     pair: EditedLayer,
     atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
-) -> np.ndarray:  # (N, N, 3) float32
-    """coverage * (edited - reference), exactly 0 where both are the same.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (N, N, 3), (N, N, 3), (N, N) float32
+    """edited - reference, exactly 0 where both are the same; the reference; and the edit's coverage.
 
     A painter may have saved 16 bits as 8: then the reference is rounded alike, so that what was not painted stays 0.
     Where the reference is not known (alpha 0) a painted texel is compared with the fit's atlas.
@@ -84,7 +101,10 @@ def difference(
     if edited.dtype == np.uint8 and reference.dtype == np.uint16:
         reference = ((reference.astype(np.uint32) + 128) // 257).astype(np.uint8)
     new, old = to_float(edited), to_float(reference)
-    change = new[..., :3] - old[..., :3]
-    painted = (old[..., 3] == 0) & change.any(-1)
-    change[painted] = new[painted, :3] - atlas[painted, :3]
-    return new[..., 3:] * change
+    known, coverage = old[..., 3] > 0, new[..., 3]
+    new, old = new[..., :3], old[..., :3]
+    change = new - old
+    painted = ~known & change.any(-1)
+    old[painted] = atlas[painted, :3]
+    change[painted] = new[painted] - old[painted]
+    return change, old, coverage

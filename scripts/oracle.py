@@ -29,6 +29,7 @@ from atlas.files import atomic_folder, read_image, to_float, to_uint8, write_ima
 from atlas.maps import Maps
 from atlas.render import RenderOptions, render
 from atlas.rendering import Rendering
+from atlas.textures import Transfer
 from edit.edit import edit
 from edit.keyframes import listed
 from edit.request import EditOptions
@@ -59,6 +60,8 @@ class OracleOptions(CommonOptions):
     """Colour map."""
     method: Literal["network", "mean", "median"] = "network"
     """How keyframes are aggregated, as in scripts/aggregate.py."""
+    transfer: Transfer = "local"
+    """What becomes of detail that the fit does not hold, as in scripts/render.py."""
     mode: Literal["delta", "full"] = "delta"
     """How the edit is rendered, as in scripts/render.py."""
     truth: Path | None = None
@@ -88,7 +91,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
     where, quiet = options.clip, options.quiet
     edit(EditOptions(clip=where, name=name, layer=layer, fit=options.fit, editor="images", images=given, quiet=quiet))
     aggregate(AggregateOptions(clip=where, edit=name, method=options.method, quiet=quiet))
-    render(RenderOptions(clip=where, edit=name, format="png", mode=options.mode, quiet=quiet))
+    render(RenderOptions(clip=where, edit=name, format="png", mode=options.mode, transfer=options.transfer, quiet=quiet))
 
     others = [index for index in range(clip.frames) if index not in keyframes and truth.mask(index).any()]
     if not others:
@@ -107,7 +110,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
         "psnr_min_frame": others[scores.index(min(scores))],
         "no_edit_psnr": metrics.average_db(unedited),
         "per_frame": {str(i): round(min(score, metrics.IDENTICAL_DB), 3) for i, score in zip(others, scores, strict=True)},
-        "made_from": Rendering.open(options.clip, name, mode=options.mode).made_from(),
+        "made_from": Rendering.open(options.clip, name, mode=options.mode, transfer=options.transfer).made_from(),
     }
     write_json(clip.edit_folder(name) / ORACLE, result)
     return result
