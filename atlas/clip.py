@@ -123,9 +123,8 @@ class Clip:
 
     def _sized(self, path: Path, image: np.ndarray) -> np.ndarray:
         if image.shape[:2] != (self.height, self.width):
-            raise UserError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, the clip is {self.width}x{self.height}: run scripts/prepare.py again"
-            )
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise UserError(f"{path} is {size}, the clip is {self.width}x{self.height}: run scripts/prepare.py again")
         return image
 
     def flow(self, direction: str) -> np.ndarray:

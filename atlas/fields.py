@@ -110,7 +110,8 @@ class Mapping(nn.Module):
         nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
         t = torch.full_like(nodes[:, :1], float(frame_time(index, self.base.shape[0])))
         correction = self.correction(torch.cat([nodes, t], 1)).T.reshape(2, rows, columns)
-        grid = F.interpolate((self.offset[:, index] + correction)[None], (height, width), mode="bilinear", align_corners=False)[0]
+        grid = (self.offset[:, index] + correction)[None]
+        grid = F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)[0]
         xy = pixel_grid(height, width, self.base.device).reshape(-1, 2)
         return project(self.base[index], xy).reshape(height, width, 2) + grid.permute(1, 2, 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig, PresetName, preset
 from atlas.refine import Refiner
 from atlas.registration import canvas_of, register_round
-from atlas.sampling import FitData
+from atlas.sampling import FitData, Look
 from atlas.tracking import Track, chain_background, chain_object, reference_frame
 
 VERSION = 1
@@ -176,7 +177,7 @@ class FitRun:
 
     def _round(self, argument: tuple[int, float]) -> None:
         layer, sigma = argument
-        self.tracks[layer] = register_round(self.tracks[layer], self.data.colour, self._weights(layer), sigma)
+        self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
 
     def _start(self, _: None) -> None:
         if self.model is None:
@@ -215,12 +216,15 @@ class FitRun:
 
     # What the units stand on
 
-    def _weights(self, layer: int):  # noqa: ANN202
+    def _weights(self, layer: int) -> Callable[[int], np.ndarray]:
         return lambda t: self.data.weight(layer, t)
+
+    def _looks(self, layer: int) -> Callable[[int], Look | None]:
+        return lambda t: self.data.look(layer, t)
 
     def _registered_model(self) -> LayeredAtlas:
         clip, config = self.clip, self.config
-        canvases = [canvas_of(track, self._weights(layer)) for layer, track in enumerate(self.tracks)]
+        canvases = [canvas_of(track, self._looks(layer)) for layer, track in enumerate(self.tracks)]
         shape = Shape(
             layers=tuple(clip.layers),
             frames=clip.frames,

@@ -30,13 +30,13 @@ class FitConfig:
 
     preset: str
     seed: int = 0
-    rounds: tuple[float, ...] = (24.0, 16.0, 12.0, 8.0, 6.0, 4.0)
+    rounds: tuple[float, ...] = (16.0, 8.0, 4.0, 3.0, 2.0, 2.0)
     """Registration rounds: pixels over which each smooths its correction."""
     epochs: int = 4
     """Times that the gradient steps are followed by closed-form passes for atlases and light."""
     steps: int = 200
     """Gradient steps in each epoch."""
-    passes: int = 3
+    passes: int = 2
     """Closed-form passes for the atlases after each epoch."""
     patches: int = 192
     """Patches of a gradient step."""
@@ -58,7 +58,7 @@ class FitConfig:
 
 
 PRESETS: dict[str, FitConfig] = {
-    "preview": FitConfig("preview", rounds=(24.0, 10.0, 5.0), epochs=1, steps=100, passes=2),
+    "preview": FitConfig("preview", rounds=(16.0, 5.0, 2.5), epochs=0, passes=2),
     "standard": FitConfig("standard"),
 }
 

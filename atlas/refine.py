@@ -100,6 +100,9 @@ def _along_flow(model: LayeredAtlas, view: View, batch: Batch, config: FitConfig
     chosen, valid = batch.moved_index, batch.moved_valid
     moved_uv = torch.stack([mapping(batch.moved) for mapping in model.mappings])
     texels = moved_uv.new_tensor([model.atlas(layer).shape[0] / 2 for layer in range(len(moved_uv))])
-    loss = config.losses.flow * losses.flow_agreement(view.uv[:, chosen], moved_uv, view.opacity[:, chosen].detach(), valid, texels)
-    moved_opacity = torch.stack([f(batch.moved, d) for f, d in zip(model.opacities, batch.moved_depth, strict=True)])
-    return loss + config.losses.opacity_flow * losses.opacity_agreement(view.object_opacity[:, chosen], moved_opacity, valid)
+    uv, opacity, own = view.uv[:, chosen], view.opacity[:, chosen].detach(), view.object_opacity[:, chosen]
+    moved_own = torch.stack([f(batch.moved, d) for f, d in zip(model.opacities, batch.moved_depth, strict=True)])
+    weights = config.losses
+    return weights.flow * losses.flow_agreement(
+        uv, moved_uv, opacity, valid, texels
+    ) + weights.opacity_flow * losses.opacity_agreement(own, moved_own, valid)

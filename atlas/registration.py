@@ -14,6 +14,7 @@ import numpy as np
 
 from atlas.flow import dense_flow, one_thread
 from atlas.parallel import in_order
+from atlas.sampling import Look
 from atlas.tracking import STRIDE, Track, apply_homography, smooth_within
 
 
@@ -31,58 +32,61 @@ class Canvas:
         return (positions[..., 0] - self.left).astype(np.float32), (positions[..., 1] - self.top).astype(np.float32)
 
 
+FINE = 640
+"""Longer side in pixels to which a small layer is enlarged for flow."""
 LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
 
 
-def canvas_of(track: Track, weights: Callable[[int], np.ndarray]) -> Canvas:
-    """The canvas that holds what the layer's visible pixels map to (0.1 % of strays at each end apart)."""
-    grid = track.grid_size
-    positions, seen = [], []
+def canvas_of(track: Track, looks: Callable[[int], Look | None]) -> Canvas:
+    """The canvas that holds what the layer's visible pixels map to."""
+    nodes, positions = track.nodes(), []
     for t in range(len(track.base)):
-        weight = cv2.resize(weights(t), grid[::-1], interpolation=cv2.INTER_AREA)
-        positions.append(track.at(t, track.nodes())[weight > 0.25])
-        seen.append(len(positions[-1]))
-    points = np.concatenate(positions) if sum(seen) else np.zeros((1, 2), np.float32)
+        look = looks(t)
+        if look is not None:
+            column, row = (np.clip(np.round(nodes[..., i]).astype(int) - look.box[1 - i].start, -1, None) for i in (0, 1))
+            inside = (column >= 0) & (row >= 0) & (column < look.weight.shape[1]) & (row < look.weight.shape[0])
+            inside[inside] = look.weight[row[inside], column[inside]] > 0.25
+            positions.append(track.at(t, nodes)[inside])
+    points = np.concatenate([*positions, np.zeros((0, 2), np.float32)])
+    if not len(points):
+        return Canvas(0, 0, 8, 8)
     low, high = points.min(0) - 6, points.max(0) + 7
-    span = np.minimum(high - low, LIMIT)
-    centre = (low + high) / 2 if (high - low < LIMIT).all() else np.median(points, 0)
-    low = np.where(high - low < LIMIT, low, centre - span / 2)
-    return Canvas(float(low[0]), float(low[1]), int(np.ceil(span[0])), int(np.ceil(span[1])))
+    centre = np.where(high - low < LIMIT, (low + high) / 2, np.median(points, 0))
+    span = np.ceil(np.minimum(high - low, LIMIT)).astype(int)
+    return Canvas(float(centre[0] - span[0] / 2), float(centre[1] - span[1] / 2), int(span[0]), int(span[1]))
 
 
-def average(
-    track: Track,
-    frames: Callable[[int], np.ndarray],
-    weights: Callable[[int], np.ndarray],
-    canvas: Canvas,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean of all frames splatted through the track: colours (h, w, C) and total weight (h, w)."""
-    def part(t: int) -> np.ndarray:
-        return splat_to_canvas(frames(t), track.dense(t), weights(t), canvas)
+def average(track: Track, looks: Callable[[int], Look | None], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean of all frames' textures without light, splatted through the track: (h, w), and total weight (h, w)."""
 
-    parts = in_order(part, range(len(track.base)))
-    total = next(parts)
-    for more in parts:  # always in the order of the frames, so that the sum is the same to the bit
-        total += more
-    return total[..., :-1] / np.maximum(total[..., -1:], 1e-6), total[..., -1]
+    def part(t: int) -> np.ndarray | None:
+        look = looks(t)
+        if look is None:
+            return None
+        texture = texture_without_light(look.colour, look.weight)
+        return splat_to_canvas(texture, track.dense(t, look.box), look.weight, canvas)
+
+    total = np.zeros((2, canvas.height, canvas.width), np.float32)
+    for more in in_order(part, range(len(track.base))):  # in the order of the frames: the sum is the same to the bit
+        if more is not None:
+            total += more
+    return total[0] / np.maximum(total[1], 1e-6), total[1]
 
 
-def splat_to_canvas(image: np.ndarray, positions: np.ndarray, weight: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Bilinear splat of (H, W, C) with weights (H, W): (h, w, C + 1), weighted sum and weight."""
+def splat_to_canvas(texture: np.ndarray, positions: np.ndarray, weight: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """Bilinear splat of (H, W) with weights (H, W): (2, h, w), the weighted sum and the weight."""
     column, row = canvas.texels(positions)
     keep = (weight > 0) & (column >= 0) & (row >= 0) & (column < canvas.width - 1) & (row < canvas.height - 1)
     column, row, weight = column[keep], row[keep], weight[keep]
     left, top = np.floor(column), np.floor(row)
     x, y = column - left, row - top
-    index = (top.astype(np.int64) * canvas.width + left.astype(np.int64))
-    values = [image[..., c][keep] * weight for c in range(image.shape[2])] + [weight]
-    result = np.empty((len(values), canvas.height * canvas.width), np.float32)
+    index = top.astype(np.int32) * canvas.width + left.astype(np.int32)
     taps = np.concatenate([index, index + 1, index + canvas.width, index + canvas.width + 1])
     shares = np.concatenate([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
-    for channel, value in enumerate(values):
-        result[channel] = np.bincount(taps, np.tile(value, 4) * shares, canvas.height * canvas.width)
-    return result.T.reshape(canvas.height, canvas.width, len(values))
+    size = canvas.height * canvas.width
+    sums = [np.bincount(taps, np.tile(value, 4) * shares, size) for value in (texture[keep] * weight, weight)]
+    return np.stack(sums).reshape(2, canvas.height, canvas.width).astype(np.float32)
 
 
 def texture_without_light(
@@ -97,50 +101,51 @@ def texture_without_light(
     return (grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0)) + 0.02) * (weight > 0)
 
 
-def register_round(
-    track: Track,
-    frames: Callable[[int], np.ndarray],
-    weights: Callable[[int], np.ndarray],
-    sigma: float,
-) -> Track:
+def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float) -> Track:
     """The track after one round of correction, smoothed over `sigma` pixels.
 
-    frames(t): (H, W, 3) in [0, 1]; weights(t): (H, W) in [0, 1], how far a pixel belongs to the layer.
+    looks(t): the part of frame t that holds the layer, None where it is not seen.
     """
-    canvas = canvas_of(track, weights)
+    canvas = canvas_of(track, looks)
     with one_thread():
-        atlas, seen = average(track, lambda t: texture_without_light(frames(t), weights(t))[..., None], weights, canvas)
-        offsets = in_order(
-            lambda t: _corrected(track, t, frames(t), weights(t), atlas, seen, canvas, sigma), range(len(track.base))
-        )
+        atlas, seen = average(track, looks, canvas)
+        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma), range(len(track.base)))
         return Track(track.base, np.stack(list(offsets)), track.height, track.width)
 
 
 def _corrected(
-    track: Track,
-    t: int,
-    image: np.ndarray,
-    weight: np.ndarray,
-    atlas: np.ndarray,
-    seen: np.ndarray,
-    canvas: Canvas,
-    sigma: float,
+    track: Track, t: int, look: Look | None, atlas: np.ndarray, seen: np.ndarray, canvas: Canvas, sigma: float
 ) -> np.ndarray:
     """The offsets of frame `t` after one round."""
-    grid = track.grid_size
-    column, row = canvas.texels(track.dense(t))
-    rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
-    known = cv2.remap(seen.astype(np.float32), column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
-    trust = (weight > 0.5) & known
+    if look is None:
+        return track.offset[t]
+    column, row = canvas.texels(track.dense(t, look.box))
+    known = cv2.remap(seen, column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
+    trust = (look.weight > 0.5) & known
     if not trust.any():
         return track.offset[t]
-    own = np.where(trust, texture_without_light(image, weight), rendered)
-    first, second = (np.clip(picture * 50 + 128, 0, 255).astype(np.uint8) for picture in (own, rendered))
-    flow = dense_flow(first, second)
+    rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
+    own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
+    flow = _fine_flow(own, rendered)
     detail = cv2.blur(cv2.Sobel(rendered, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(rendered, cv2.CV_32F, 0, 1) ** 2, (9, 9))
     confidence = trust * (detail / (detail + 1.0))
-    evidence = np.dstack([flow * confidence[..., None], confidence]).astype(np.float32)
-    stacked = cv2.resize(evidence, grid[::-1], interpolation=cv2.INTER_AREA)
-    moved = smooth_within(stacked[..., :2] / np.maximum(stacked[..., 2:], 1e-6), stacked[..., 2], sigma / STRIDE, floor=1e-2)
+    evidence = np.zeros((track.height, track.width, 3), np.float32)
+    evidence[look.box] = np.dstack([flow * confidence[..., None], confidence])
+    grid = track.grid_size
+    cells = cv2.resize(evidence, grid[::-1], interpolation=cv2.INTER_AREA)
+    moved = smooth_within(cells[..., :2] / np.maximum(cells[..., 2:], 1e-6), cells[..., 2], sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
     return track.at(t, nodes + moved) - apply_homography(track.base[t], nodes)
+
+
+def _fine_flow(own: np.ndarray, rendered: np.ndarray) -> np.ndarray:
+    """Flow between two textures without light; small ones are enlarged, since DIS stops at half its input's size."""
+    scale = float(np.clip(FINE / max(own.shape), 1, 3))
+    pictures = []
+    for picture in (own, rendered):
+        grey = np.clip(picture * 50 + 128, 0, 255).astype(np.uint8)
+        pictures.append(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) if scale > 1 else grey)
+    flow = dense_flow(*pictures)
+    if scale == 1:
+        return flow
+    return cv2.resize(flow, own.shape[::-1], interpolation=cv2.INTER_AREA) / scale

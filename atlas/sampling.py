@@ -28,6 +28,20 @@ class Batch:
     moved_index: Tensor  # (M,): which of the N it is
 
 
+@dataclass
+class Look:
+    """The part of a frame that holds a layer."""
+
+    box: tuple[slice, slice]
+    """Rows and columns in the frame."""
+    colour: np.ndarray  # (h, w, 3) float32 in [0, 1]
+    weight: np.ndarray  # (h, w) float32: how far a pixel surely belongs to the layer
+
+
+MARGIN = 24
+"""Pixels around a layer that are looked at with it."""
+
+
 class FitData:
     """A clip's frames and mask depths as flat files that are sampled without decoding; flow as prepared.
 
@@ -71,6 +85,18 @@ class FitData:
             return own * np.prod([1 - weight for weight in hidden], axis=0) if hidden else own
         return background_weight(list(self.depth(t)), (self.clip.height, self.clip.width))
 
+    def look(self, layer: int, t: int) -> Look | None:
+        """The part of frame `t` around where a layer surely is; None where it is not seen."""
+        weight = self.weight(layer, t)
+        rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+        if not len(rows):
+            return None
+        box = (
+            slice(max(rows[0] - MARGIN, 0), rows[-1] + 1 + MARGIN),
+            slice(max(columns[0] - MARGIN, 0), columns[-1] + 1 + MARGIN),
+        )
+        return Look(box, self.colours[t][box].astype(np.float32) / 255, weight[box])
+
     def batch(self, patches: int, size: int, rng: np.random.Generator, device: torch.device) -> Batch:
         """Random patches: half of them anywhere, half around the objects, where the edges are."""
         clip = self.clip
@@ -85,7 +111,8 @@ class FitData:
         y = np.broadcast_to((top[:, None] + np.arange(size))[:, :, None], (patches, size, size)).reshape(-1)
         x = np.broadcast_to((left[:, None] + np.arange(size))[:, None, :], (patches, size, size)).reshape(-1)
 
-        way = np.repeat(np.where(frame == 0, 1, np.where(frame == clip.frames - 1, -1, rng.choice([-1, 1], patches))), size * size)
+        way = np.where(frame == 0, 1, np.where(frame == clip.frames - 1, -1, rng.choice([-1, 1], patches)))
+        way = np.repeat(way, size * size)
         chosen = np.flatnonzero((x + y) % 2 == 0)
         moved_x, moved_y, valid = self._moved(t[chosen], y[chosen], x[chosen], way[chosen])
         moved_t = t[chosen] + way[chosen]
@@ -93,7 +120,7 @@ class FitData:
         return Batch(
             xyt=pick(self._normalised(x, y, t)),
             colour=pick(self.colours[t, y, x].astype(np.float32).reshape(patches, size, size, 3) / 255),
-            depth=pick(np.stack([unpack_depth(depth[t, y, x]) for depth in self.depths]) if self.depths else np.zeros((0, len(t)))),
+            depth=pick(np.stack([unpack_depth(depth[t, y, x]) for depth in self.depths])),
             moved=pick(self._normalised(moved_x, moved_y, moved_t)),
             moved_depth=pick(np.stack([_between(depth, moved_t, moved_y, moved_x) for depth in self.depths])),
             moved_valid=pick(valid.astype(np.float32)),

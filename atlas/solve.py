@@ -17,7 +17,8 @@ from torch import Tensor
 
 from atlas.maps import Maps
 from atlas.model import LayeredAtlas
-from atlas.warp import sample, splat
+from atlas.tracking import shrink, wide_blur
+from atlas.warp import sample, splat_into
 
 LIGHT_STRIDE = 8
 """Pixels between neighbouring nodes of the light's grid."""
@@ -94,9 +95,7 @@ def start_atlases(frames: FrameSet) -> None:
             if not part.empty:
                 # Pixels of soft edges are mixtures: a clean pixel should outweigh them by far.
                 weight = part.opacity.pow(3) * part.light.mean(-1)
-                values, seen = splat(colours[part.box] / part.light, part.uv, weight, total.shape[:2])
-                total[..., :3] += values
-                total[..., 3] += seen
+                splat_into(total, colours[part.box] / part.light, part.uv, weight)
     for layer, total in enumerate(totals):
         frames.model.coverage(layer).copy_(total[..., 3])
         seen = total[..., 3:]
@@ -134,9 +133,7 @@ def improve_atlases(frames: FrameSet, relax: float = 1.4) -> list[float]:
         for total, part in zip(totals, parts, strict=True):
             if not part.empty:
                 weight = part.opacity * part.light.mean(-1)
-                values, seen = splat(left_over[part.box], part.uv, weight, total.shape[:2])
-                total[..., :3] += values
-                total[..., 3] += seen
+                splat_into(total, left_over[part.box], part.uv, weight)
     for layer, total in enumerate(totals):
         # A texel with little support moves little: its left-over is mostly its neighbours'.
         step = relax * total[..., :3] / (total[..., 3:] + 0.05)
@@ -172,7 +169,7 @@ def _light_sums(part: Part, colours: Tensor, grid: tuple[int, int], size: tuple[
     stacked = torch.cat([weight * colours * part.colour, weight * part.colour.square(), weight], -1)
     whole = np.zeros((*size, 7), np.float32)
     whole[part.box] = stacked.cpu().numpy()
-    return cv2.resize(whole, grid[::-1], interpolation=cv2.INTER_AREA)
+    return shrink(whole, grid)
 
 
 def _smooth_sums(sums: np.ndarray) -> np.ndarray:
@@ -185,7 +182,7 @@ def _smooth_sums(sums: np.ndarray) -> np.ndarray:
     for t, image in enumerate(timed):
         total, sigma, share = np.zeros_like(image), LIGHT_SIGMA, 1.0
         while sigma < 4 * max(image.shape[:2]):
-            total += share * np.dstack([cv2.GaussianBlur(image[..., i : i + 4], (0, 0), sigma) for i in (0, 4)])
+            total += share * wide_blur(image, sigma)
             sigma, share = sigma * 3, share * 0.01
         result[t] = total
     return result

@@ -33,20 +33,29 @@ def splat(
 
     Divide the first result by the second to have the weighted mean per texel.
     """
-    height, width = size
-    channels = values.shape[-1]
+    total = values.new_zeros(*size, values.shape[-1] + 1)
+    splat_into(total, values, uv, weights)
+    return total[..., :-1], total[..., -1]
+
+
+def splat_into(
+    total: Tensor,  # (H, W, C + 1), contiguous: weighted values and, last, weights; added to in place
+    values: Tensor,  # (..., C)
+    uv: Tensor,  # (..., 2)
+    weights: Tensor,  # (...)
+) -> None:
+    """`splat` onto what is there already: what many frames share costs one atlas of memory, not one each."""
+    height, width, channels = *total.shape[:2], values.shape[-1]
     flat_uv, flat_weights = uv.reshape(-1, 2), weights.reshape(-1)
     inside = (flat_uv.abs() <= 1).all(-1) & (flat_weights > 0)
     flat_uv, flat_weights = flat_uv[inside], flat_weights[inside]
     weighted = torch.cat([values.reshape(-1, channels)[inside], values.new_ones(len(flat_uv), 1)], 1) * flat_weights[:, None]
 
     index, share = _bilinear_taps(flat_uv, height, width)
-    total = values.new_zeros(height * width, channels + 1)
+    flat_total = total.view(height * width, channels + 1)
     # One tap after the other: a quarter of the temporary memory, and the same speed.
     for tap in range(4):
-        total.index_add_(0, index[tap], weighted * share[tap][:, None])
-    total = total.reshape(height, width, channels + 1)
-    return total[..., :channels], total[..., channels]
+        flat_total.index_add_(0, index[tap], weighted * share[tap][:, None])
 
 
 def _bilinear_taps(uv: Tensor, height: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
