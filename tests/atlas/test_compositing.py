@@ -29,18 +29,19 @@ def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:
 def test_a_delta_of_zero_changes_no_bit(sample: Sample, maps: Maps) -> None:
     size = maps.atlas_size("background")
     np.testing.assert_array_equal(
-        add_deltas(sample.frames[3], 3, maps, {"background": torch.zeros(*size, 3)}), sample.frames[3]
+        add_deltas(sample.frames[3], 3, maps, {"background": torch.zeros(*size, 6)}), sample.frames[3]
     )
 
 
 def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, maps: Maps) -> None:
     generator = np.random.default_rng(0)
-    deltas = {layer: generator.uniform(-0.4, 0.4, (*maps.atlas_size(layer), 3)).astype(np.float32) for layer in maps.layers}
+    deltas = {layer: generator.uniform(-0.4, 0.4, (*maps.atlas_size(layer), 6)).astype(np.float32) for layer in maps.layers}
     index = 7
     expected = sample.frames[index].astype(np.float64)
     for layer, delta in deltas.items():  # the same equation over whole frames, in plain steps
         seen = sample_atlas(torch.from_numpy(delta), torch.from_numpy(maps.uv(layer, index))).numpy()
-        expected += 255 * maps.opacity(layer, index)[..., None] * maps.light(layer, index) * seen
+        change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:] * sample.frames[index]
+        expected += maps.opacity(layer, index)[..., None] * change
     result = add_deltas(sample.frames[index], index, maps, {layer: texture(d) for layer, d in deltas.items()})
     rounded = np.floor(np.clip(expected, 0, 255) + 0.5)
     assert np.abs(result - rounded).max() <= 1  # one level where a sum is at .5 to the last bit
@@ -48,7 +49,7 @@ def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, ma
 
 
 def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) -> None:
-    delta = torch.ones(*maps.atlas_size("foreground"), 3) * 0.3
+    delta = torch.ones(*maps.atlas_size("foreground"), 6) * 0.3
     for index in range(maps.frames):
         result = add_deltas(sample.frames[index], index, maps, {"foreground": delta})
         away = maps.opacity("foreground", index) == 0
@@ -56,6 +57,13 @@ def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) ->
         layer = maps.opacity("foreground", index) > 0.5
         before, after = sample.frames[index][layer], result[layer]
         assert (after[before < 255] > before[before < 255]).all()
+
+
+def test_the_second_part_multiplies_the_frame(sample: Sample, maps: Maps) -> None:
+    halved = torch.cat([torch.zeros(*maps.atlas_size("foreground"), 3), torch.full((*maps.atlas_size("foreground"), 3), -0.5)], -1)
+    result = add_deltas(sample.frames[4], 4, maps, {"foreground": halved})
+    inside = maps.opacity("foreground", 4) == 1
+    np.testing.assert_array_equal(result[inside], ((sample.frames[4][inside].astype(int) + 1) // 2))
 
 
 def test_scaled_maps(maps: Maps) -> None:
@@ -72,7 +80,7 @@ def test_scaled_maps(maps: Maps) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu(sample: Sample, maps: Maps) -> None:
-    delta = np.random.default_rng(0).uniform(-0.3, 0.3, (*maps.atlas_size("background"), 3))
+    delta = np.random.default_rng(0).uniform(-0.3, 0.3, (*maps.atlas_size("background"), 6))
     on_cpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta)})
     on_gpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta, "cuda")})
     assert np.abs(on_cpu.astype(int) - on_gpu).max() <= 1
