@@ -33,7 +33,7 @@ from atlas.maps import Maps
 from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig, PresetName, preset
 from atlas.refine import Refiner
-from atlas.registration import canvas_of, register_round
+from atlas.registration import LIMIT, canvas_of, register_round
 from atlas.sampling import FitData, Look
 from atlas.tracking import Track, chain_background, chain_object, reference_frame
 
@@ -232,7 +232,10 @@ class FitRun:
             width=clip.width,
             offset_grid=self.tracks[0].grid_size,
             light_grid=(-(-clip.height // solve.LIGHT_STRIDE), -(-clip.width // solve.LIGHT_STRIDE)),
-            atlas_sizes=tuple(math.ceil(max(c.width, c.height) * config.texels_per_pixel) for c in canvases),
+            atlas_sizes=tuple(
+                min(math.ceil(max(canvas.width, canvas.height) * track.largest_view() * config.texels_per_pixel), LIMIT)
+                for canvas, track in zip(canvases, self.tracks, strict=True)
+            ),
         )
         model = build_model(shape, config)
         for layer, (track, canvas) in enumerate(zip(self.tracks, canvases, strict=True)):

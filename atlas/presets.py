@@ -32,7 +32,7 @@ class FitConfig:
     seed: int = 0
     rounds: tuple[float, ...] = (16.0, 8.0, 4.0, 3.0, 2.0, 2.0)
     """Registration rounds: pixels over which each smooths its correction."""
-    epochs: int = 4
+    epochs: int = 2
     """Times that the gradient steps are followed by closed-form passes for atlases and light."""
     steps: int = 200
     """Gradient steps in each epoch."""
@@ -43,7 +43,7 @@ class FitConfig:
     patch_size: int = 8
     """Pixels along a patch's side."""
     texels_per_pixel: float = 1.0
-    """Atlas texels per pixel of the reference view."""
+    """Atlas texels per pixel of the layer's largest view."""
     learning_rate: float = 2e-3
     """Adam's, for the networks."""
     offset_learning_rate: float = 1e-5

@@ -15,7 +15,7 @@ import numpy as np
 from atlas.flow import dense_flow, one_thread
 from atlas.parallel import in_order
 from atlas.sampling import Look
-from atlas.tracking import STRIDE, Track, apply_homography, smooth_within
+from atlas.tracking import STRIDE, Track, apply_homography, smooth_within, wide_blur
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,27 @@ def _corrected(
     cells = cv2.resize(evidence, grid[::-1], interpolation=cv2.INTER_AREA)
     moved = smooth_within(cells[..., :2] / np.maximum(cells[..., 2:], 1e-6), cells[..., 2], sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
-    return track.at(t, nodes + moved) - apply_homography(track.base[t], nodes)
+    return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
+
+
+def unfold(positions: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Positions (gh, gw, 2) of the grid's nodes, smoothed where the mapping folds or nearly does, and there only.
+
+    A fold is where the Jacobian's determinant turns; nearly: where it falls below a tenth of its usual size.
+    """
+    area = np.prod(nodes[1, 1] - nodes[0, 0])
+    for _ in range(12):
+        in_x, in_y = np.diff(positions, axis=1)[:-1], np.diff(positions, axis=0)[:, :-1]
+        stretch = (in_x[..., 0] * in_y[..., 1] - in_x[..., 1] * in_y[..., 0]) / area
+        usual = np.median(stretch)
+        bad = (stretch * np.sign(usual) < 0.1 * abs(usual)).astype(np.float32)
+        if not bad.any():
+            break
+        reach = cv2.dilate(np.pad(bad, ((0, 1), (0, 1))), np.ones((5, 5), np.uint8))
+        share = np.minimum(wide_blur(reach[..., None], 1.0) * 1.5, 1)
+        displacement = positions - nodes
+        positions = positions + share * (wide_blur(displacement, 1.5) - displacement)
+    return positions
 
 
 def _fine_flow(own: np.ndarray, rendered: np.ndarray) -> np.ndarray:

@@ -22,8 +22,10 @@ from atlas.warp import sample, splat_into
 
 LIGHT_STRIDE = 8
 """Pixels between neighbouring nodes of the light's grid."""
-LIGHT_SIGMA = 2.0
-"""Smoothness of the light over space, in nodes: 16 px, too coarse to paint texture."""
+LIGHT_SIGMA = 0.05
+"""Smoothness of the light over space, in sides of the layer's visible area: a few parts of a small object are lit apart."""
+LIGHT_SIGMA_PIXELS = (6.0, 16.0)
+"""Bounds of that smoothness, in pixels: too coarse to paint texture."""
 LIGHT_SIGMA_TIME = 1.0
 """Smoothness over time, in frames."""
 LIGHT_LIMIT = 1.2
@@ -177,10 +179,12 @@ def _smooth_sums(sums: np.ndarray) -> np.ndarray:
     radius = int(3 * LIGHT_SIGMA_TIME)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / LIGHT_SIGMA_TIME) ** 2)
     padded = np.pad(sums, ((radius, radius), (0, 0), (0, 0), (0, 0)), mode="edge")
-    timed = sum(k * padded[i : i + len(sums)] for i, k in enumerate(kernel / kernel.sum()))
     result = np.empty_like(sums)
-    for t, image in enumerate(timed):
-        total, sigma, share = np.zeros_like(image), LIGHT_SIGMA, 1.0
+    for t in range(len(sums)):
+        image = np.tensordot(kernel / kernel.sum(), padded[t : t + len(kernel)], 1).astype(np.float32)
+        side = np.sqrt(sums[t, ..., 6].sum()) * LIGHT_STRIDE
+        total, share = np.zeros_like(image), 1.0
+        sigma = float(np.clip(LIGHT_SIGMA * side, *LIGHT_SIGMA_PIXELS)) / LIGHT_STRIDE
         while sigma < 4 * max(image.shape[:2]):
             total += share * wide_blur(image, sigma)
             sigma, share = sigma * 3, share * 0.01

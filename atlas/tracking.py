@@ -63,6 +63,16 @@ class Track:
         return apply_homography(self.base[frame], pixel_positions(self.height, self.width)[box]) + offset[box]
 
 
+    def largest_view(self) -> float:
+        """How many pixels of the largest view of the layer one reference pixel spans, along a side; at least 1, at most 2."""
+        centre = np.array([self.width / 2, self.height / 2, 1])
+        areas = []
+        for matrix in self.base:
+            # Jacobian determinant of a homography at a point: det(H) / w^3.
+            areas.append(abs(np.linalg.det(matrix)) / abs(matrix[2] @ centre) ** 3)
+        return float(np.clip(1 / np.sqrt(np.percentile(areas, 10)), 1, 2))
+
+
 @lru_cache(maxsize=4)
 def pixel_positions(height: int, width: int) -> np.ndarray:
     """(H, W, 2) float32 positions of all pixels, x first; not to be written to."""
@@ -106,7 +116,7 @@ def smooth_within(
 
 
 def wide_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (h, w, C), constant beyond the border; a wide one is made on a smaller image at a fraction of the cost."""
+    """Gaussian blur of (h, w, C), constant beyond the border; a wide one is made on a smaller image."""
     step = max(1, int(sigma / 3))
     if step == 1:
         return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE).reshape(image.shape)
@@ -126,7 +136,7 @@ def reference_frame(weights: Callable[[int], np.ndarray], frames: int) -> int:
     """The frame whose view of the layer the atlas takes: near the middle, where the layer is seen large."""
     areas = np.array([float(weights(t).mean()) for t in range(frames)])
     distance = np.abs(np.arange(frames) - (frames - 1) / 2) / frames
-    return int(np.argmax(areas / max(areas.max(), 1e-9) - 0.5 * distance))
+    return int(np.argmax(areas / max(areas.max(), 1e-9) - distance))
 
 
 def chain_background(clip: Clip, weights: Callable[[int], np.ndarray]) -> Track:
