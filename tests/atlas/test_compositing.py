@@ -60,7 +60,8 @@ def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) ->
 
 
 def test_the_second_part_multiplies_the_frame(sample: Sample, maps: Maps) -> None:
-    halved = torch.cat([torch.zeros(*maps.atlas_size("foreground"), 3), torch.full((*maps.atlas_size("foreground"), 3), -0.5)], -1)
+    size = (*maps.atlas_size("foreground"), 3)
+    halved = torch.cat([torch.zeros(size), torch.full(size, -0.5)], -1)
     result = add_deltas(sample.frames[4], 4, maps, {"foreground": halved})
     inside = maps.opacity("foreground", 4) == 1
     np.testing.assert_array_equal(result[inside], ((sample.frames[4][inside].astype(int) + 1) // 2))
