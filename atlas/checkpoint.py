@@ -32,9 +32,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[_DESCRIPTION])
+            if not isinstance(description, dict):
+                raise ValueError("its description is no object")
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError) as problem:
-        raise UserError(f"{path} is missing or no checkpoint of a fit ({problem}): run scripts/fit.py again") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as problem:  # JSON's errors are ValueErrors
+        raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
 
 
 def save_model(path: Path, model: LayeredAtlas) -> None:
@@ -51,13 +53,35 @@ def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
     """The model that `save_model` wrote; UserError where it does not fit `config`."""
     tensors, description = load_tensors(path)
     try:
-        model = build_model(shape_from_dict(description["shape"]), config)
+        shape = shape_from_dict(description["shape"])
+        _check_sizes(shape, tensors)
+        model = build_model(shape, config)
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as problem:
-        raise UserError(f"{path} does not belong to its config.json ({problem}): run scripts/fit.py again") from None
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{path} does not belong to its config.json ({_line(problem)}): run scripts/fit.py again") from None
     return model
 
 
-def shape_from_dict(data: dict[str, Any]) -> Shape:
-    """A Shape from its JSON form."""
+def shape_from_dict(data: Any) -> Shape:
+    """A Shape from its JSON form; ValueError or TypeError where it is none."""
+    if not isinstance(data, dict):
+        raise ValueError("its shape is no object")
     return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+def _check_sizes(shape: Shape, tensors: dict[str, Tensor]) -> None:
+    """Before a model is built: a few bytes of description must not ask for more memory than the file holds."""
+    wanted = {f"atlas_{i}": (size, size, 3) for i, size in enumerate(shape.atlas_sizes)}
+    for i in range(len(shape.layers)):
+        wanted[f"mappings.{i}.offset"] = (2, shape.frames, *shape.offset_grid)
+        wanted[f"lights.{i}.log_gain"] = (3, shape.frames, *shape.light_grid)
+    if len(shape.atlas_sizes) != len(shape.layers):
+        raise ValueError("it has not one atlas for each layer")
+    for name, size in wanted.items():
+        if tuple(tensors[name].shape) != size:
+            raise ValueError(f"{name} is not of the described size")
+
+
+def _line(problem: Exception) -> str:
+    """The first line of a message: torch lists every tensor that does not fit."""
+    return (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(": ")
