@@ -17,6 +17,7 @@ from aggregate.network import Training, View, refine
 from aggregate.partial import Partial, partial_atlas
 from atlas.clip import Clip
 from atlas.command import CommonOptions
+from atlas.cost import measured
 from atlas.coverage import covered_share, visibility
 from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
@@ -133,7 +134,14 @@ def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Jo
     stage = f"aggregate {layer}"
     if is_up_to_date(edit.folder, job.made_from, stage) and all(path.is_file() for path in outputs):
         return LayerResult(layer, indices, up_to_date=True)
+    with measured(clip.folder, f"aggregate {edit.name} {job.layer}") as cost:
+        cost.update(frames=len(indices), width=clip.width, height=clip.height)
+        return _merge_layer(options, clip, edit, job, device)
 
+
+def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
+    layer, indices = job.layer, list(job.files)
+    outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
     partials, views = [], []
     for index in tqdm(indices, desc=f"aggregate {layer}", unit="keyframe", disable=options.quiet):
         partial, view = _read_keyframe(clip, job, index, device)
@@ -159,7 +167,7 @@ def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Jo
     further = visibility(job.maps, layer).best_addition(indices) if len(indices) < clip.frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
     write_stamp(edit.folder, job.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
-    write_stamp(edit.folder, job.made_from, stage)
+    write_stamp(edit.folder, job.made_from, f"aggregate {layer}")
     return result
 
 

@@ -1,6 +1,6 @@
 """What a stage cost: wall and CPU seconds, peak memory, and on which machine.
 
-Kept in cost.json, apart from the files that must be identical from run to run.
+Kept in the clip's cost.json, apart from its fits and edits, whose files are identical from run to run.
 """
 
 from __future__ import annotations

@@ -70,13 +70,16 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
     report["reconstruction"] = _finite(reconstruction(clip, maps, quiet=options.quiet))
     _merge_into(maps.folder / "metrics.json", {"reconstruction": report["reconstruction"]})
-    cost = read_costs(clip.folder) | read_costs(maps.folder)
+    wanted = ["prepare", f"fit {fit}"]
     if rendering:
         report["edit"] = {"name": rendering.edit.name, "mode": options.mode} | _finite(edited(rendering, quiet=options.quiet))
         report["absent"] = {name: f"needs the weights of {weights}" for name, weights in _NEEDS_WEIGHTS.items()}
         write_json(rendering.edit.folder / "metrics.json", report["edit"] | {"absent": report["absent"]})
-        cost |= read_costs(rendering.edit.folder)
-    report["cost"] = cost
+        name = rendering.edit.name
+        wanted += [f"{stage} {name} {layer}" for layer in rendering.layers for stage in ("edit", "aggregate")]
+        wanted += [f"render {name}"]
+    costs = read_costs(clip.folder)
+    report["cost"] = {stage: costs[stage] for stage in wanted if stage in costs}
     return report
 
 

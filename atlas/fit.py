@@ -77,7 +77,7 @@ def fit(options: FitOptions) -> str:
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
     if is_up_to_date(folder, made_from):
         return f"{folder} is up to date"
-    with measured(folder, "fit") as extra:
+    with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
         run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
         run.finish()

@@ -36,6 +36,7 @@ class View:
     opacity: Tensor  # (layers, N) visible, summing to 1
     object_opacity: Tensor  # (objects, N) each object's own
     light: Tensor  # (layers, N, 3)
+    layer_colour: Tensor  # (layers, N, 3)
     colour: Tensor  # (N, 3)
 
 
@@ -96,7 +97,7 @@ class LayeredAtlas(nn.Module):
         light = torch.stack([light(xyt) for light in self.lights])
         visible = visible_opacities(own)
         colours = torch.stack([sample(self.atlas(i), uv[i]) for i in range(len(uv))]) * light
-        return View(uv, visible, own, light, composite(colours, visible))
+        return View(uv, visible, own, light, colours, composite(colours, visible))
 
     @torch.no_grad()
     def frame_maps(

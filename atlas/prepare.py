@@ -16,6 +16,7 @@ from tqdm import tqdm
 from atlas.box import Box, masks_from_box, parse_box
 from atlas.clip import BACKGROUND, Clip, Source
 from atlas.command import CommonOptions
+from atlas.cost import measured
 from atlas.errors import UserError
 from atlas.files import digest, is_up_to_date, read_stamp, write_image, write_stamp
 from atlas.flow import write_flow
@@ -66,9 +67,10 @@ def prepare(options: PrepareOptions) -> Clip:
     if is_up_to_date(options.clip, made_from) and (clip := _opened(options.clip)) is not None:
         print(f"{clip.folder} is up to date")
         return clip
-    with _building_site(options.clip) as making:
+    with measured(options.clip, "prepare") as cost, _building_site(options.clip) as making:
         clip = _build(making, source, indices, options, box, folder)
         _move_in(clip, options.clip, made_from)
+        cost.update(frames=clip.frames, width=clip.width, height=clip.height)
     _report(clip)
     return clip
 

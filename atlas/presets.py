@@ -22,6 +22,8 @@ class LossWeights:
     opacity_flow: float = 49.0
     mask: float = 200.0
     """Of the cross-entropy against the given masks: a prior throughout, not a bootstrap that is dropped."""
+    sparsity: float = 0.0
+    """0: an atlas that is solved, not learned, holds nothing where it is not seen; there for ablations."""
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,9 @@ def fit_loss(model: LayeredAtlas, batch: Batch, config: FitConfig) -> Tensor:
     loss = loss + weights.gradient * losses.gradient(colour, batch.colour)
     loss = loss + weights.mask * losses.mask_entropy(view.object_opacity, torch.sigmoid(batch.depth * EDGE))
     loss = loss + weights.rigidity * _rigidity(model, view, patches, size)
+    if weights.sparsity:
+        objects = len(model.opacities)
+        loss = loss + weights.sparsity * losses.sparsity(view.object_opacity, view.layer_colour[:objects])
     return loss + _along_flow(model, view, batch, config)
 
 

@@ -67,7 +67,7 @@ def render(options: RenderOptions) -> str:
     stage, made_from = f"render {options.format}", digest(_VERSION, rendering.made_from())
     if is_up_to_date(folder, made_from, stage) and result.exists():
         return f"{result}: up to date"
-    with measured(folder, "render") as cost:
+    with measured(clip.folder, f"render {options.edit}") as cost:
         sheet = _Sheet(clip.frames)
         progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
         frames = sheet.watch(progress)

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atlas.clip import Clip, checked_name
+from atlas.cost import measured
 from atlas.coverage import visibility
 from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
@@ -71,8 +72,10 @@ def edit(options: EditOptions) -> EditResult:
     if _is_done(entry, options.layer, made_from, paths):
         result.up_to_date = True
     else:
-        _forget(entry, options.layer, result.notes)
-        _edit_keyframes(options, clip, maps, entry, editor, keyframes)
+        with measured(clip.folder, f"edit {entry.name} {options.layer}") as cost:
+            _forget(entry, options.layer, result.notes)
+            _edit_keyframes(options, clip, maps, entry, editor, keyframes)
+            cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
     _record(entry, options.layer, request, keyframes, made_from, result.up_to_date)
     return result
 

@@ -119,7 +119,7 @@ def test_video_and_sheet(fresh_clip: Clip, sample: Sample) -> None:
     assert min(psnr(a, b) for a, b in zip(read_frames(folder / "video.mp4"), truth, strict=True)) > 28
     sheet = read_image(folder / "sheet.png")
     assert sheet.shape[1] > 6 * 96 and sheet.shape[0] > 2 * 64
-    cost = read_costs(folder)["render"]
+    cost = read_costs(fresh_clip.folder)["render video"]
     assert cost["frames"] == 12 and cost["wall_seconds"] > 0
 
 
