@@ -21,10 +21,13 @@ _DESCRIPTION = "description"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write tensors and a JSON description into one file, atomically. The same content gives the same bytes."""
+    """Write tensors and a JSON description into one file, atomically. The same content gives the same bytes.
+
+    The description comes back in its own order: what a resumed fit writes out again is then the same to the byte.
+    """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as temporary:
-        save_file(whole, temporary, metadata={_DESCRIPTION: json.dumps(description, sort_keys=True)})
+        save_file(whole, temporary, metadata={_DESCRIPTION: json.dumps(description)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -68,11 +68,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     maps = rendering.maps if rendering else Maps(clip.fit_folder(fit))
 
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
-    report["reconstruction"] = _finite(reconstruction(clip, maps, quiet=options.quiet))
+    report["reconstruction"] = finite(reconstruction(clip, maps, quiet=options.quiet))
     _merge_into(maps.folder / "metrics.json", {"reconstruction": report["reconstruction"]})
     wanted = ["prepare", f"fit {fit}"]
     if rendering:
-        report["edit"] = {"name": rendering.edit.name, "mode": options.mode} | _finite(edited(rendering, quiet=options.quiet))
+        report["edit"] = {"name": rendering.edit.name, "mode": options.mode} | finite(edited(rendering, quiet=options.quiet))
         report["absent"] = {name: f"needs the weights of {weights}" for name, weights in _NEEDS_WEIGHTS.items()}
         write_json(rendering.edit.folder / "metrics.json", report["edit"] | {"absent": report["absent"]})
         name = rendering.edit.name
@@ -160,10 +160,10 @@ def _averages(values: dict[str, list[float]]) -> dict[str, float]:
     return {name: metrics.average_db(series) if name == "psnr" else metrics.average(series) for name, series in values.items()}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN is not JSON: None instead, all through."""
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -26,7 +26,7 @@ from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.errors import UserError
-from atlas.evaluate import reconstruction
+from atlas.evaluate import finite, reconstruction
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
 from atlas.fit_outputs import write_layers, write_maps, write_pictures
 from atlas.maps import Maps
@@ -82,7 +82,8 @@ def fit(options: FitOptions) -> str:
         run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
         run.finish()
         metrics = write_fit(run, folder, plan, made_from)
-    scores = ", ".join(f"{layer} {values['psnr']:.2f}" for layer, values in metrics["layers"].items())
+    seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
+    scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     return f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
 
 
@@ -197,6 +198,7 @@ class FitRun:
             self.refiner = Refiner(self.model, self.config, self.epochs * self.config.steps)
         for index in range(*argument):
             self.refiner.step(self.data, index, self.device)
+        self.refiner.check(self.data, argument[1], self.device)
         self.maps_are_current = False
 
     def _maps(self, _: None) -> None:
@@ -306,7 +308,7 @@ def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -
         maps = Maps(making)
         write_pictures(run.clip, run.data, maps, making)
         metrics = reconstruction(run.clip, maps, quiet=run.quiet)
-        write_json(making / "metrics.json", {"reconstruction": metrics})
+        write_json(making / "metrics.json", {"reconstruction": finite(metrics)})
         write_json(making / "log.json", run.log)
         write_stamp(making, made_from)
     return metrics

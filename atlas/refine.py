@@ -39,21 +39,29 @@ class Refiner:
 
         Raises UserError, before anything is changed, where the loss is not a number.
         """
-        rng = np.random.default_rng([self.config.seed, index])
-        size = min(self.config.patch_size, data.clip.height, data.clip.width)
-        batch = data.batch(self.config.patches, size, rng, device)
-        loss = fit_loss(self.model, batch, self.config)
-        if not math.isfinite(loss.item()):
-            raise UserError(
-                f"the fit of {data.clip.folder} turned to NaN at iteration {index}: the last good checkpoint is kept; "
-                "try another --seed or --preset preview"
-            )
+        loss = self._loss(data, index, device)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(index / max(self.total, 1), 1))))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
         return loss.item()
+
+    @torch.no_grad()
+    def check(self, data: FitData, index: int, device: torch.device) -> None:
+        """UserError where step `index` would find no number: a state that the step before ruined must not be kept."""
+        self._loss(data, index, device)
+
+    def _loss(self, data: FitData, index: int, device: torch.device) -> Tensor:
+        rng = np.random.default_rng([self.config.seed, index])
+        size = min(self.config.patch_size, data.clip.height, data.clip.width)
+        loss = fit_loss(self.model, data.batch(self.config.patches, size, rng, device), self.config)
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"the fit of {data.clip.folder} turned to NaN at iteration {index}: the last good checkpoint is kept; "
+                "try another --seed or --preset preview"
+            )
+        return loss
 
     def state(self) -> dict[str, Tensor]:
         """The optimiser's state as named tensors."""
