@@ -72,7 +72,7 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
     mask = _in_box(previous, box.scaled(scale, size[1] / height), _moving(previous, later))
     found = [soften(mask, (width, height))]
     band = max(3, round(0.012 * max(size)))
-    belief = mask.astype(np.float32)
+    belief: np.ndarray = mask.astype(np.float32)
     for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
         current = fit_image(frame(index), size)
         belief = carried(belief, dense_flow(current, previous))

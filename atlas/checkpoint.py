@@ -69,12 +69,13 @@ def shape_from_dict(data: Any) -> Shape:
     """A Shape from its JSON form; ValueError or TypeError where it is none."""
     if not isinstance(data, dict):
         raise ValueError("its shape is no object")
-    return Shape(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Shape(**values)
 
 
 def _check_sizes(shape: Shape, tensors: dict[str, Tensor]) -> None:
     """Before a model is built: a few bytes of description must not ask for more memory than the file holds."""
-    wanted = {f"atlas_{i}": (size, size, 3) for i, size in enumerate(shape.atlas_sizes)}
+    wanted: dict[str, tuple[int, ...]] = {f"atlas_{i}": (size, size, 3) for i, size in enumerate(shape.atlas_sizes)}
     for i in range(len(shape.layers)):
         wanted[f"mappings.{i}.offset"] = (2, shape.frames, *shape.offset_grid)
         wanted[f"lights.{i}.log_gain"] = (3, shape.frames, *shape.light_grid)

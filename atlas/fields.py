@@ -6,7 +6,9 @@ Each field starts from what registration and the masks say and learns a correcti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -33,11 +35,14 @@ class NetworkConfig:
 class Correction(nn.Module):
     """A network (N, 3) -> (N, outputs) that is exactly zero before training."""
 
+    layers: Sequence[nn.Linear]
+
     def __init__(self, config: NetworkConfig, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         sizes = [3 * (1 + 2 * config.octaves)] + [config.width] * config.depth + [outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        linear = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = cast(Sequence[nn.Linear], linear)
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
@@ -81,7 +86,7 @@ class Mapping(nn.Module):
         self.register_buffer("base", base)
         self.offset = nn.Parameter(offset)
         self.correction = Correction(config, 2, generator)
-        self.half = half
+        self.extent = half
 
     def forward(self, xyt: Tensor) -> Tensor:  # (N, 3) -> (N, 2)
         return self.start(xyt) + self.correction(xyt)
@@ -96,7 +101,7 @@ class Mapping(nn.Module):
         if bool((share.abs() > 1e-3).any()):
             other = (earlier + share.sign().long()).clamp(0, frames - 1)
             moved = torch.lerp(moved, project(self.base[other], xyt[:, :2]), share.abs()[:, None])
-        return moved + sample_grid(self.offset, xyt, self.half)
+        return moved + sample_grid(self.offset, xyt, self.extent)
 
     def at_frame(self, index: int, height: int, width: int) -> Tensor:  # (H, W, 2)
         """The mapping at every pixel of frame `index`, at any size of the frame.
@@ -105,8 +110,8 @@ class Mapping(nn.Module):
         interpolated with them: within 0.001 of its own size of `forward`, at a sixteenth of the cost.
         """
         rows, columns = self.offset.shape[2:]
-        x = ((torch.arange(columns, device=self.base.device) + 0.5) / columns * 2 - 1) * self.half[0]
-        y = ((torch.arange(rows, device=self.base.device) + 0.5) / rows * 2 - 1) * self.half[1]
+        x = ((torch.arange(columns, device=self.base.device) + 0.5) / columns * 2 - 1) * self.extent[0]
+        y = ((torch.arange(rows, device=self.base.device) + 0.5) / rows * 2 - 1) * self.extent[1]
         nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
         t = torch.full_like(nodes[:, :1], float(frame_time(index, self.base.shape[0])))
         correction = self.correction(torch.cat([nodes, t], 1)).T.reshape(2, rows, columns)
@@ -143,7 +148,8 @@ class Opacity(nn.Module):
         """The opacity at every pixel of a frame; as `forward`, but the network is asked near the outline only."""
         result = (depth > 0).float()
         near = depth.abs() < BAND
-        xy = pixel_grid(*depth.shape, depth.device)[near]
+        height, width = depth.shape
+        xy = pixel_grid(height, width, depth.device)[near]
         xyt = torch.cat([xy, torch.full_like(xy[:, :1], float(frame_time(index, frames)))], 1)
         result[near] = self(xyt, depth[near])
         return result
@@ -163,7 +169,7 @@ class Light(nn.Module):
     def __init__(self, log_gain: Tensor, half: tuple[float, float]) -> None:  # (3, T, h, w)
         super().__init__()
         self.register_buffer("log_gain", log_gain)
-        self.half = half
+        self.extent = half
 
     def forward(self, xyt: Tensor) -> Tensor:  # (N, 3) -> (N, 3)
-        return sample_grid(self.log_gain, xyt, self.half).exp()
+        return sample_grid(self.log_gain, xyt, self.extent).exp()

@@ -135,6 +135,7 @@ class FitRun:
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
         self.maps_are_current = False
+        self._epoch_began = time.perf_counter()
         self._load()
         self.data = FitData(clip, folder)
 
@@ -273,7 +274,6 @@ class FitRun:
 
     def _load(self) -> None:
         """Take up a state of the same clip and plan; start afresh where there is none."""
-        self._epoch_began = time.perf_counter()
         path = self.folder / "state.safetensors"
         try:
             tensors, description = load_tensors(path) if path.is_file() else ({}, {})

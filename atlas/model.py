@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,19 +49,24 @@ class LayeredAtlas(nn.Module):
     buffers of the module. Mappings, opacities and offsets learn.
     """
 
+    mappings: Sequence[Mapping]
+    opacities: Sequence[Opacity]
+    lights: Sequence[Light]
+
     def __init__(self, shape: Shape, mapping: NetworkConfig, opacity: NetworkConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.shape = shape
         longer = max(shape.height, shape.width)
-        self.half = (shape.width / longer, shape.height / longer)
+        self.extent = (shape.width / longer, shape.height / longer)
         base = torch.eye(3).repeat(shape.frames, 1, 1)
         offset = torch.zeros(2, shape.frames, *shape.offset_grid)
         gain = torch.zeros(3, shape.frames, *shape.light_grid)
-        self.mappings = nn.ModuleList(
-            Mapping(base.clone(), offset.clone(), self.half, mapping, generator) for _ in shape.layers
-        )
-        self.opacities = nn.ModuleList(Opacity(opacity, generator) for _ in shape.layers[:-1])
-        self.lights = nn.ModuleList(Light(gain.clone(), self.half) for _ in shape.layers)
+        mappings = [Mapping(base.clone(), offset.clone(), self.extent, mapping, generator) for _ in shape.layers]
+        self.mappings = cast(Sequence[Mapping], nn.ModuleList(mappings))
+        opacities = [Opacity(opacity, generator) for _ in shape.layers[:-1]]
+        self.opacities = cast(Sequence[Opacity], nn.ModuleList(opacities))
+        lights = [Light(gain.clone(), self.extent) for _ in shape.layers]
+        self.lights = cast(Sequence[Light], nn.ModuleList(lights))
         for layer, size in enumerate(shape.atlas_sizes):
             self.register_buffer(f"atlas_{layer}", torch.zeros(size, size, 3))
             self.register_buffer(f"coverage_{layer}", torch.zeros(size, size))

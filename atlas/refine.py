@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class Refiner:
     def __post_init__(self) -> None:
         networks = [p for name, p in self.model.named_parameters() if not name.endswith(".offset")]
         offsets = [mapping.offset for mapping in self.model.mappings]
-        groups = [{"params": networks, "lr": self.config.learning_rate}]
+        groups: list[dict[str, Any]] = [{"params": networks, "lr": self.config.learning_rate}]
         if self.config.offset_learning_rate > 0:
             groups.append({"params": offsets, "lr": self.config.offset_learning_rate})
         self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)

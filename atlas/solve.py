@@ -72,7 +72,7 @@ def light_at(model: LayeredAtlas, layer: int, t: int, size: tuple[int, int]) -> 
     return F.interpolate(log_gain[None], size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).exp()
 
 
-def composite_parts(parts: list[Part], size: tuple[int, int], device: torch.device) -> Tensor:  # (H, W, 3)
+def composite_parts(parts: list[Part], size: tuple[int, ...], device: torch.device) -> Tensor:  # (H, W, 3)
     """The model's frame."""
     image = torch.zeros(*size, 3, device=device)
     for part in parts:
@@ -165,7 +165,7 @@ def solve_light(frames: FrameSet) -> list[float]:
     return scores
 
 
-def _light_sums(part: Part, colours: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def _light_sums(part: Part, colours: Tensor, grid: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
     """frame * atlas, atlas^2 (3 each) and weight, averaged over the cells of the light's grid: (gh, gw, 7)."""
     weight = (part.opacity > 0.9).float()[..., None]  # mixtures at soft edges tell nothing of the light
     stacked = torch.cat([weight * colours * part.colour, weight * part.colour.square(), weight], -1)
