@@ -15,9 +15,12 @@ import cv2
 import numpy as np
 
 from atlas.clip import Clip
+from atlas.flow import dense_flow, flow_validity
 
 STRIDE = 4
 """Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
+ENOUGH = 0.3
+"""Share of an object that flow between neighbouring frames must carry for no other flow to be tried."""
 
 
 @dataclass
@@ -61,7 +64,6 @@ class Track:
         """Reference position of every pixel of a frame inside a box of rows and columns, (h, w, 2) float32."""
         offset = cv2.resize(self.offset[frame], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         return apply_homography(self.base[frame], pixel_positions(self.height, self.width)[box]) + offset[box]
-
 
     def largest_view(self) -> float:
         """How many pixels of the largest view of the layer one reference pixel spans, along a side; at least 1, at most 2."""
@@ -158,21 +160,23 @@ def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: in
     """The reference frame's coordinates carried along by flow, smoothed inside the layer.
 
     A dense start follows a turning object where an affinity cannot; the affinity of each frame is
-    what the coordinates continue with outside the layer.
+    what the coordinates continue with outside the layer. An object that was away is followed from where
+    it was last seen.
     """
     track = Track.identity(clip.frames, clip.height, clip.width)
     grid_height, grid_width = track.grid_size
     nodes = track.nodes()
-    for earlier, later in _outwards(clip.frames, reference):
-        flow, valid = _flow_between(clip, later, earlier)
+    followed = {reference: reference}  # for each frame the last one, coming from the reference, that shows the object
+    for before, later in _outwards(clip.frames, reference):
+        earlier = followed[before]
         here, there = weights(later), weights(earlier)
-        target = pixel_positions(clip.height, clip.width) + flow
-        came_from = cv2.remap(there, target[..., 0], target[..., 1], cv2.INTER_LINEAR)
-        trust = (here > 0.5) * (came_from > 0.5) * valid
-        seen = cv2.resize(trust.astype(np.float32), (grid_width, grid_height), interpolation=cv2.INTER_AREA)
+        flow, trust = _object_flow(clip, later, earlier, here, there)
+        seen = cv2.resize(trust, (grid_width, grid_height), interpolation=cv2.INTER_AREA)
         if seen.sum() < 4:  # out of sight: it stays where it was last seen
             track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
+            followed[later] = earlier
             continue
+        followed[later] = later
         # flow is averaged over the trusted part of each cell only: the background's must not leak in.
         moved = _mean_in_cells(flow, trust, (grid_height, grid_width))
         overall = apply_homography(fit_affinity(nodes, moved, seen), nodes) - nodes
@@ -193,6 +197,40 @@ def _flow_between(clip: Clip, start: int, end: int) -> tuple[np.ndarray, np.ndar
     direction = "forward" if end > start else "backward"
     index = min(start, end)
     return clip.flow(direction)[index].astype(np.float32), clip.flow_validity(direction)[index].astype(np.float32)
+
+
+def _object_flow(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) of an object from frame `start` to frame `end`, and where it can be trusted, (H, W) float32 0 or 1.
+
+    here, there: (H, W) the object's weights in these frames. Between neighbours the clip's own flow. Where frames lie
+    apart, or a small object moves too fast for it: the weights say how far the object went, flow does the rest.
+    """
+    found = [_flow_between(clip, start, end)] if abs(start - end) == 1 else []
+    if not found or (_trusted(*found[0], here, there).sum() < ENOUGH * (here > 0.5).sum()):
+        found.append(_flow_across(clip, start, end, here, there))
+    trusted = [_trusted(flow, valid, here, there) for flow, valid in found]
+    best = max(range(len(found)), key=lambda i: trusted[i].sum())
+    return found[best][0], trusted[best]
+
+
+def _flow_across(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `_flow_between`, of the object alone: measured to frame `end` shifted by what the object's centre moved."""
+    if not (here.any() and there.any()):
+        return np.zeros((*here.shape, 2), np.float32), np.zeros(here.shape, np.float32)
+    positions = pixel_positions(clip.height, clip.width)
+    centres = [(positions * weight[..., None]).sum((0, 1)) / weight.sum() for weight in (here, there)]
+    shift = np.round(centres[1] - centres[0])
+    x, y = np.moveaxis(positions + shift, -1, 0)
+    first = clip.frame(start)
+    second = cv2.remap(clip.frame(end), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    forth, back = dense_flow(first, second), dense_flow(second, first)
+    return forth + shift, flow_validity(forth, back, first, second).astype(np.float32)
+
+
+def _trusted(flow: np.ndarray, valid: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Where valid flow leads from the object to the object, (H, W) float32 0 or 1."""
+    x, y = np.moveaxis(pixel_positions(*here.shape) + flow, -1, 0)
+    return ((here > 0.5) & (cv2.remap(there, x, y, cv2.INTER_LINEAR) > 0.5) & (valid > 0)).astype(np.float32)
 
 
 def _mean_in_cells(values: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:

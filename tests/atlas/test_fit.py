@@ -290,9 +290,10 @@ def test_an_object_that_leaves_for_a_while(leaving: Sample, tmp_path: Path) -> N
     maps = Maps(clip.fit_folder("default"))
     for t in range(12):
         assert (maps.opacity("foreground", t).max() > 0.9) == (not 5 <= t < 8)
-    assert read_json(maps.folder / "metrics.json")["reconstruction"]["layers"]["background"]["psnr"] > 29
-    assert np.median(missed(leaving, clip, "foreground", 2, 3)) < 0.5
-    assert np.median(missed(leaving, clip, "foreground", 9, 10)) < 0.5
+    scores = read_json(maps.folder / "metrics.json")["reconstruction"]["layers"]
+    assert scores["background"]["psnr"] > 29 and scores["foreground"]["psnr"] > 31
+    for i, j in ((2, 3), (4, 8), (4, 11)):  # on both sides of the gap it is the same object
+        assert np.median(missed(leaving, clip, "foreground", i, j)) < 0.5
 
 
 @pytest.mark.parametrize("value", [0, 255])

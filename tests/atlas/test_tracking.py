@@ -153,6 +153,14 @@ def test_a_turning_object_is_followed(sample: Sample, sample_clip: Clip) -> None
         assert np.median(missed) < 0.25 * abs(frame - 6) and np.quantile(missed, 0.9) < 0.5 * abs(frame - 6)
 
 
+def test_an_object_that_was_away_is_found_again(sample: Sample, sample_clip: Clip) -> None:
+    weights = [object_weight(depth_of(sample_clip.mask("foreground", t))) for t in range(12)]
+    track = chain_object(sample_clip, lambda t: weights[t] * (t not in (2, 3, 6, 7, 8)), 5)
+    for frame in (0, 1, 9, 11):
+        missed = truth_missed(sample, "foreground", track, 5, frame)
+        assert np.median(missed) < 1.5 and np.quantile(missed, 0.9) < 3
+
+
 def test_an_object_out_of_sight_stays_where_it_was(sample_clip: Clip) -> None:
     weights = [object_weight(depth_of(sample_clip.mask("foreground", t))) for t in range(12)]
     track = chain_object(sample_clip, lambda t: weights[t] * (t < 9), 6)
