@@ -4,8 +4,7 @@ The background's motion between two frames is one homography, found by RANSAC fr
 frame's border counting most. A pixel speaks for the foreground where its flow differs from that homography by
 several times the background's own scatter *and* can be confirmed: water, leaves and shadows differ too, but
 cannot be followed over several frames. Frames a few steps apart are compared as well as neighbours, so that what moves
-slowly, or pauses, is seen. The evidence is averaged along the flow, cut out of the frames by colour, and
-cleaned over time.
+slowly, or pauses, is seen. The evidence is averaged along the flow, and cut out of the frames by the clip's colours.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from atlas.cutout import carried, cut, refine_mask, soften
+from atlas.colour_cut import Limits, along_the_flow, cut_clip
+from atlas.cutout import refine_mask, soften
 from atlas.errors import UserError
 from atlas.flow import dense_flow, flow_validity, one_thread
 from atlas.frames import fit_image, fitted_size
@@ -62,11 +62,10 @@ def masks_from_motion(frame: Callable[[int], np.ndarray], frames: int, quiet: bo
     small = [fit_image(frame(index), size) for index in range(frames)]
     measured, forward, backward = _compare_all(small, quiet)
     scores, limits = _scores(measured, forward, backward)
-    cutting = tqdm(small, desc="cutting out", unit="frame", disable=quiet)
-    masks = [_cut_out(image, score, limits) for image, score in zip(cutting, scores, strict=True)]
-    masks = _main_parts(_over_time(masks, forward, backward), scores)
+    masks = _main_parts(cut_clip(small, scores, limits, forward, backward), scores)
     band = max(2, round(0.008 * max(size)))
-    masks = [refine_mask(image, mask, band) if mask.any() else mask for image, mask in zip(small, masks, strict=True)]
+    cutting = tqdm(small, desc="cutting out", unit="frame", disable=quiet)
+    masks = [refine_mask(image, mask, band) if mask.any() else mask for image, mask in zip(cutting, masks, strict=True)]
     share = float(np.mean([mask.mean() for mask in masks]))
     if share < _LEAST:
         raise UserError(f"nothing moves against the background: {HELP}")
@@ -156,15 +155,6 @@ def _seen_through(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     )
 
 
-@dataclass
-class Limits:
-    """Scores that decide: surely inside, more likely inside, surely outside below."""
-
-    inside: float
-    likely: float
-    outside: float
-
-
 def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward: list[np.ndarray]) -> tuple[np.ndarray, Limits]:
     """How clearly each pixel of each frame is a moving object, (T, H, W) in [0, 1], and how to read that."""
     shape = forward[0].shape[:2]
@@ -173,15 +163,15 @@ def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward:
         raise UserError(f"nothing moves against the background: {HELP}")
     gap = max((one.gap for found in measured for one in found if one.gap <= _FOLLOWED), default=1)
     parts = [_followed(found, gap, shape) for found in measured]
-    lasting = _along_the_flow(moving, forward, backward)
-    all_moving, followed = (_along_the_flow(np.stack(part), forward, backward) for part in zip(*parts, strict=True))
+    lasting = along_the_flow(moving, forward, backward, _MEMORY)
+    all_moving, followed = (along_the_flow(np.stack(part), forward, backward, _MEMORY) for part in zip(*parts, strict=True))
     trust = (followed + 0.05) / (all_moving + 0.05)  # 1 where nothing moves at this gap: nothing speaks against it
     clear = lasting > 0.5
     usual = float(np.percentile(trust[clear], 90)) if clear.any() else 1.0
     if np.mean(clear & (trust < 0.6 * usual)) > _RESTLESS:
         return lasting * np.clip((trust / usual - 0.6) / 0.3, 0, 1), Limits(0.9, 0.45, 0.25)
     weighted = np.stack([part * _share_confirmed(found, shape) for part, found in zip(moving, measured, strict=True)])
-    evidence = _along_the_flow(weighted, forward, backward)
+    evidence = along_the_flow(weighted, forward, backward, _MEMORY)
     clearest = float(np.percentile(evidence[evidence > 0.1], 90)) if (evidence > 0.1).any() else 1.0
     return np.clip(1.45 * evidence / clearest, 0, 1), Limits(0.85, 0.5, 0.17)
 
@@ -212,54 +202,6 @@ def _followed(measured: list[Measured], gap: int, shape: tuple[int, ...]) -> tup
     return cv2.GaussianBlur(moving, (0, 0), around), cv2.GaussianBlur(followed, (0, 0), around)
 
 
-def _along_the_flow(values: np.ndarray, forward: list[np.ndarray], backward: list[np.ndarray]) -> np.ndarray:
-    """Values (T, H, W) averaged over the frames before and after, along the flow, with fading memory."""
-    frames = len(values)
-    weight = np.ones_like(values)
-    total = values.copy()
-    for step in (1, -1):
-        order = range(1, frames) if step > 0 else range(frames - 2, -1, -1)
-        memory, known = values[order.start - step], np.ones_like(values[0])
-        for index in order:
-            flow = backward[index - 1] if step > 0 else forward[index]
-            memory, known = _MEMORY * carried(memory, flow), _MEMORY * carried(known, flow)
-            total[index] += memory
-            weight[index] += known
-            memory, known = memory + values[index], known + 1
-    return total / weight
-
-
-def _cut_out(image: np.ndarray, score: np.ndarray, limits: Limits) -> np.ndarray:
-    """One frame's mask, by GrabCut at half the size from the clear cases: (H, W) bool."""
-    size = (max(1, score.shape[1] // 2), max(1, score.shape[0] // 2))
-    half, coarse = cv2.resize(score, size, interpolation=cv2.INTER_AREA), fit_image(image, size)
-    reach = max(2, round(0.01 * max(size)))  # flow spreads a motion about this far beyond its edge
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    rough = half > limits.likely
-    labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[cv2.erode((half > limits.inside).astype(np.uint8), disc, borderValue=1) > 0] = cv2.GC_FGD
-    labels[cv2.dilate((half > limits.outside).astype(np.uint8), disc) == 0] = cv2.GC_BGD
-    mask = cut(coarse, labels, 3, rough)
-    return cv2.resize(mask.astype(np.float32), (score.shape[1], score.shape[0])) > 0.5
-
-
-def _over_time(masks: list[np.ndarray], forward: list[np.ndarray], backward: list[np.ndarray]) -> list[np.ndarray]:
-    """Each mask as the majority of itself and its neighbours, two frames either way, carried along the flow."""
-    votes = [2.0 * mask.astype(np.float32) for mask in masks]
-    weight = [2.0] * len(masks)
-    for step, flows in ((1, backward), (-1, forward)):
-        near = [mask.astype(np.float32) for mask in masks]
-        for share in (1.0, 1.0):
-            moved = list(near)
-            for index in range(len(masks)):
-                if 0 <= index - step < len(masks):
-                    moved[index] = carried(near[index - step], flows[index - 1] if step > 0 else flows[index])
-                    votes[index] += share * moved[index]
-                    weight[index] += share
-            near = moved
-    return [vote / total > 0.5 for vote, total in zip(votes, weight, strict=True)]
-
-
 def _main_parts(masks: list[np.ndarray], scores: np.ndarray) -> list[np.ndarray]:
     """Without parts that weigh little in space and time (below a fifth of the heaviest), and without small holes."""
     stack = np.stack(masks)
@@ -270,5 +212,8 @@ def _main_parts(masks: list[np.ndarray], scores: np.ndarray) -> list[np.ndarray]
     for mask in stack:
         holes, count = ndimage.label(~mask)
         areas = np.bincount(holes.ravel(), minlength=count + 1)
-        mask[(areas[holes] < 0.02 * np.count_nonzero(mask)) & ~mask] = True
+        # What the object and the frame's border enclose has less of an edge to show that it is not part of it.
+        least = np.full(count + 1, 0.02)
+        least[np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))] = 0.05
+        mask[(areas < least * np.count_nonzero(mask))[holes] & ~mask] = True
     return list(stack)

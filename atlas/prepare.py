@@ -25,7 +25,7 @@ from atlas.masks import MaskFolder, layer_names, open_masks
 from atlas.motion import masks_from_motion
 from atlas.overview import mask_sheet
 
-_METHOD = 1
+_METHOD = 2
 """Counts up when the same inputs give another clip than before."""
 _PARTS = ("frames", "masks", "flow", "masks.png")
 

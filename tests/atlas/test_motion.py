@@ -22,6 +22,7 @@ def texture(seed: int, height: int, width: int, low: int, high: int) -> np.ndarr
 
 GROUND = texture(1, 200, 260, 20, 190)
 THING = texture(2, 40, 44, 90, 255)
+LEG = texture(5, 30, 44, 30, 170)
 
 
 def scene(index: int, speed: int = 3, pan: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -85,3 +86,23 @@ def test_the_background_s_motion_is_found_beside_a_large_object() -> None:
     residual, scatter = tracked
     assert residual[:20].max() < 0.05 and residual[30:90, 40:120].min() > 4 and scatter == pytest.approx(0.05)
     assert background_motion(flow, np.zeros((HEIGHT, WIDTH), bool)) is None
+
+
+def striding(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tall thing that sways and moves on; its lower half, in the ground's colours, rests in frames 8 to 15."""
+    frame = GROUND[20 : 20 + HEIGHT, 20 : 20 + WIDTH].copy()
+    upper, lower = np.zeros((2, HEIGHT, WIDTH), bool)
+    foot = 20 + 2 * index if index < 8 else 36 if index < 16 else 2 * index + 4
+    left = foot + (2 * (index - 7) if 8 <= index < 12 else 2 * (16 - index) if 12 <= index < 16 else 0)
+    frame[30:70, left : left + 44] = THING
+    frame[70:100, foot : foot + 44] = LEG
+    upper[30:70, left : left + 44] = True
+    lower[70:100, foot : foot + 44] = True
+    return frame, upper | lower, lower
+
+
+def test_a_part_that_stops_for_some_frames_stays_in_the_mask() -> None:
+    masks = masks_from_motion(lambda index: striding(index)[0], 24, quiet=True)
+    kept = [float(np.mean(mask[striding(index)[2]] > 127)) for index, mask in enumerate(masks)]
+    assert min(kept) > 0.8
+    assert np.mean([overlap(mask, striding(index)[1]) for index, mask in enumerate(masks)]) > 0.8
