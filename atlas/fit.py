@@ -129,13 +129,15 @@ class FitRun:
         self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
         self.made_from, self.deadline = made_from, None if seconds is None else time.perf_counter() + seconds
         self.done = 0
-        self.epochs = config.epochs
+        # With a budget, epochs are short, and each is decided on when the one before it is done.
+        self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
         self.log: list[dict[str, Any]] = []
         self.tracks: list[Track] = []
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
         self.maps_are_current = False
         self._epoch_began = time.perf_counter()
+        self._pass_seconds = 0.0
         self._load()
         self.data = FitData(clip, folder)
 
@@ -147,10 +149,13 @@ class FitRun:
         work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
         work += [("round", (layer, sigma)) for sigma in config.rounds for layer in layers]
         work += [("start", None), ("light", None), ("start", None), *[("atlas", None)] * config.passes, ("light", None)]
+        budget = self.deadline is not None
+        work += [("budget", 0)] * budget
         for epoch in range(self.epochs):
-            begin, end = epoch * config.steps, (epoch + 1) * config.steps
+            begin, end = epoch * self.steps, (epoch + 1) * self.steps
             work += [("steps", (a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
-            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None), ("budget", epoch)]
+            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None)]
+            work += [("budget", epoch + 1)] * budget
         return [*work, ("atlas", None)]
 
     def finish(self) -> None:
@@ -188,31 +193,40 @@ class FitRun:
         solve.start_atlases(self._frames())
 
     def _atlas(self, _: None) -> None:
-        self._note("atlas", solve.improve_atlases(self._frames()))
+        frames, began = self._frames(), time.perf_counter()
+        self._note("atlas", solve.improve_atlases(frames))
+        self._pass_seconds = time.perf_counter() - began
 
     def _light(self, _: None) -> None:
         self._note("light", solve.solve_light(self._frames()))
 
     def _steps(self, argument: tuple[int, int]) -> None:
+        refiner = self._refining()
+        for index in range(*argument):
+            refiner.step(self.data, index, self.device)
+        refiner.check(self.data, argument[1], self.device)
+        self.maps_are_current = False
+
+    def _refining(self) -> Refiner:
         assert self.model is not None
         if self.refiner is None:
-            self.refiner = Refiner(self.model, self.config, self.epochs * self.config.steps)
-        for index in range(*argument):
-            self.refiner.step(self.data, index, self.device)
-        self.refiner.check(self.data, argument[1], self.device)
-        self.maps_are_current = False
+            self.refiner = Refiner(self.model, self.config, max(self.config.epochs, 1) * self.config.steps)
+        return self.refiner
 
     def _maps(self, _: None) -> None:
         self._frames()
 
-    def _budget(self, epoch: int) -> None:
-        """With --seconds: another epoch where one more fits, none where it does not."""
-        if self.deadline is None:
-            return
+    def _budget(self, epochs: int) -> None:
+        """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
+        assert self.deadline is not None
         now = time.perf_counter()
-        left, cost = self.deadline - now, now - self._epoch_began
+        if epochs:
+            cost = now - self._epoch_began
+        else:
+            cost = 6 * self._pass_seconds + CHUNK * self._refining().seconds_per_step(self.data, self.device)
+        writing = 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
+        self.epochs = epochs + (self.deadline - now - writing > cost)
         self._epoch_began = now
-        self.epochs = epoch + 1 + (1 if left > 1.3 * cost else 0)
 
     def _note(self, kind: str, scores: list[float]) -> None:
         self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
@@ -293,8 +307,7 @@ class FitRun:
             self.model = build_model(shape_from_dict(description["shape"]), self.config).to(self.device)
             self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
             if any(name.startswith("optimiser.") for name in tensors):
-                self.refiner = Refiner(self.model, self.config, self.epochs * self.config.steps)
-                self.refiner.restore(tensors)
+                self._refining().restore(tensors)
 
 
 def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -> dict[str, Any]:

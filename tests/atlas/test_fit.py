@@ -310,16 +310,14 @@ def test_masks_without_an_object_or_a_background_end_well(value: int, fresh_clip
 
 
 def test_about_the_seconds_that_were_asked_for(fresh_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    short = replace(presets.PRESETS["standard"], rounds=(8.0,), epochs=100, steps=5, passes=1)
-    monkeypatch.setitem(presets.PRESETS, "standard", short)
+    monkeypatch.setitem(presets.PRESETS, "standard", replace(presets.PRESETS["standard"], rounds=(8.0,), passes=1))
+    monkeypatch.setattr("atlas.fit.CHUNK", 2)
     epochs = []
-    for seconds in (0.5, 7.0):
-        start = time.monotonic()
+    for seconds in (0.001, 8.0):
         fit(options(fresh_clip, preset="standard", iterations=None, seconds=seconds))
-        assert time.monotonic() - start < seconds + 10
         log = read_json(fresh_clip.fit_folder("default") / "log.json")
         epochs.append([entry["kind"] for entry in log].count("light"))
-    assert epochs[0] < epochs[1]
+    assert epochs[0] == 2 < epochs[1]  # the two without which there is no fit
 
 
 def test_what_cannot_be_fitted(fresh_clip: Clip) -> None:
