@@ -51,8 +51,8 @@ def run_command(options_type: type[Options], stage: Callable[[Options], object])
         if message := _disk_message(problem):
             _stop(message)
         raise
-    except RuntimeError as problem:
-        # safetensors and torch report a full disk as text, not as an OSError.
+    except Exception as problem:
+        # safetensors and torch report a full disk as text, not as an OSError; safetensors' error is no RuntimeError either.
         if "No space left on device" in str(problem):
             _stop("no space left on the device: free some space and run the same command again")
         raise

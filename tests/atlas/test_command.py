@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tyro
+from safetensors import SafetensorError
 
 from atlas.command import CommonOptions, parse_options, run_command
 from atlas.errors import UserError
@@ -86,8 +87,9 @@ def test_the_disk_is_the_users_to_mend(monkeypatch, capsys, number: int) -> None
     assert err.startswith("error: ") and err.count("\n") == 1 and "out/file.png" in err
 
 
-def test_a_full_disk_told_as_text(monkeypatch, capsys) -> None:
-    assert run(raising(RuntimeError("write failed: No space left on device (os error 28)")), monkeypatch, "x") == 2
+@pytest.mark.parametrize("kind", [RuntimeError, SafetensorError])
+def test_a_full_disk_told_as_text(monkeypatch, capsys, kind: type[Exception]) -> None:
+    assert run(raising(kind("write failed: No space left on device (os error 28)")), monkeypatch, "x") == 2
     assert "no space left" in capsys.readouterr().err
 
 
