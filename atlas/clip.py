@@ -88,11 +88,11 @@ class Clip:
         valid = all(_NAME.fullmatch(layer) and layer not in (".", "..") for layer in self.layers)
         if not self.layers or not valid or min(self.frames, self.width, self.height) < 1:
             raise UserError(f"{path} is damaged: run scripts/prepare.py again")
-        wanted = [self.frame_path(i) for i in range(self.frames)]
-        wanted += [self.mask_path(layer, i) for layer in self.objects for i in range(self.frames)]
-        for file in wanted:
-            if not file.is_file():
-                raise UserError(f"{file} is missing: run scripts/prepare.py again")
+        # One by one, the first that is missing ends it: the number of frames is only what the file claims.
+        for i in range(self.frames):
+            for file in (self.frame_path(i), *(self.mask_path(layer, i) for layer in self.objects)):
+                if not file.is_file():
+                    raise UserError(f"{file} is missing: run scripts/prepare.py again")
 
     def save(self) -> None:
         """Write clip.json: the last act of preparing a clip."""

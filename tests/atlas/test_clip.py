@@ -57,6 +57,7 @@ def _change(**values: object) -> Callable[[dict], dict]:
         (_change(source={"path": "x"}), "is incomplete"),
         (_change(source={"path": "x", "surprise": 1}), "is incomplete"),
         (_change(frames=13), "00012.png is missing"),
+        (_change(frames=10**12), "00012.png is missing"),
         (_change(layers=["dog", "background"]), "00000.png is missing"),
     ],
 )
