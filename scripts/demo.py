@@ -55,5 +55,6 @@ def demo() -> int:
 
 
 if __name__ == "__main__":
+    environment.explain(__doc__, takes_arguments=False)
     environment.enter()
     sys.exit(demo())

@@ -28,6 +28,20 @@ class SetupError(Exception):
     """The environment cannot be made; one line says what to do."""
 
 
+def explain(text: str | None, *, takes_arguments: bool) -> None:
+    """End with `text` where the command line asks for help, with status 2 where it says what is not understood.
+
+    Before anything is made or installed: who asks what a command does has not asked for it to be done.
+    """
+    given = sys.argv[1:]
+    if "-h" in given or "--help" in given:
+        print((text or "").strip())
+        sys.exit(0)
+    if given and not takes_arguments:
+        print(f"error: {given[0]} is not understood: {Path(sys.argv[0]).name} takes no options", file=sys.stderr)
+        sys.exit(2)
+
+
 def enter(*extras: str) -> None:
     """Return once this process runs in an environment with the project and its `extras` installed.
 

@@ -7,5 +7,6 @@ import sys
 import environment
 
 if __name__ == "__main__":
+    environment.explain(__doc__, takes_arguments=True)
     environment.enter("test")
     sys.exit(environment.call([sys.executable, "-m", "pytest", "-q", *sys.argv[1:]], environment.ROOT))

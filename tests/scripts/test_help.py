@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,3 +21,33 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
     assert stop.value.code == 0
     assert "--quiet" in capsys.readouterr().out
+
+
+def _started(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """demo.py or test.py with arguments; where it would go on to make an environment, it ends with status 77 instead."""
+    start = f"""
+import runpy, sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+import environment
+environment.enter = lambda *extras: sys.exit(77)
+sys.argv = {[f"{name}.py", *arguments]!r}
+runpy.run_path({str(SCRIPTS / f"{name}.py")!r}, run_name="__main__")
+"""
+    return subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_help_installs_nothing(name: str) -> None:
+    done = _started(name, "--help")
+    assert done.returncode == 0
+    assert "virtual environment" in done.stdout
+
+
+def test_the_demo_refuses_what_it_does_not_understand() -> None:
+    done = _started("demo", "--frames", "3")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --frames") and done.stderr.count("\n") == 1
+
+
+def test_arguments_of_the_tests_go_on_to_pytest() -> None:
+    assert _started("test", "-k", "files").returncode == 77
