@@ -19,6 +19,7 @@ import numpy as np
 from atlas.errors import UserError
 
 STAMP = "stamp.json"
+_OLD = "-old"
 
 
 @contextlib.contextmanager
@@ -41,14 +42,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left_over in path.parent.glob(f".{glob.escape(path.name)}-making-*"):  # of a killed run
-        shutil.rmtree(left_over, ignore_errors=True)
+        if left_over.name.endswith(_OLD) and not path.exists():
+            left_over.replace(path)  # killed between the two renamings below: nothing is lost
+        else:
+            shutil.rmtree(left_over, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-making-", dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
+        # Set aside by renaming, not deleted file by file: a run killed half-way must not leave half of what was there.
+        old = temporary.with_name(temporary.name + _OLD)
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(old)
         temporary.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -56,6 +56,41 @@ class TestAtomicFile:
 
 
 class TestAtomicFolder:
+    @pytest.mark.parametrize("moment", ["replace", "rmtree"])
+    def test_a_run_killed_while_it_replaces_loses_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    ) -> None:
+        path = tmp_path / "out"
+        path.mkdir()
+        (path / "a").write_text("old")
+        (path / "b").write_text("old")
+
+        class Killed(BaseException): ...
+
+        real = Path.replace
+
+        def killed_at_the_last_renaming(source: Path, target: Path) -> Path:
+            if target == path:
+                raise Killed
+            return real(source, target)
+
+        def killed_half_way(folder: Path, **_: object) -> None:
+            (folder / "a").unlink(missing_ok=True)
+            raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed), atomic_folder(path) as making:
+            (making / "a").write_text("new")
+            (making / "b").write_text("new")
+            if moment == "replace":
+                patch.setattr(Path, "replace", killed_at_the_last_renaming)
+            patch.setattr("atlas.files.shutil.rmtree", killed_half_way)
+        if path.exists():  # whole, old or new
+            assert len({(path / name).read_text() for name in "ab"}) == 1
+        with pytest.raises(ZeroDivisionError), atomic_folder(path):
+            raise ZeroDivisionError
+        assert len({(path / name).read_text() for name in "ab"}) == 1
+        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
     def test_replaces_the_whole(self, tmp_path: Path) -> None:
         path = tmp_path / "out"
         path.mkdir()
