@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,13 +87,21 @@ class Clip:
 
     def _check(self, path: Path) -> None:
         valid = all(_NAME.fullmatch(layer) and layer not in (".", "..") for layer in self.layers)
-        if not self.layers or not valid or min(self.frames, self.width, self.height) < 1:
+        source = self.source
+        counts = isinstance(source.indices, list) and all(type(i) is int and i >= 0 for i in (source.start, *source.indices))
+        rates = [self.fps, source.fps]
+        timed = all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in rates) and self.fps > 0
+        if not (valid and counts and timed and isinstance(source.path, str)) or not self.layers:
+            raise UserError(f"{path} is damaged: run scripts/prepare.py again")
+        if min(self.frames, self.width, self.height) < 1:
             raise UserError(f"{path} is damaged: run scripts/prepare.py again")
         # One by one, the first that is missing ends it: the number of frames is only what the file claims.
         for i in range(self.frames):
             for file in (self.frame_path(i), *(self.mask_path(layer, i) for layer in self.objects)):
                 if not file.is_file():
                     raise UserError(f"{file} is missing: run scripts/prepare.py again")
+        if len(source.indices) not in (0, self.frames):
+            raise UserError(f"{path} is damaged: run scripts/prepare.py again")
 
     def save(self) -> None:
         """Write clip.json: the last act of preparing a clip."""
