@@ -46,22 +46,23 @@ class Maps:
         try:
             self.layers = [checked_name(layer, "layer") for layer in data["layers"]]
             self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
-        except (KeyError, TypeError, ValueError, UserError):
+        except (KeyError, TypeError, ValueError, OverflowError, UserError):
             raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
         shape = (self.frames, self.height, self.width)
-        self._uv = {layer: self._open(layer, "uv", (*shape, 2)) for layer in self.layers}
-        self._opacity = {layer: self._open(layer, "opacity", shape) for layer in self.layers}
+        self._uv = {layer: self._open(layer, "uv", np.uint16, (*shape, 2)) for layer in self.layers}
+        self._opacity = {layer: self._open(layer, "opacity", np.uint8, shape) for layer in self.layers}
         self._light = {layer: self._open_light(layer) for layer in self.layers}
         self.atlas = lru_cache(maxsize=None)(self._atlas)
 
-    def _open(self, layer: str, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _open(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / "maps" / layer / f"{name}.npy"
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
-        if array.shape != shape:
-            raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/fit.py again")
+        if array.shape != shape or array.dtype != dtype:
+            found, wanted = f"{array.dtype} of shape {array.shape}", f"{np.dtype(dtype)} of {shape}"
+            raise UserError(f"{path} has shape or type of something else ({found}, not {wanted}): run scripts/fit.py again")
         return array
 
     def _open_light(self, layer: str) -> np.ndarray | None:

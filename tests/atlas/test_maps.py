@@ -106,6 +106,7 @@ def test_damaged_light(tmp_path: Path) -> None:
         lambda data: [1, 2],
         lambda data: {k: v for k, v in data.items() if k != "layers"},
         lambda data: data | {"frames": "two"},
+        lambda data: data | {"frames": float("inf")},
         lambda data: data | {"layers": ["../../../elsewhere"]},
         lambda data: data | {"layers": [3]},
     ],
@@ -115,6 +116,14 @@ def test_damaged_description(tmp_path: Path, change: Callable[[dict], object]) -
     path = tmp_path / "maps" / "maps.json"
     write_json(path, change(read_json(path)))
     with pytest.raises(UserError, match="maps.json"):
+        Maps(tmp_path)
+
+
+def test_maps_of_another_type_are_refused(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    path = tmp_path / "maps" / "foreground" / "uv.npy"
+    np.save(path, np.full(np.load(path).shape, np.nan))
+    with pytest.raises(UserError, match="uv.npy has shape or type"):
         Maps(tmp_path)
 
 
