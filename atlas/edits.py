@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,9 +125,11 @@ class Edit:
         """Before `path` is replaced: move it below replaced/ if someone repainted it, and say where it is now."""
         if not self.repainted(path):
             return None
-        target = self.folder / "replaced" / path.relative_to(self.folder)
-        if target.is_dir():
-            shutil.rmtree(target)
+        first = self.folder / "replaced" / path.relative_to(self.folder)
+        target, number = first, 1
+        while target.exists():  # what was painted earlier stays too
+            number += 1
+            target = first.with_name(f"{first.stem}-{number}{first.suffix}")
         target.parent.mkdir(parents=True, exist_ok=True)
         return path.replace(target)
 

@@ -64,6 +64,16 @@ def test_a_changed_request_keeps_what_was_repainted_elsewhere(fresh_clip: Clip) 
     assert not (read_image(keyframe) == 90).all()
 
 
+def test_what_was_repainted_before_that_is_kept_too(fresh_clip: Clip) -> None:
+    for grey, name in ((90, "grey"), (30, "sepia"), (60, "invert")):
+        painted = edit(options(fresh_clip, filter=name)).edit.keyframe_path("foreground", 6)
+        write_image(painted, np.full((fresh_clip.height, fresh_clip.width, 4), grey, np.uint8))
+    last = edit(options(fresh_clip, filter="blur"))
+    kept = last.edit.folder / "replaced" / "keyframes"
+    found = [read_image(kept / name / "00006.png")[0, 0, 0] for name in ("foreground", "foreground-2", "foreground-3")]
+    assert found == [90, 30, 60]
+
+
 def test_a_deleted_keyframe_is_made_again(fresh_clip: Clip) -> None:
     first = edit(options(fresh_clip))
     first.edit.keyframe_path("foreground", 6).unlink()
