@@ -56,7 +56,7 @@ def edit(options: EditOptions) -> EditResult:
     clip = Clip.open(options.clip)
     checked_name(options.name, "edit")
     clip.check_layer(options.layer)
-    _check_editor(options)
+    check_editor(options)
     maps = open_maps(clip, options.fit, options.layer)
     entry = Edit.open_or_new(clip, options.name, options.fit)
     if options.editor == "atlas":
@@ -80,7 +80,8 @@ def edit(options: EditOptions) -> EditResult:
     return result
 
 
-def _check_editor(options: EditOptions) -> None:
+def check_editor(options: EditOptions) -> None:
+    """UserError where the editor is unknown, or is not given what it needs and nothing else."""
     if options.editor not in EDITORS:
         raise UserError(f"this version has no {options.editor} editor: --editor is one of {', '.join(EDITORS)}")
     for editor, needed in EDITORS.items():

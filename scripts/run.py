@@ -20,9 +20,10 @@ from atlas.errors import UserError
 from atlas.fit import FitOptions, fit
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
-from edit.edit import EDITORS, edit
+from edit.edit import EDITORS, check_editor, edit
 from edit.editors.filters import FilterEditor
-from edit.keyframes import DEFAULT, automatic_count, listed
+from edit.editors.images import ImagesEditor
+from edit.keyframes import DEFAULT, automatic_count, checked, listed
 from edit.request import EditOptions
 
 Stage = TypeVar("Stage", bound=CommonOptions)
@@ -57,8 +58,7 @@ def run(options: RunOptions) -> str:
     clip = Clip.open(options.clip)
     layer = options.layer or clip.layers[0]
     clip.check_layer(layer)
-    if options.keyframes and automatic_count(options.keyframes) is None:
-        listed(options.keyframes, clip.frames)
+    _check_keyframes(options, clip)
     _timed("fit", fit, _part(FitOptions, options, name=options.fit))
     _timed("edit", edit, _part(EditOptions, options, name=name, layer=layer))
     _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name))
@@ -80,11 +80,8 @@ def default_name(options: RunOptions) -> str:
 
 
 def _check_request(options: RunOptions) -> None:
-    if options.editor not in EDITORS:
-        raise UserError(f"this version has no {options.editor} editor: --editor is one of {', '.join(EDITORS)}")
+    check_editor(options)
     given = getattr(options, EDITORS[options.editor])
-    if given is None:
-        raise UserError(f"--editor {options.editor} needs --{EDITORS[options.editor]}")
     if options.editor == "filter":
         FilterEditor(given)
     elif not given.exists():
@@ -92,6 +89,18 @@ def _check_request(options: RunOptions) -> None:
     automatic_count(options.keyframes or DEFAULT)
     if options.format not in ("mp4", "png"):
         raise UserError(f"--format {options.format} is not known: choose mp4 or png")
+
+
+def _check_keyframes(options: RunOptions, clip: Clip) -> None:
+    """What can be said of keyframes as soon as the clip's length and size are known."""
+    numbers = None
+    if options.keyframes and automatic_count(options.keyframes) is None:
+        numbers = listed(options.keyframes, clip.frames)
+    if options.editor == "images" and options.images is not None:
+        images = ImagesEditor(options.images, clip.width, clip.height)
+        if numbers is None and options.keyframes is None:
+            numbers = checked(list(images.files), clip.frames)
+        images.check(numbers or [])
 
 
 def _part(stage: type[Stage], options: RunOptions, **changes: Any) -> Stage:

@@ -12,7 +12,7 @@ import pytest
 from atlas.clip import Clip
 from atlas.command import parse_options
 from atlas.errors import UserError
-from atlas.files import read_image
+from atlas.files import read_image, write_image
 from atlas.maps import Maps
 from atlas.sample import Sample
 from atlas.sample_files import write_sample
@@ -70,13 +70,20 @@ def test_a_wrong_edit_is_found_before_anything_is_made(footage: Path, tmp_path: 
         (["--editor", "dream"], "no dream editor"),
         (["--editor", "images", "--images", str(tmp_path / "none")], "is missing"),
         (["--editor", "filter", "--filter", "hue", "--keyframes", "auto:0"], "is not understood"),
+        (["--editor", "filter", "--filter", "hue", "--image", "x.png"], "--image is for --editor atlas"),
         (["--editor", "filter", "--filter", "hue", "--format", "avi"], "--format avi is not known"),
         (["--editor", "filter", "--filter", "hue", "--name", "../out"], "cannot name a folder"),
     ):
         with pytest.raises(UserError, match=message):
             run(parse_options(RunOptions, command(footage, clip, *more)))
         assert not clip.exists()
+    late, small = tmp_path / "late", tmp_path / "small"
+    write_image(late / "00012.png", np.zeros((64, 96, 3), np.uint8))
+    write_image(small / "00003.png", np.zeros((60, 96, 3), np.uint8))
     for more, message in (
+        (["--editor", "images", "--images", str(late)], "keyframe 12 is past the end"),
+        (["--editor", "images", "--images", str(small)], "00003.png is 96x60"),
+        (["--editor", "images", "--images", str(small), "--keyframes", "4"], "no image of keyframe 4"),
         (["--editor", "filter", "--filter", "hue", "--layer", "sky"], "no layer 'sky'"),
         (["--editor", "filter", "--filter", "hue", "--keyframes", "0,12"], "keyframe 12 is past the end"),
     ):
