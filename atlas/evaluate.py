@@ -153,7 +153,7 @@ def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
     """What scripts/oracle.py found out about this edit as it stands, if it did."""
     path = edit.folder / ORACLE
     oracle = read_json(path) if path.is_file() else {}
-    return oracle if oracle.get("made_from") == made_from else None
+    return oracle if isinstance(oracle, dict) and oracle.get("made_from") == made_from else None
 
 
 def _averages(values: dict[str, list[float]]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from atlas.cost import measured, read_costs
 from atlas.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluate import EvaluateOptions, evaluate, table
-from atlas.files import read_json, to_uint8, write_image
+from atlas.files import read_json, to_uint8, write_image, write_json
 from atlas.maps import Maps
 from atlas.sample import Sample
 
@@ -63,6 +63,12 @@ def test_an_edit_that_changes_nothing(fresh_clip: Clip, sample: Sample) -> None:
     text = table(report)
     assert "warp error" in text and "lpips: absent" in text
     assert read_json(edit.folder / "metrics.json")["coverage"] == found["coverage"]
+
+
+def test_a_damaged_oracle_is_none(fresh_clip: Clip, sample: Sample) -> None:
+    edit = make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
+    write_json(edit.folder / "oracle.json", [1, 2])
+    assert evaluate(options(fresh_clip, edit="paint"))["edit"]["oracle"] is None
 
 
 def test_coverage_and_fidelity_are_the_share_and_the_distance(fresh_clip: Clip, sample: Sample) -> None:
