@@ -133,7 +133,7 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
             while data := process.stdout.read(size):
                 if len(data) < size:
                     break
-                frame = np.frombuffer(data, np.uint8).reshape(info.height, info.width, channels)
+                frame = np.frombuffer(bytearray(data), np.uint8).reshape(info.height, info.width, channels)
                 yield over_black(frame)
                 done += 1
             process.stdout.close()

@@ -44,6 +44,7 @@ def test_what_is_written_is_read_back(movie: Path) -> None:
     info = probe(movie)
     assert (info.width, info.height, info.fps, info.frames, info.audio) == (64, 48, Fraction(30000, 1001), 10, False)
     frames = list(read_frames(movie))
+    assert frames[0].flags.writeable  # torch warns of frames that are not
     assert len(frames) == 10 and frames[3].shape == (48, 64, 3)
     for index, frame in enumerate(frames):
         assert np.abs(frame.astype(int) - picture(index)).mean() < 6
