@@ -311,7 +311,7 @@ def test_masks_without_an_object_or_a_background_end_well(value: int, fresh_clip
 
 def test_about_the_seconds_that_were_asked_for(fresh_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(presets.PRESETS, "standard", replace(presets.PRESETS["standard"], rounds=(8.0,), passes=1))
-    monkeypatch.setattr("atlas.fit.CHUNK", 2)
+    monkeypatch.setattr("atlas.fit_run.CHUNK", 2)
     epochs = []
     for seconds in (0.001, 8.0):
         fit(options(fresh_clip, preset="standard", iterations=None, seconds=seconds))
@@ -340,7 +340,7 @@ def test_what_cannot_be_fitted(fresh_clip: Clip) -> None:
 
 
 def test_a_clip_of_one_frame(fresh_clip: Clip) -> None:
-    fresh_clip.frames = 1
+    fresh_clip.frames, fresh_clip.source.indices = 1, [0]
     fresh_clip.save()
     with pytest.raises(UserError, match="has one frame: a fit needs at least two"):
         fit(options(fresh_clip))

@@ -1,0 +1,234 @@
+"""A fit in progress.
+
+The work is a list of small units. After each the whole state is saved, so that a killed run continues
+where it was and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atlas import solve
+from atlas.checkpoint import build_model, load_tensors, save_tensors, shape_from_dict
+from atlas.clip import Clip
+from atlas.errors import UserError
+from atlas.fit_outputs import write_maps
+from atlas.maps import Maps
+from atlas.model import LayeredAtlas, Shape
+from atlas.presets import FitConfig
+from atlas.refine import Refiner
+from atlas.registration import LIMIT, canvas_of, register_round
+from atlas.sampling import FitData, Look
+from atlas.tracking import Track, chain_background, chain_object, reference_frame
+
+CHUNK = 50
+"""Gradient steps between two saves of the state."""
+
+
+class FitRun:
+    """A fit in progress: its units of work, and its state on disk in `folder`."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        config: FitConfig,
+        folder: Path,
+        made_from: str,
+        device: torch.device,
+        seconds: float | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
+        self.made_from, self.deadline = made_from, None if seconds is None else time.perf_counter() + seconds
+        self.done = 0
+        # With a budget, epochs are short, and each is decided on when the one before it is done.
+        self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
+        self.log: list[dict[str, Any]] = []
+        self.tracks: list[Track] = []
+        self.model: LayeredAtlas | None = None
+        self.refiner: Refiner | None = None
+        self.maps_are_current = False
+        self._epoch_began = time.perf_counter()
+        self._pass_seconds = 0.0
+        self._load()
+        self.data = FitData(clip, folder)
+
+    # The plan
+
+    def units(self) -> list[tuple[str, Any]]:
+        """All work in order: (kind, argument)."""
+        config, layers = self.config, range(len(self.clip.layers))
+        work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
+        work += [("round", (layer, sigma)) for sigma in config.rounds for layer in layers]
+        work += [("start", None), ("light", None), ("start", None), *[("atlas", None)] * config.passes, ("light", None)]
+        budget = self.deadline is not None
+        work += [("budget", 0)] * budget
+        for epoch in range(self.epochs):
+            begin, end = epoch * self.steps, (epoch + 1) * self.steps
+            work += [("steps", (a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
+            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None)]
+            work += [("budget", epoch + 1)] * budget
+        return [*work, ("atlas", None)]
+
+    def finish(self) -> None:
+        """Do all units that are left, saving after each."""
+        progress = tqdm(total=len(self.units()), initial=self.done, desc="fit", disable=self.quiet)
+        with progress:
+            while self.done < len(units := self.units()):
+                kind, argument = units[self.done]
+                getattr(self, f"_{kind}")(argument)
+                self.done += 1
+                self._save()
+                progress.total = len(self.units())
+                progress.set_description(f"fit ({kind})")
+                if self.log:
+                    progress.set_postfix_str(f"{self.log[-1]['psnr']:.2f} dB")
+                progress.update()
+
+    # Units
+
+    def _chain(self, layer: int) -> None:
+        if layer == len(self.clip.objects):
+            self.tracks.append(chain_background(self.clip, self._weights(layer)))
+        else:
+            weights = self._weights(layer)
+            self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
+
+    def _round(self, argument: tuple[int, float]) -> None:
+        layer, sigma = argument
+        self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
+
+    def _start(self, _: None) -> None:
+        if self.model is None:
+            self.model = self._registered_model()
+            self.maps_are_current = False
+        solve.start_atlases(self._frames())
+
+    def _atlas(self, _: None) -> None:
+        frames, began = self._frames(), time.perf_counter()
+        self._note("atlas", solve.improve_atlases(frames))
+        self._pass_seconds = time.perf_counter() - began
+
+    def _light(self, _: None) -> None:
+        self._note("light", solve.solve_light(self._frames()))
+
+    def _steps(self, argument: tuple[int, int]) -> None:
+        refiner = self._refining()
+        for index in range(*argument):
+            refiner.step(self.data, index, self.device)
+        refiner.check(self.data, argument[1], self.device)
+        self.maps_are_current = False
+
+    def _refining(self) -> Refiner:
+        assert self.model is not None
+        if self.refiner is None:
+            self.refiner = Refiner(self.model, self.config, max(self.config.epochs, 1) * self.config.steps)
+        return self.refiner
+
+    def _maps(self, _: None) -> None:
+        self._frames()
+
+    def _budget(self, epochs: int) -> None:
+        """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
+        assert self.deadline is not None
+        now = time.perf_counter()
+        if epochs:
+            cost = now - self._epoch_began
+        else:
+            cost = 6 * self._pass_seconds + CHUNK * self._refining().seconds_per_step(self.data, self.device)
+        writing = 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
+        self.epochs = epochs + (self.deadline - now - writing > cost)
+        self._epoch_began = now
+
+    def _note(self, kind: str, scores: list[float]) -> None:
+        self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
+
+    # What the units stand on
+
+    def _weights(self, layer: int) -> Callable[[int], np.ndarray]:
+        return lambda t: self.data.weight(layer, t)
+
+    def _looks(self, layer: int) -> Callable[[int], Look | None]:
+        return lambda t: self.data.look(layer, t)
+
+    def _registered_model(self) -> LayeredAtlas:
+        clip, config = self.clip, self.config
+        canvases = [canvas_of(track, self._looks(layer)) for layer, track in enumerate(self.tracks)]
+        shape = Shape(
+            layers=tuple(clip.layers),
+            frames=clip.frames,
+            height=clip.height,
+            width=clip.width,
+            offset_grid=self.tracks[0].grid_size,
+            light_grid=(-(-clip.height // solve.LIGHT_STRIDE), -(-clip.width // solve.LIGHT_STRIDE)),
+            atlas_sizes=tuple(
+                min(math.ceil(max(canvas.width, canvas.height) * track.largest_view() * config.texels_per_pixel), LIMIT)
+                for canvas, track in zip(canvases, self.tracks, strict=True)
+            ),
+        )
+        model = build_model(shape, config)
+        for layer, (track, canvas) in enumerate(zip(self.tracks, canvases, strict=True)):
+            model.start_from(layer, track, canvas)
+        return model.to(self.device)
+
+    def _frames(self) -> solve.FrameSet:
+        """The clip through the model's present maps, which are written anew where the mapping has changed."""
+        assert self.model is not None
+        if not self.maps_are_current:
+            write_maps(self.model, self.data, self.folder)
+            self.maps_are_current = True
+        return solve.FrameSet(lambda t: self.data.colours[t], Maps(self.folder), self.model, self.device)
+
+    # The state on disk
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        description: dict[str, Any] = {
+            "made_from": self.made_from, "done": self.done, "epochs": self.epochs, "log": self.log,
+            "tracks": 0 if self.model else len(self.tracks),
+        }  # fmt: skip
+        if self.model is None:
+            for i, track in enumerate(self.tracks):
+                tensors[f"track.{i}.base"] = torch.from_numpy(track.base)
+                tensors[f"track.{i}.offset"] = torch.from_numpy(track.offset)
+        else:
+            tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+            description["shape"] = asdict(self.model.shape)
+        if self.refiner is not None:
+            tensors |= self.refiner.state()
+        save_tensors(self.folder / "state.safetensors", tensors, description)
+
+    def _load(self) -> None:
+        """Take up a state of the same clip and plan; start afresh where there is none."""
+        path = self.folder / "state.safetensors"
+        try:
+            tensors, description = load_tensors(path) if path.is_file() else ({}, {})
+        except UserError:  # of another version, or damaged: nothing of it can be used
+            description = {}
+        if description.get("made_from") != self.made_from:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            FitData.write(self.clip, self.folder, quiet=self.quiet)
+            self._save()
+            return
+        self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
+        for i in range(description["tracks"]):
+            base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
+            self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))
+        if "shape" in description:
+            self.model = build_model(shape_from_dict(description["shape"]), self.config).to(self.device)
+            self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+            if any(name.startswith("optimiser.") for name in tensors):
+                self._refining().restore(tensors)
