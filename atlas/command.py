@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import tyro
 
@@ -76,8 +76,10 @@ def _one_line(box: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     rows = [row.strip("│╭╮╰╯─ ").strip() for row in plain.splitlines()]
     rows = [row for row in rows if row.strip("-")]  # the rule that stands for a frame where there is no terminal
-    text = " ".join(row for row in rows if row)
-    return text or "the command line is not understood: see --help"
+    rows = [row for row in rows if row]
+    if len(rows) > 1:  # the frame's title says less than what stands in it
+        del rows[0]
+    return " ".join(rows) or "the command line is not understood: see --help"
 
 
 def _disk_message(problem: OSError) -> str | None:
@@ -97,8 +99,3 @@ def _disk_message(problem: OSError) -> str | None:
 def _stop(message: str) -> NoReturn:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
-
-
-def to_json(value: Any) -> str:
-    """JSON text of a result for `--json`."""
-    return json.dumps(value, indent=2, default=str)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def read_image(path: Path, *, mode: str = "keep") -> np.ndarray:
         data = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path} is missing: check the path") from None
-    _refuse_truncated(path, data)
+    _refuse_damaged(path, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     except cv2.error:
@@ -156,13 +157,17 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
     return np.concatenate([colour, image[:, :, 3:] if image.shape[2] == 4 else opaque], axis=2)
 
 
-def _refuse_truncated(path: Path, data: bytes) -> None:
-    """OpenCV fills the missing half of a truncated file with grey and says nothing."""
-    cut = (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]) or (
-        data[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-64:]
-    )
-    if cut:
+def _refuse_damaged(path: Path, data: bytes) -> None:
+    """OpenCV fills the missing half of a truncated file with grey, and prints to standard error what it finds damaged."""
+    png = data[:8] == b"\x89PNG\r\n\x1a\n"
+    if (png and b"IEND" not in data[-64:]) or (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]):
         raise UserError(f"{path} is truncated: copy or export it again")
+    position = 8
+    while png and position + 12 <= len(data):  # a chunk: length, then kind and content, then their checksum
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise UserError(f"{path} is damaged inside: copy or export it again")
+        position = end + 4
 
 
 def to_float(image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ where it was and ends with the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
@@ -210,6 +211,18 @@ class FitRun:
             tensors |= self.refiner.state()
         save_tensors(self.folder / "state.safetensors", tensors, description)
 
+    def _start_afresh(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        try:
+            FitData.write(self.clip, self.folder, quiet=self.quiet)
+            self._save()
+        except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
+                self.folder.parent.rmdir()
+            raise
+
     def _load(self) -> None:
         """Take up a state of the same clip and plan; start afresh where there is none."""
         path = self.folder / "state.safetensors"
@@ -218,10 +231,7 @@ class FitRun:
         except UserError:  # of another version, or damaged: nothing of it can be used
             description = {}
         if description.get("made_from") != self.made_from:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            FitData.write(self.clip, self.folder, quiet=self.quiet)
-            self._save()
+            self._start_afresh()
             return
         self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
         for i in range(description["tracks"]):

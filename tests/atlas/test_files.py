@@ -153,6 +153,16 @@ class TestImages:
     def test_an_opaque_alpha_has_the_depth_of_the_image(self) -> None:
         assert with_channels(np.zeros((1, 1, 3), np.uint16), 4)[0, 0].tolist() == [0, 0, 0, 65535]
 
+    def test_damaged_inside(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+        write_image(tmp_path / "a.png", noise)
+        data = bytearray((tmp_path / "a.png").read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(UserError, match=r"a\.png is damaged inside"):
+            read_image(tmp_path / "a.png")
+        assert capfd.readouterr().err == ""  # the decoder's own complaint would be a second line of the error
+
     @pytest.mark.parametrize("suffix", [".png", ".jpg"])
     def test_truncated(self, tmp_path: Path, suffix: str) -> None:
         path = tmp_path / f"a{suffix}"

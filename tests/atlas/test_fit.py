@@ -356,3 +356,10 @@ def test_missing_flow(fresh_clip: Clip) -> None:
 def test_options_of_the_command() -> None:
     found = parse_options(FitOptions, ["somewhere", "--name", "a b", "--preset", "preview", "--seconds", "9", "--seed", "3"])
     assert (found.clip, found.name, found.preset, found.seconds, found.seed) == (Path("somewhere"), "a b", "preview", 9.0, 3)
+
+
+def test_a_damaged_frame_leaves_nothing(fresh_clip: Clip) -> None:
+    fresh_clip.frame_path(7).write_bytes(b"no image")
+    with pytest.raises(UserError, match="00007.png is not a readable image"):
+        fit(options(fresh_clip, name="spoilt"))
+    assert not fresh_clip.fit_folder("spoilt").exists()
