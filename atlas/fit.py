@@ -17,7 +17,7 @@ from atlas.cost import measured
 from atlas.errors import UserError
 from atlas.evaluate import finite, reconstruction
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
-from atlas.fit_outputs import write_layers, write_maps, write_pictures
+from atlas.fit_outputs import write_layers, write_pictures
 from atlas.fit_run import FitRun
 from atlas.maps import Maps
 from atlas.presets import FitConfig, PresetName, preset
@@ -100,7 +100,7 @@ def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -
     with atomic_folder(folder) as making:
         write_json(making / "config.json", plan)
         save_model(making / "checkpoint.safetensors", run.model)
-        write_maps(run.model, run.data, making)
+        run.hand_over_maps(making)
         write_layers(run.model, run.clip, making)
         maps = Maps(making)
         write_pictures(run.clip, run.data, maps, making)

@@ -18,6 +18,9 @@ from atlas.sampling import FitData
 from atlas.sheet import contact_sheet, spread, thumbnail
 from atlas.video import write_video
 
+PREVIEW_SIDE = 480
+"""Longer side of each picture in the preview: full size would take a third of a quick fit to encode."""
+
 
 def write_maps(model: LayeredAtlas, data: FitData, folder: Path) -> None:
     """Evaluate the model's uv and opacity in every frame and write them below `folder`."""
@@ -54,7 +57,7 @@ def write_pictures(clip: Clip, data: FitData, maps: Maps, folder: Path) -> None:
         for t, triple in enumerate(triples()):
             if t in chosen:
                 columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
-            yield np.concatenate(triple, 1)
+            yield np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1)
 
     write_video(folder / "preview.mp4", pictured(), clip.fps, colour=clip.source.colour)
     sheet = contact_sheet(columns)

@@ -73,7 +73,7 @@ class FitRun:
         config, layers = self.config, range(len(self.clip.layers))
         work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
         work += [("round", (layer, sigma)) for sigma in config.rounds for layer in layers]
-        work += [("start", None), ("light", None), ("start", None), *[("atlas", None)] * config.passes, ("light", None)]
+        work += [("start", None), ("light", None), *[("atlas", None)] * config.passes, ("light", None)]
         budget = self.deadline is not None
         work += [("budget", 0)] * budget
         for epoch in range(self.epochs):
@@ -155,6 +155,12 @@ class FitRun:
 
     def _note(self, kind: str, scores: list[float]) -> None:
         self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
+
+    def hand_over_maps(self, folder: Path) -> None:
+        """Move the maps of the finished model below `folder`; they are written first where a resumed run has none."""
+        self._frames()
+        shutil.move(self.folder / "maps", folder / "maps")
+        self.maps_are_current = False
 
     # What the units stand on
 

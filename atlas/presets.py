@@ -60,7 +60,7 @@ class FitConfig:
 
 
 PRESETS: dict[str, FitConfig] = {
-    "preview": FitConfig("preview", rounds=(16.0, 5.0, 2.5), epochs=0, passes=2),
+    "preview": FitConfig("preview", rounds=(12.0, 3.0), epochs=0, passes=2),
     "standard": FitConfig("standard"),
 }
 
