@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atlas.files import atomic_folder
+from atlas.files import GrowingArray, atomic_folder
 
 AGREEMENT = 1.0
 """Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
@@ -86,29 +85,22 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
     """
     height, width = frame(0).shape[:2]
     shape = (frames - 1, height, width)
-    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool, ExitStack() as files:
-        flows = [files.enter_context(_growing_array(making / f"{way}.npy", np.float16, (*shape, 2))) for way in WAYS]
-        valid = [files.enter_context(_growing_array(making / f"{way}_valid.npy", np.uint8, shape)) for way in WAYS]
+    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool:
+        flows = [GrowingArray(making / f"{way}.npy", np.float16, (*shape, 2)) for way in WAYS]
+        valid = [GrowingArray(making / f"{way}_valid.npy", np.uint8, shape) for way in WAYS]
         previous = frame(0)
         for index in tqdm(range(frames - 1), desc="flow", unit="frame", disable=quiet):
             following = frame(index + 1)
             both = pool.map(dense_flow, (previous, following), (following, previous))
             # Rounded to float16 first: validity is that of the flow as it is stored.
             there, back = (flow.astype(np.float16) for flow in both)
-            flows[0].write(there.tobytes())
-            flows[1].write(back.tobytes())
-            valid[0].write(flow_validity(there, back, previous, following).tobytes())
-            valid[1].write(flow_validity(back, there, following, previous).tobytes())
+            flows[0].append(there)
+            flows[1].append(back)
+            valid[0].append(flow_validity(there, back, previous, following))
+            valid[1].append(flow_validity(back, there, following, previous))
             previous = following
-
-
-@contextmanager
-def _growing_array(path: Path, kind: type, shape: tuple[int, ...]) -> Iterator[IO[bytes]]:
-    """A .npy file whose values are written in order; unlike a memory map, it fails with a message when the disk is full."""
-    with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        yield stream
+        for array in (*flows, *valid):
+            array.close()
 
 
 _threads = threading.Lock()

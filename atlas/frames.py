@@ -16,7 +16,6 @@ from atlas.files import digest, read_image
 from atlas.video import VideoInfo, over_black, probe, read_frames
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-VIDEO_SUFFIXES = {".mp4", ".mov", ".webm", ".gif", ".mkv", ".avi", ".m4v"}
 FOLDER_FPS = 24
 """Frames per second of a folder of frames, which does not say."""
 SMALLEST = 16
@@ -40,10 +39,6 @@ class FrameSource:
     def sha256(self) -> str:
         """Hash of the content: of the file, or of the images that count as frames."""
         return digest(*[part for image in self.images for part in (image.name, image)]) if self.images else digest(self.path)
-
-    def label(self, index: int) -> str:
-        """What to call frame `index` in a message."""
-        return str(self.images[index]) if self.images else f"{self.path} frame {index}"
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """The frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
