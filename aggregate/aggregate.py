@@ -19,6 +19,7 @@ from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.coverage import covered_share, visibility
+from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, read_image, to_float, to_uint16, write_image, write_stamp
@@ -101,7 +102,7 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
     """
     clip = Clip.open(options.clip)
     edit = Edit.open(clip, options.edit)
-    device = _device(options.device)
+    device = choose_device(options.device)
     jobs = [_job(options, clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
     painted = [LayerResult(layer, []) for layer in edit.layers if edit.is_painted(layer)]
     if not jobs and not painted:
@@ -220,11 +221,3 @@ def _writable(edited: Tensor, reference: Tensor, coverage: Tensor) -> list[np.nd
     too_low = torch.minimum(edited, reference).clamp(max=0)
     move = too_high + too_low
     return [to_uint16(_rgba(image - move, coverage).cpu().numpy()) for image in (edited, reference)]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
-        raise UserError(f"this machine has no {name} device: use --device cpu")
-    return torch.device(name)

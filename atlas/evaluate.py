@@ -18,12 +18,13 @@ from atlas.command import CommonOptions
 from atlas.compositing import composite_frame
 from atlas.cost import read_costs
 from atlas.coverage import covered_share
+from atlas.device import choose_device
 from atlas.edits import Edit
 from atlas.errors import UserError
 from atlas.files import read_image, read_json, to_float, write_json
 from atlas.flow import dense_flow, flow_validity
 from atlas.maps import Maps
-from atlas.rendering import Rendering, prepared_frames, torch_device
+from atlas.rendering import Rendering, prepared_frames
 from atlas.textures import Transfer, full_textures
 
 _NEEDS_WEIGHTS = {
@@ -88,7 +89,7 @@ def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, A
 
     Beside them per layer the share of pixels where its mapping folds, and the IoU of its opacity and its mask.
     """
-    textures = full_textures({}, maps, torch_device("auto"))
+    textures = full_textures({}, maps, choose_device("auto"))
     whole: dict[str, list[float]] = defaultdict(list)
     layers: dict[str, dict[str, list[float]]] = {layer: defaultdict(list) for layer in maps.layers}
     frames = tqdm(prepared_frames(clip), total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)

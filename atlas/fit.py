@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import tyro
 
 from atlas.checkpoint import save_model
 from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
+from atlas.device import choose_device
 from atlas.errors import UserError
 from atlas.evaluate import finite, reconstruction
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
@@ -67,16 +67,6 @@ def fit(options: FitOptions) -> str:
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     return f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device for a --device value; UserError where it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, present in there.items() if present))
-    if not there[name]:
-        raise UserError(f"--device {name}: torch finds no such device here; use --device cpu")
-    return torch.device(name)
 
 
 def chosen_config(options: FitOptions) -> FitConfig:

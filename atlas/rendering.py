@@ -15,6 +15,7 @@ import torch
 
 from atlas.clip import Clip
 from atlas.compositing import FrameMaps, ScaledMaps, add_deltas, composite_frame
+from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8
@@ -53,7 +54,7 @@ class Rendering:
         device: str = "auto",
     ) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
-        where = torch_device(device)
+        where = choose_device(device)
         clip = Clip.open(folder)
         edit = Edit.open(clip, name)
         maps = Maps(clip.fit_folder(edit.fit))
@@ -145,13 +146,3 @@ def source_frames(clip: Clip, source: FrameSource) -> Generator[np.ndarray, None
     indices = clip.source.indices or range(clip.source.start, clip.source.start + clip.frames)
     for frame in source.read(indices):
         yield fit_image(frame, (source.width, source.height))
-
-
-def torch_device(name: str) -> torch.device:
-    """CUDA where it is asked for, or present and "auto"; everything else renders on the CPU, which is fast enough.
-
-    UserError where CUDA is asked for and missing.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no CUDA device that torch can use: choose --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
