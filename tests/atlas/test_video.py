@@ -61,6 +61,7 @@ def test_stopping_early_ends_the_decoder(movie: Path) -> None:
     frames = read_frames(movie)
     next(frames)
     frames.close()  # type: ignore[attr-defined]
+    assert next(frames, None) is None
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
