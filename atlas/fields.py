@@ -7,53 +7,75 @@ Each field starts from what registration and the masks say and learns a correcti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from atlas.encoding import frequency_encoding
+from atlas.hash_grid import HashGrid, HashGridConfig
 from atlas.warp import frame_time, pixel_grid
+
+Encoding = Literal["frequency", "hash", "none"]
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A small network on encoded (x, y, t)."""
+    """A small network on encoded (x, y, t), or none."""
 
+    encoding: Encoding = "frequency"
+    """What the network sees beside (x, y, t): waves, or features of a hash grid. "none": there is no network; a mapping
+    then consists of its control grids alone."""
     width: int = 64
     """Units in each hidden layer."""
     depth: int = 2
     """Hidden layers."""
     octaves: int = 4
     """Octaves of the frequency encoding: how fine a correction it can make."""
+    hash: HashGridConfig = field(default_factory=HashGridConfig)
+    """Sizes of the hash grid, where that is the encoding."""
     reach: float = 0.02
     """Size of the output where the network's own is 1, in the output's units."""
 
+    def __post_init__(self) -> None:
+        if self.encoding not in get_args(Encoding):
+            raise ValueError(f"there is no encoding {self.encoding!r}")
+
 
 class Correction(nn.Module):
-    """A network (N, 3) -> (N, outputs) that is exactly zero before training."""
+    """A network (N, 3) -> (N, outputs) that is exactly zero before training, and always where its encoding is "none"."""
 
     layers: Sequence[nn.Linear]
 
     def __init__(self, config: NetworkConfig, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.config = config
-        sizes = [3 * (1 + 2 * config.octaves)] + [config.width] * config.depth + [outputs]
+        self.config, self.outputs = config, outputs
+        self.grid = HashGrid(config.hash, 3, generator) if config.encoding == "hash" else None
+        features = 2 * 3 * config.octaves if self.grid is None else self.grid.outputs
+        sizes = [3 + features] + [config.width] * config.depth + [outputs] if config.encoding != "none" else []
         linear = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
         self.layers = cast(Sequence[nn.Linear], linear)
         with torch.no_grad():
             for layer in self.layers:
                 layer.weight.normal_(0, (2 / layer.in_features) ** 0.5, generator=generator)
                 layer.bias.zero_()
-            self.layers[-1].weight.zero_()
+            if len(self.layers):
+                self.layers[-1].weight.zero_()
 
     def forward(self, xyt: Tensor) -> Tensor:
-        hidden = frequency_encoding(xyt, self.config.octaves)
+        if not len(self.layers):
+            return xyt.new_zeros(len(xyt), self.outputs)
+        hidden = self._encoded(xyt)
         for layer in self.layers[:-1]:
             hidden = F.relu(layer(hidden))
         return self.layers[-1](hidden) * self.config.reach
+
+    def _encoded(self, xyt: Tensor) -> Tensor:
+        if self.grid is None:
+            return frequency_encoding(xyt, self.config.octaves)
+        return torch.cat([xyt, self.grid((xyt + 1) / 2)], 1)
 
 
 def sample_grid(
@@ -116,6 +138,9 @@ class Mapping(nn.Module):
         t = torch.full_like(nodes[:, :1], float(frame_time(index, self.base.shape[0])))
         correction = self.correction(torch.cat([nodes, t], 1)).T.reshape(2, rows, columns)
         xy = pixel_grid(height, width, self.base.device).reshape(-1, 2)
+        # At another size the sides may be rounded to another aspect: the frame's edges stay where they are.
+        longer = max(height, width)
+        xy = xy * xy.new_tensor([self.extent[0] * longer / width, self.extent[1] * longer / height])
         result = project(self.base[index], xy).T.reshape(2, height, width)
         for grid in (self.offset[:, index], correction):
             result = result + F.interpolate(grid[None], (height, width), mode="bilinear", align_corners=False)[0]

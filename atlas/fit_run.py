@@ -221,7 +221,7 @@ class FitRun:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         try:
-            FitData.write(self.clip, self.folder, quiet=self.quiet)
+            FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
             self._save()
         except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
             shutil.rmtree(self.folder, ignore_errors=True)

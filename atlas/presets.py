@@ -32,6 +32,8 @@ class FitConfig:
 
     preset: str
     seed: int = 0
+    follow_edges: bool = True
+    """Move the outlines of masks that are drawn too wide, too tight or roughly to the edges of the picture."""
     rounds: tuple[float, ...] = (16.0, 8.0, 4.0, 3.0, 2.0, 2.0)
     """Registration rounds: pixels over which each smooths its correction."""
     epochs: int = 2

@@ -18,6 +18,9 @@ from atlas.model import LayeredAtlas, View
 from atlas.presets import FitConfig
 from atlas.sampling import Batch, FitData
 
+GRID_RATE = 5.0
+"""Learning rate of hash grids against the networks': an entry is touched by few of a step's samples."""
+
 
 @dataclass
 class Refiner:
@@ -28,9 +31,13 @@ class Refiner:
     total: int
 
     def __post_init__(self) -> None:
-        networks = [p for name, p in self.model.named_parameters() if not name.endswith(".offset")]
+        named = list(self.model.named_parameters())
+        grids = [p for name, p in named if name.endswith(".grid.params")]
+        networks = [p for name, p in named if not name.endswith((".offset", ".grid.params"))]
         offsets = [mapping.offset for mapping in self.model.mappings]
         groups: list[dict[str, Any]] = [{"params": networks, "lr": self.config.learning_rate}]
+        if grids:
+            groups.append({"params": grids, "lr": self.config.learning_rate * GRID_RATE})
         if self.config.offset_learning_rate > 0:
             groups.append({"params": offsets, "lr": self.config.offset_learning_rate})
         self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)

@@ -11,8 +11,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.clip import Clip
+from atlas.contours import Margin, clip_margin, follow_edges, is_matte
 from atlas.files import GrowingArray
+from atlas.flow import one_thread
 from atlas.outline import background_weight, depth_of, object_weight, pack_depth, unpack_depth
+from atlas.parallel import in_order
+from atlas.sheet import spread
 
 
 @dataclass
@@ -56,15 +60,27 @@ class FitData:
         self.boxes = [_boxes(depth) for depth in self.depths]
 
     @staticmethod
-    def write(clip: Clip, folder: Path, *, quiet: bool) -> None:
-        """Decode the clip's frames and masks into `folder`."""
+    def write(clip: Clip, folder: Path, *, quiet: bool, follow: bool = False) -> None:
+        """Decode the clip's frames and masks into `folder`; follow: outlines are moved to the edges of the picture."""
         shape = (clip.frames, clip.height, clip.width)
         frames = GrowingArray(folder / "frames.npy", np.uint8, (*shape, 3))
         depths = [GrowingArray(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
-        for t in tqdm(range(clip.frames), desc="read", unit="frame", disable=quiet, leave=False):
-            frames.append(clip.frame(t))
-            for layer, depth in zip(clip.objects, depths, strict=True):
-                depth.append(pack_depth(depth_of(clip.mask(layer, t))))
+        margins = [_margin(clip, layer) if follow else None for layer in clip.objects]
+
+        def one(t: int) -> tuple[np.ndarray, list[np.ndarray]]:
+            image, masks = clip.frame(t), [clip.mask(layer, t) for layer in clip.objects]
+            found = [
+                depth_of(mask) if margin is None or is_matte(mask) else follow_edges(image, depth_of(mask), margin)
+                for mask, margin in zip(masks, margins, strict=True)
+            ]
+            return image, [pack_depth(depth) for depth in found]
+
+        with one_thread():
+            read = tqdm(in_order(one, range(clip.frames)), "read", clip.frames, unit="frame", disable=quiet, leave=False)
+            for image, found in read:
+                frames.append(image)
+                for depth, packed in zip(depths, found, strict=True):
+                    depth.append(packed)
         for array in (frames, *depths):
             array.close()
 
@@ -141,6 +157,13 @@ class FitData:
         half = max(clip.height, clip.width) / 2
         columns = [(x + 0.5 - clip.width / 2) / half, (y + 0.5 - clip.height / 2) / half, 2 * t / max(clip.frames - 1, 1) - 1]
         return np.stack(columns, -1).astype(np.float32)
+
+
+def _margin(clip: Clip, layer: str) -> Margin:
+    """How far off the masks of an object are, from some of the frames that show it."""
+    seen = [t for t in range(clip.frames) if clip.mask(layer, t).any()]
+    chosen = [seen[i] for i in spread(len(seen), 24)] if seen else []
+    return clip_margin((clip.frame(t), depth_of(mask)) for t in chosen if not is_matte(mask := clip.mask(layer, t)))
 
 
 def _boxes(depth: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from atlas.checkpoint import build_model, load_model, load_tensors, save_model, save_tensors, shape_from_dict
 from atlas.errors import UserError
 from atlas.fields import NetworkConfig
+from atlas.hash_grid import HashGridConfig
 from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig, config_from_dict, preset
 
@@ -134,6 +135,21 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not belong to its config\.json") as caught:
         load_model(tmp_path / "x", replace(CONFIG, mapping=NetworkConfig(width=16)))
     assert "\n" not in str(caught.value)
+
+
+def test_every_encoding_survives(tmp_path: Path) -> None:
+    hashed = NetworkConfig("hash", width=8, depth=1, hash=HashGridConfig(levels=3, log2_entries=6))
+    config = replace(CONFIG, mapping=hashed, opacity=NetworkConfig("none"))
+    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    model = build_model(SHAPE, config)
+    save_model(tmp_path / "x", model)
+    again, expected = load_model(tmp_path / "x", config).state_dict(), model.state_dict()
+    assert "mappings.0.correction.grid.params" in expected
+    assert again.keys() == expected.keys() and all(torch.equal(again[name], expected[name]) for name in again)
+    damaged = json.loads(json.dumps(config.to_dict()))
+    damaged["mapping"]["hash"]["log2_entries"] = 60
+    with pytest.raises(UserError, match="of another version"):
+        config_from_dict(damaged)
 
 
 def test_shapes_and_configs_survive_json() -> None:

@@ -10,10 +10,13 @@ from torch import Tensor
 
 from atlas.encoding import frequency_encoding
 from atlas.fields import BAND, Correction, Light, Mapping, NetworkConfig, Opacity, project, sample_grid
+from atlas.hash_grid import HashGridConfig
 from atlas.warp import frame_time, pixel_grid
 
 SIZES = [(64, 96), (67, 41), (35, 50)]
 CONFIG = NetworkConfig(width=32, octaves=3, reach=0.05)
+HASH = NetworkConfig("hash", width=32, reach=0.05, hash=HashGridConfig(levels=4, log2_entries=9, base=4))
+NONE = NetworkConfig("none")
 
 
 def generator() -> torch.Generator:
@@ -40,11 +43,11 @@ def trained(module: Correction) -> None:
         module.layers[-1].bias.fill_(0.1)
 
 
-def mapping(height: int, width: int, frames: int = 5) -> Mapping:
+def mapping(height: int, width: int, frames: int = 5, config: NetworkConfig = CONFIG) -> Mapping:
     base = torch.eye(3).repeat(frames, 1, 1) + torch.randn(frames, 3, 3, generator=generator()) * 0.02
     rows, columns = -(-height // 4), -(-width // 4)
     offset = torch.randn(2, frames, rows, columns, generator=generator()) * 0.05
-    return Mapping(base, offset, half(height, width), CONFIG, generator())
+    return Mapping(base, offset, half(height, width), config, generator())
 
 
 def test_frequency_encoding() -> None:
@@ -55,18 +58,44 @@ def test_frequency_encoding() -> None:
     assert frequency_encoding(points(), 0).equal(points())
 
 
-def test_an_untrained_network_is_exactly_zero() -> None:
-    network = Correction(CONFIG, 2, generator())
+@pytest.mark.parametrize("config", [CONFIG, HASH])
+def test_an_untrained_network_is_exactly_zero(config: NetworkConfig) -> None:
+    network = Correction(config, 2, generator())
     assert (network(points()) == 0).all()
     network(points()).sum().backward()
     assert network.layers[-1].weight.grad.abs().sum() > 0, "it must be able to learn from there"
 
 
-def test_the_seed_decides_a_network() -> None:
-    first, same = (Correction(CONFIG, 2, generator()).state_dict() for _ in range(2))
+@pytest.mark.parametrize("config", [CONFIG, HASH])
+def test_the_seed_decides_a_network(config: NetworkConfig) -> None:
+    first, same = (Correction(config, 2, generator()).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], same[name]) for name in first)
-    other = Correction(CONFIG, 2, torch.Generator().manual_seed(1)).state_dict()
+    other = Correction(config, 2, torch.Generator().manual_seed(1)).state_dict()
     assert not torch.equal(first["layers.0.weight"], other["layers.0.weight"])
+
+
+def test_a_hash_grid_is_one_of_the_parameters() -> None:
+    network = Correction(HASH, 2, generator())
+    trained(network)
+    assert network.grid is not None
+    (gradient,) = torch.autograd.grad(network(points()).square().sum(), network.grid.params)
+    assert gradient.abs().sum() > 0
+    assert network.state_dict()["grid.params"].shape == network.grid.params.shape
+    assert network.layers[0].in_features == 3 + 4 * 2
+
+
+def test_without_a_network_the_control_grids_are_the_mapping() -> None:
+    network = Correction(NONE, 2, generator())
+    assert network(points()).equal(torch.zeros(200, 2)) and not list(network.parameters())
+    field = mapping(64, 96, config=NONE)
+    assert field(points()).equal(field.start(points()))
+    assert [name for name, _ in field.named_parameters()] == ["offset"]
+    torch.testing.assert_close(field.at_frame(2, 64, 96).reshape(-1, 2), field(frame_points(2, 5, 64, 96)), atol=1e-5, rtol=0)
+
+
+def test_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(ValueError, match="no encoding"):
+        NetworkConfig("waves")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

@@ -25,6 +25,8 @@ from atlas.errors import UserError
 from atlas.files import read_image, read_json, to_uint8, write_image
 from atlas.fit import FitOptions, fit
 from atlas.maps import Maps
+from atlas.metrics import iou
+from atlas.outline import depth_of
 from atlas.sample import Sample, make_sample
 from atlas.sample_files import write_clip
 from atlas.video import probe
@@ -365,3 +367,18 @@ def test_a_damaged_frame_leaves_nothing(fresh_clip: Clip) -> None:
     with pytest.raises(UserError, match="00007.png is not a readable image"):
         fit(options(fresh_clip, name="spoilt"))
     assert not fresh_clip.fit_folder("spoilt").exists()
+
+
+@pytest.mark.parametrize("wrong", [-4, 4])
+def test_opacity_is_nearer_to_the_truth_than_bad_masks(fresh_clip: Clip, sample: Sample, wrong: int) -> None:
+    given = []
+    for t in range(fresh_clip.frames):
+        mask = np.where(depth_of(fresh_clip.mask("foreground", t)) + wrong > 0, np.uint8(255), np.uint8(0))
+        write_image(fresh_clip.mask_path("foreground", t), mask)
+        given.append(mask)
+    fit(FitOptions(clip=fresh_clip.folder, name="bad", preset="preview", quiet=True))
+    maps = Maps(fresh_clip.fit_folder("bad"))
+    truth = sample.opacities["foreground"]
+    before = np.mean([iou(mask, true) for mask, true in zip(given, truth, strict=True)])
+    after = np.mean([iou(maps.opacity("foreground", t), true) for t, true in enumerate(truth)])
+    assert after > before + 0.05
