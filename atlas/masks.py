@@ -13,6 +13,7 @@ from PIL import Image
 from atlas.errors import UserError
 from atlas.files import read_image
 from atlas.frames import FrameSource, fit_image, frame_number, list_images, natural_order
+from atlas.gaps import LONGEST, bridgeable
 
 _NUMBERS = 32
 """Values up to this are the numbers of objects, not shades; more different values than this are a soft matte."""
@@ -31,8 +32,8 @@ def layer_names(count: int) -> list[str]:
 class MaskFolder:
     """A folder of masks matched to a source's frames and understood: what is an object in it."""
 
-    files: list[list[Path]]
-    """One list for each object folder: the mask of each clip frame."""
+    files: list[list[Path | None]]
+    """One list for each object folder: the mask of each clip frame, None where it has none."""
     size: tuple[int, int]
     """Width and height of the source."""
     values: list[int] = field(default_factory=list)
@@ -52,11 +53,19 @@ class MaskFolder:
     def read(self, index: int, size: tuple[int, int]) -> list[np.ndarray]:
         """The masks of all objects in clip frame `index` at `size` (width, height): (H, W) uint8, 255 inside, soft edges."""
         if len(self.files) > 1:  # a folder for each object
-            return [fit_image(self._shades(_plane(files[index], self)), size) for files in self.files]
-        plane = _plane(self.files[0][index], self)
+            return [fit_image(self._shades(self._stored(files[index])), size) for files in self.files]
+        plane = self._stored(self.files[0][index])
         if not self.values:
             return [fit_image(self._shades(plane), size)]
         return [fit_image(np.where(plane == value, np.uint8(255), np.uint8(0)), size) for value in self.values]
+
+    def missing(self, number: int) -> list[int]:
+        """Clip frames without a mask of object `number`."""
+        files = self.files[number if len(self.files) > 1 else 0]
+        return [index for index, path in enumerate(files) if path is None]
+
+    def _stored(self, path: Path | None) -> np.ndarray:
+        return np.zeros(self.size[::-1], np.uint8) if path is None else _plane(path, self)
 
     def _shades(self, plane: np.ndarray) -> np.ndarray:
         if self.values:  # one object's number
@@ -70,6 +79,7 @@ class MaskFolder:
 def open_masks(folder: Path, source: FrameSource, indices: list[int]) -> MaskFolder:
     """Find and understand the masks of the source's frames `indices` (one for each clip frame).
 
+    Some may be missing (`atlas.gaps` fills them in).
     A mask belongs to the frame of the same name; else of the same number (a video's frames count from 0); a
     folder with exactly as many masks as the source has frames is taken in order. One sub-folder for each object
     is understood too. Values: in a palette image every value but 0 is an object (255 beside others is undecided
@@ -89,8 +99,8 @@ def open_masks(folder: Path, source: FrameSource, indices: list[int]) -> MaskFol
     return masks
 
 
-def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path]:
-    """The mask of each clip frame."""
+def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path | None]:
+    """The mask of each clip frame; UserError where more are missing than can be filled in."""
     images = list_images(folder)
     by_stem = {path.stem: path for path in images}
     by_number = {number: path for path in images if (number := frame_number(path)) is not None}
@@ -107,16 +117,19 @@ def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path
         return [images[index] for index in indices]
     found = [named(index) for index in indices]
     missing = [index for index, path in zip(indices, found, strict=True) if path is None]
-    if missing:
+    if not bridgeable([path is None for path in found]):
         first = ", ".join(source.images[index].name if source.images else str(index) for index in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UserError(f"{folder} has no mask for frame {first}{more}: every frame needs one of the same name or number")
-    return [path for path in found if path is not None]
+        raise UserError(
+            f"{folder} has no mask for frame {first}{more}: frames need one of the same name or number; at most {LONGEST}"
+            " between two that have one may do without"
+        )
+    return found
 
 
 def _understand(masks: MaskFolder, folder: Path) -> None:
     """Look at all masks once: their size, and what their values mean."""
-    files = list(dict.fromkeys(path for column in masks.files for path in column))
+    files = list(dict.fromkeys(path for column in masks.files for path in column if path is not None))
     masks.palette = any(_is_coloured(path) for path in files)
     masks.alpha = not masks.palette and any(_uses_alpha(path) for path in files)
     total: Counter[int] = Counter()
@@ -160,8 +173,8 @@ def _understand(masks: MaskFolder, folder: Path) -> None:
 
 def _all_full(masks: MaskFolder) -> bool:
     """Whether every frame is covered to its last pixel."""
-    count = len(masks.files[0])
-    return all(np.min(np.max(masks.read(index, masks.size), axis=0)) == 255 for index in range(count))
+    given = [index for index in range(len(masks.files[0])) if all(files[index] for files in masks.files)]
+    return all(np.min(np.max(masks.read(index, masks.size), axis=0)) == 255 for index in given)
 
 
 def _inside_patch(plane: np.ndarray) -> np.ndarray:

@@ -21,11 +21,12 @@ from atlas.errors import UserError
 from atlas.files import digest, is_up_to_date, read_stamp, write_image, write_stamp
 from atlas.flow import write_flow
 from atlas.frames import SMALLEST, FrameSource, fit_image, fitted_size, open_source, picked_frames
+from atlas.gaps import fill_gaps
 from atlas.masks import MaskFolder, layer_names, open_masks
 from atlas.motion import masks_from_motion
 from atlas.overview import mask_sheet
 
-_METHOD = 2
+_METHOD = 3
 """Counts up when the same inputs give another clip than before."""
 _PARTS = ("frames", "masks", "flow", "masks.png")
 
@@ -133,7 +134,7 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
 
 def _digest(source: FrameSource, options: PrepareOptions, masks: MaskFolder | None, indices: list[int]) -> str:
     settings = [_METHOD, options.max_side, options.fps, str(source.fps), indices, None if masks else options.masks]
-    files = [path for column in masks.files for path in column] if masks else []
+    files = [path or "none" for column in masks.files for path in column] if masks else []
     return digest(source.sha256, settings, *files)
 
 
@@ -215,8 +216,17 @@ def _build(
         for number, mask in enumerate(found):
             write_image(clip.mask_path(clip.layers[0], number), mask)
     write_flow(making / "flow", clip.frames, clip.frame, quiet=options.quiet)
+    if masks is not None:
+        _fill_gaps(clip, masks)
     write_image(making / "masks.png", mask_sheet(clip))
     return clip
+
+
+def _fill_gaps(clip: Clip, masks: MaskFolder) -> None:
+    for number, layer in enumerate(clip.objects):
+        if filled := fill_gaps(clip, layer, masks.missing(number)):
+            first = ", ".join(map(str, filled[:5])) + (", ..." if len(filled) > 5 else "")
+            print(f"{layer}: {len(filled)} of {clip.frames} masks are missing or empty ({first}): carried over from neighbours")
 
 
 def _move_in(clip: Clip, target: Path, made_from: str) -> None:

@@ -214,3 +214,13 @@ def test_the_command(shots: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "masks.png" in done.stdout and not done.stderr
     failed = subprocess.run([*command, "--masks", "box:1,2"], capture_output=True, text=True, check=False)
     assert failed.returncode == 2 and failed.stderr.startswith("error: --masks box:1,2") and failed.stderr.count("\n") == 1
+
+
+def test_missing_masks_are_carried_over(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in (1, 3):
+        (tmp_path / "masks" / f"{index:05d}.png").unlink()
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    assert "foreground: 2 of 6 masks are missing or empty (1, 3)" in capsys.readouterr().out
+    for index in (1, 3):
+        found, true = clip.mask("foreground", index) > 127, mask(index) > 127
+        assert (found & true).sum() / (found | true).sum() > 0.85
