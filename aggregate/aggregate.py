@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from aggregate.merge import merged_coverage, weighted_mean, weighted_median
 from aggregate.network import Training, View, refine
-from aggregate.partial import Partial, partial_atlas
 from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
@@ -24,6 +23,7 @@ from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, read_image, to_float, to_uint16, write_image, write_stamp
 from atlas.maps import Maps
+from atlas.partial import Partial, partial_atlas
 
 VERSION = 1  # of the method: a changed one makes earlier results out of date
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aggregate.partial import push_pull
+from atlas.partial import push_pull
 
 _ROWS = 64  # the median sorts this many rows at a time: memory stays small
 

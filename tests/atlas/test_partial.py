@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.partial import Partial, partial_atlas, push_pull
+from atlas.partial import Partial, partial_atlas, push_pull
 from atlas.sample import Sample
 from atlas.warp import pixel_grid
 from atlas.warp import sample as sample_at
