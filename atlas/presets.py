@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from atlas.errors import UserError
 from atlas.fields import NetworkConfig
+from atlas.hash_grid import HashGridConfig
 
-PresetName = Literal["preview", "standard"]
+PresetName = Literal["preview", "standard", "nla"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def config_from_dict(data: dict[str, Any]) -> FitConfig:
     try:
         known = {f.name: data[f.name] for f in fields(FitConfig)}
         known["rounds"] = tuple(known["rounds"])
-        known["mapping"] = NetworkConfig(**known["mapping"])
-        known["opacity"] = NetworkConfig(**known["opacity"])
+        for name in ("mapping", "opacity"):
+            known[name] = NetworkConfig(**known[name] | {"hash": HashGridConfig(**known[name]["hash"])})
         known["losses"] = LossWeights(**known["losses"])
         return FitConfig(**known)
-    except (KeyError, TypeError) as problem:
+    except (KeyError, TypeError, ValueError) as problem:
         raise UserError(f"config.json of the fit is of another version ({problem}): run scripts/fit.py again") from None
