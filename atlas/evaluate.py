@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +14,18 @@ from tqdm import tqdm
 from atlas import metrics
 from atlas.clip import Clip
 from atlas.command import CommonOptions
-from atlas.compositing import composite_frame
 from atlas.cost import read_costs
 from atlas.coverage import covered_share
-from atlas.device import choose_device
 from atlas.edits import Edit
 from atlas.errors import UserError
 from atlas.files import read_image, read_json, to_float, write_json
 from atlas.flow import dense_flow, flow_validity
+from atlas.frame_series import measure_frames
+from atlas.mapping_metrics import mapping_accuracy, open_truth
 from atlas.maps import Maps
-from atlas.rendering import Rendering, prepared_frames
-from atlas.textures import Transfer, full_textures
+from atlas.quality import finite, report_quality
+from atlas.rendering import Rendering
+from atlas.textures import Transfer
 
 _NEEDS_WEIGHTS = {
     "clip_text": "CLIP ViT-L/14",
@@ -50,6 +50,8 @@ class EvaluateOptions(CommonOptions):
     """How the edit is rendered for it, as in scripts/render.py."""
     transfer: Transfer = "local"
     """What becomes of detail that the fit does not hold, as in scripts/render.py."""
+    truth: Path | None = None
+    """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -67,10 +69,14 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if rendering and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
     maps = rendering.maps if rendering else Maps(clip.fit_folder(fit))
+    truth = None if options.truth is None else open_truth(options.truth, maps)
 
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
-    report["reconstruction"] = finite(reconstruction(clip, maps, quiet=options.quiet))
-    _merge_into(maps.folder / "metrics.json", {"reconstruction": report["reconstruction"]})
+    series = measure_frames(clip, maps, quiet=options.quiet)
+    report["reconstruction"] = finite(series.averages())
+    report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
+    if truth:
+        report["truth"] = {layer: finite(asdict(found)) for layer, found in mapping_accuracy(maps, truth).items()}
     wanted = ["prepare", f"fit {fit}"]
     if rendering:
         report["edit"] = {"name": rendering.edit.name, "mode": options.mode} | finite(edited(rendering, quiet=options.quiet))
@@ -85,28 +91,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, Any]:
-    """PSNR and SSIM of the composited layers against the frames, whole and where each layer is visible (opacity > 0.5).
-
-    Beside them per layer the share of pixels where its mapping folds, and the IoU of its opacity and its mask.
-    """
-    textures = full_textures({}, maps, choose_device("auto"))
-    whole: dict[str, list[float]] = defaultdict(list)
-    layers: dict[str, dict[str, list[float]]] = {layer: defaultdict(list) for layer in maps.layers}
-    frames = tqdm(prepared_frames(clip), total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
-    for index, frame in enumerate(frames):
-        result = composite_frame(index, maps, textures)
-        visible_of = {layer: maps.opacity(layer, index) for layer in layers}
-        whole_ssim, *layer_ssims = metrics.ssim_over(result, frame, [None, *visible_of.values()])
-        whole["psnr"].append(metrics.psnr(result, frame))
-        whole["ssim"].append(whole_ssim)
-        for (layer, values), similarity in zip(layers.items(), layer_ssims, strict=True):
-            visible = visible_of[layer]
-            values["psnr"].append(metrics.psnr(result, frame, visible))
-            values["ssim"].append(similarity)
-            values["fold_share"].append(metrics.fold_share(maps.uv(layer, index), visible))
-            if layer in clip.objects:
-                values["mask_iou"].append(metrics.iou(visible, clip.mask(layer, index)))
-    return {"whole": _averages(whole), "layers": {layer: _averages(values) for layer, values in layers.items()}}
+    """The clip's averages of `FrameSeries`: PSNR and SSIM, folds, flow disagreement and mask IoU, whole and per layer."""
+    return measure_frames(clip, maps, quiet=quiet).averages()
 
 
 def edited(rendering: Rendering, *, quiet: bool = True) -> dict[str, Any]:
@@ -157,31 +143,23 @@ def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
     return oracle if isinstance(oracle, dict) and oracle.get("made_from") == made_from else None
 
 
-def _averages(values: dict[str, list[float]]) -> dict[str, float]:
-    return {name: metrics.average_db(series) if name == "psnr" else metrics.average(series) for name, series in values.items()}
-
-
-def finite(value: Any) -> Any:
-    """NaN is not JSON: None instead, all through."""
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _merge_into(path: Path, values: dict[str, Any]) -> None:
-    known = read_json(path) if path.is_file() else {}
-    write_json(path, (known if isinstance(known, dict) else {}) | values)
-
-
 def table(report: dict[str, Any]) -> str:
     """The report as text to read."""
     lines = [f"{report['clip']}: {report['frames']} frames of {report['width']}x{report['height']}, fit {report['fit']}", ""]
     parts = {"whole frame": report["reconstruction"]["whole"]} | report["reconstruction"]["layers"]
-    lines.append(f"{'reconstruction':<22}{'PSNR dB':>10}{'SSIM':>10}{'folded':>10}{'mask IoU':>10}")
+    lines.append(f"{'reconstruction':<22}{'PSNR dB':>10}{'SSIM':>10}{'folded':>10}{'mask IoU':>10}{'flow px':>10}{'90 %':>10}")
     for name, row in parts.items():
         cells = [_cell(row.get("psnr"), ".2f"), _cell(row.get("ssim"), ".4f")]
         cells += [_cell(row.get("fold_share"), ".2%"), _cell(row.get("mask_iou"), ".3f")]
+        cells += [_cell(row.get("flow_disagreement"), ".3f"), _cell(row.get("flow_disagreement_p90"), ".3f")]
         lines.append(f"  {name:<20}" + "".join(f"{cell:>10}" for cell in cells))
+    if truth := report.get("truth"):
+        lines += ["", f"{'mapping against truth':<22}{'median px':>10}{'90 % px':>10}{'IoU':>10}"]
+    for layer, row in (truth or {}).items():
+        cells = [_cell(row["median"], ".3f"), _cell(row["p90"], ".3f"), _cell(row["opacity_iou"], ".4f")]
+        lines.append(f"  {layer:<20}" + "".join(f"{cell:>10}" for cell in cells))
+    if report["weaknesses"]:
+        lines += ["", *(f"weak: {weakness['sentence']}; {weakness['advice']}" for weakness in report["weaknesses"])]
     if edit := report.get("edit"):
         lines += ["", f"{'edit ' + edit['name']:<22}{'edit':>10}{'source':>10}{'ratio':>10}"]
         for name in ("warp_error", "long_term_warp_error", "pixel_mse"):

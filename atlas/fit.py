@@ -15,12 +15,14 @@ from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.device import choose_device
 from atlas.errors import UserError
-from atlas.evaluate import finite, reconstruction
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
 from atlas.fit_outputs import write_layers, write_pictures
 from atlas.fit_run import FitRun
+from atlas.frame_series import measure_frames
 from atlas.maps import Maps
 from atlas.presets import FitConfig, PresetName, preset
+from atlas.quality import report_quality, told
+from atlas.weaknesses import Weakness
 
 VERSION = 1
 
@@ -45,7 +47,7 @@ class FitOptions(CommonOptions):
 
 
 def fit(options: FitOptions) -> str:
-    """Fit a clip, or go on with a fit that was interrupted; returns one line for the user.
+    """Fit a clip, or go on with a fit that was interrupted; returns the scores, and a line for each of its weaknesses.
 
     Raises UserError for a clip that cannot be fitted and for a fit that turned to NaN.
     """
@@ -63,10 +65,11 @@ def fit(options: FitOptions) -> str:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
         run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
         run.finish()
-        metrics = write_fit(run, folder, plan, made_from)
+        metrics, found = write_fit(run, folder, plan, made_from)
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
-    return f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
+    line = f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
+    return "\n".join([line, told(found)]) if found else line
 
 
 def chosen_config(options: FitOptions) -> FitConfig:
@@ -84,8 +87,8 @@ def chosen_config(options: FitOptions) -> FitConfig:
     return config
 
 
-def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -> dict[str, Any]:
-    """Write everything a finished fit leaves, replacing `folder` as a whole; returns the metrics."""
+def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -> tuple[dict[str, Any], list[Weakness]]:
+    """Write everything a finished fit leaves, replacing `folder` as a whole; returns the metrics and what is weak."""
     assert run.model is not None
     with atomic_folder(folder) as making:
         write_json(making / "config.json", plan)
@@ -94,8 +97,8 @@ def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -
         write_layers(run.model, run.clip, making)
         maps = Maps(making)
         write_pictures(run.clip, run.data, maps, making)
-        metrics = reconstruction(run.clip, maps, quiet=run.quiet)
-        write_json(making / "metrics.json", {"reconstruction": finite(metrics)})
+        series = measure_frames(run.clip, maps, quiet=run.quiet)
+        found = report_quality(making, run.clip, series, maps)
         write_json(making / "log.json", run.log)
         write_stamp(making, made_from)
-    return metrics
+    return series.averages(), found
