@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atlas.errors import UserError
-from atlas.files import atomic_file
+from atlas.fields import NetworkConfig
+from atlas.files import atomic_file, read_json
 from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig
 
@@ -63,6 +65,36 @@ def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise UserError(f"{path} does not belong to its config.json ({_line(problem)}): run scripts/fit.py again") from None
     return model
+
+
+class FrameModel(Protocol):
+    """What `open_model` gives: a model whose maps can be evaluated at any size of the frame."""
+
+    def frame_maps(self, index: int, depth: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def open_model(fit_folder: Path) -> FrameModel:
+    """The model of a finished fit, of whatever class its preset has; UserError where it has none or an older one."""
+    data = read_json(fit_folder / "config.json")
+    if not isinstance(data, dict):
+        raise UserError(f"{fit_folder / 'config.json'} is no config of a fit: run scripts/fit.py again")
+    load = _LOADERS.get(str(data.get("preset")), _load_layered)
+    return load(fit_folder / "checkpoint.safetensors", data)
+
+
+def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
+    """Of the config only the networks' sizes are needed: a fit of a version with other options can still be evaluated."""
+    try:
+        mapping, opacity = (NetworkConfig(**data[part]) for part in ("mapping", "opacity"))
+    except (KeyError, TypeError) as problem:
+        raise UserError(
+            f"{path.parent / 'config.json'} is of another version ({_line(problem)}): run scripts/fit.py again"
+        ) from None
+    return load_model(path, FitConfig(str(data.get("preset")), mapping=mapping, opacity=opacity))
+
+
+_LOADERS: dict[str, Callable[[Path, dict[str, Any]], FrameModel]] = {}
+"""Presets whose models are of another class than LayeredAtlas: (checkpoint, content of config.json) -> the model."""
 
 
 def shape_from_dict(data: Any) -> Shape:

@@ -86,6 +86,34 @@ class GrowingArray:
             raise ValueError(f"{self._left} rows of {self.shape[0]} were not written")
 
 
+class StoredArray:
+    """A .npy file read row by row; unlike a memory map, what has been read does not stay in the process's memory.
+
+    Raises ValueError or EOFError for a file that is none or is cut off, FileNotFoundError where there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in read_header:
+                raise ValueError(f"{path} is of another version of the format")
+            self.shape, in_columns, self.dtype = read_header[version](stream)
+            self._start = stream.tell()
+        if in_columns or self.dtype.hasobject or not self.shape:
+            raise ValueError(f"{path} is not stored row by row")
+        self._row = int(np.prod(self.shape[1:], dtype=np.int64))
+        if path.stat().st_size < self._start + self.shape[0] * self._row * self.dtype.itemsize:
+            raise EOFError(f"{path} is cut off")
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self.shape[0]:
+            raise IndexError(f"{self.path} has no row {index}")
+        start = self._start + index * self._row * self.dtype.itemsize
+        return np.fromfile(self.path, self.dtype, self._row, offset=start).reshape(self.shape[1:])
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_file(path) as temporary:
@@ -139,10 +167,8 @@ def read_image(path: Path, *, mode: str = "keep") -> np.ndarray:
         image = image[:, :, None]
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{path} holds {image.dtype} pixels: export it as 8- or 16-bit PNG or JPEG")
-    if image.shape[2] == 3:
-        image = image[:, :, ::-1]
-    elif image.shape[2] == 4:
-        image = image[:, :, [2, 1, 0, 3]]
+    if image.shape[2] >= 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     if mode != "keep":
         image = with_channels(image, 4 if mode == "rgba" else 3)
     return np.ascontiguousarray(image)

@@ -6,7 +6,8 @@
     maps/<layer>/light.npy       (T, h, w, 3) float16, a coarse grid of the gain that multiplies the atlas (absent: 1)
     layers/<layer>/atlas.png     (N, N) RGBA, alpha = where the layer was ever seen
 
-All of it stands in the folder of a fit.
+All of it stands in the folder of a fit; beside maps/ there may be maps-<W>x<H>/, the same at another size of the frames
+(`atlas.full_size`).
 """
 
 from __future__ import annotations
@@ -19,21 +20,22 @@ import numpy as np
 
 from atlas.clip import checked_name
 from atlas.errors import UserError
-from atlas.files import GrowingArray, read_image, read_json, to_float, write_image, write_json
+from atlas.files import GrowingArray, StoredArray, read_image, read_json, to_float, write_image, write_json
 
 VERSION = 1
 _STEPS = 65535.0
 
 
 class Maps:
-    """Reads the maps of a fit, memory-mapped: opening costs nothing, a frame costs its own pixels.
+    """Reads the maps of a fit: opening costs nothing, a frame costs its own pixels, and nothing but it is held in memory.
 
-    Raises UserError where the fit has no maps or they are damaged.
+    name: the folder of the maps inside that of the fit. Raises UserError where the fit has no maps or they are damaged.
     """
 
-    def __init__(self, fit_folder: Path) -> None:
+    def __init__(self, fit_folder: Path, name: str = "maps") -> None:
         self.folder = Path(fit_folder)
-        path = self.folder / "maps" / "maps.json"
+        self.maps_folder = self.folder / name
+        path = self.maps_folder / "maps.json"
         if not path.is_file():
             raise UserError(
                 f"{self.folder} holds no finished fit: run scripts/fit.py {self.folder.parent.parent} --name {self.folder.name}"
@@ -54,10 +56,10 @@ class Maps:
         self._light = {layer: self._open_light(layer) for layer in self.layers}
         self.atlas = lru_cache(maxsize=None)(self._atlas)
 
-    def _open(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-        path = self.folder / "maps" / layer / f"{name}.npy"
+    def _open(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> StoredArray:
+        path = self.maps_folder / layer / f"{name}.npy"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = StoredArray(path)
         except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
         if array.shape != shape or array.dtype != dtype:
@@ -65,15 +67,15 @@ class Maps:
             raise UserError(f"{path} has shape or type of something else ({found}, not {wanted}): run scripts/fit.py again")
         return array
 
-    def _open_light(self, layer: str) -> np.ndarray | None:
-        path = self.folder / "maps" / layer / "light.npy"
+    def _open_light(self, layer: str) -> StoredArray | None:
+        path = self.maps_folder / layer / "light.npy"
         if not path.is_file():
             return None
         try:
-            light = np.load(path, mmap_mode="r", allow_pickle=False)
+            light = StoredArray(path)
         except (ValueError, EOFError):
             raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
-        if light.ndim != 4 or light.shape[0] != self.frames or light.shape[3] != 3:
+        if len(light.shape) != 4 or light.shape[0] != self.frames or light.shape[3] != 3:
             raise UserError(f"{path} has shape {light.shape}: run scripts/fit.py again")
         return light
 
@@ -115,10 +117,10 @@ class Maps:
 
 
 class MapsWriter:
-    """Writes maps frame by frame into `folder` (of a fit, or a temporary one that becomes it)."""
+    """Writes maps frame by frame into `folder`/`name` (`folder` being that of a fit, or one that becomes it)."""
 
-    def __init__(self, folder: Path, layers: list[str], frames: int, height: int, width: int) -> None:
-        self.folder, self.layers = Path(folder), layers
+    def __init__(self, folder: Path, layers: list[str], frames: int, height: int, width: int, name: str = "maps") -> None:
+        self.folder, self.layers = Path(folder) / name, layers
         self.frames, self.height, self.width = frames, height, width
         self._uv, self._opacity = {}, {}
         for layer in layers:
@@ -126,7 +128,7 @@ class MapsWriter:
             self._opacity[layer] = self._create(layer, "opacity", np.uint8, (frames, height, width))
 
     def _create(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> GrowingArray:
-        return GrowingArray(self.folder / "maps" / layer / f"{name}.npy", dtype, shape)
+        return GrowingArray(self.folder / layer / f"{name}.npy", dtype, shape)
 
     def append_frame(
         self,
@@ -146,7 +148,7 @@ class MapsWriter:
         for array in (*self._uv.values(), *self._opacity.values()):
             array.close()
         description = {"version": VERSION, "layers": self.layers, "frames": self.frames}
-        write_json(self.folder / "maps" / "maps.json", description | {"height": self.height, "width": self.width})
+        write_json(self.folder / "maps.json", description | {"height": self.height, "width": self.width})
 
 
 def write_light(fit_folder: Path, layer: str, light: np.ndarray) -> None:

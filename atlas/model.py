@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from atlas.fields import Light, Mapping, NetworkConfig, Opacity
@@ -112,8 +113,25 @@ class LayeredAtlas(nn.Module):
         index: int,
         depth: Tensor,  # (objects, H, W)
     ) -> tuple[Tensor, Tensor]:  # uv (layers, H, W, 2), visible opacity (layers, H, W)
-        """Maps of one frame at the size of `depth`, which need not be the clip's own: the fields are continuous."""
+        """Maps of one frame at the size of `depth`, which need not be the clip's own: the fields are continuous.
+
+        `depth` is in pixels of the clip's own size. In larger frames outlines are as sharp, counted in their pixels.
+        """
         height, width = depth.shape[1:]
         uv = torch.stack([mapping.at_frame(index, height, width) for mapping in self.mappings]).clamp(-1, 1)
         own = torch.stack([f.at_frame(index, self.shape.frames, d) for f, d in zip(self.opacities, depth, strict=True)])
+        if width > self.shape.width:
+            own = torch.sigmoid(torch.logit(own) * sharpening(depth, width / self.shape.width))
         return uv, visible_opacities(own)
+
+
+def sharpening(
+    depth: Tensor,  # (objects, H, W), in pixels of the clip's own size
+    scale: float,  # how many times larger than these pixels those of the frame are counted
+) -> Tensor:  # (objects, H, W), in [1, scale]
+    """Factor of an opacity's slope in a frame `scale` times as large: `scale` at the outline of a mask, where depth
+    changes by a pixel per pixel; nearly 1 in a soft matte (hair), where it changes slowly and transparency is meant.
+    """
+    down, right = torch.gradient(F.pad(depth[None], (1, 1, 1, 1), mode="replicate")[0], dim=(1, 2))
+    slope = torch.hypot(down, right)[:, 1:-1, 1:-1] * scale
+    return 1 + (scale - 1) * slope.clamp(0, 1)

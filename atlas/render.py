@@ -21,7 +21,7 @@ from atlas.sheet import contact_sheet, spread, thumbnail
 from atlas.textures import Transfer
 from atlas.video import write_video
 
-_VERSION = 1  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 2  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES = 6
 
 
@@ -41,7 +41,7 @@ class RenderOptions(CommonOptions):
     format: str = "mp4"
     """`mp4` (the source's frame rate and sound) or `png` (a folder of frames)."""
     size: Literal["fit", "source"] = "fit"
-    """Size of the prepared frames, or the full size of the source."""
+    """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
 
@@ -61,6 +61,7 @@ def render(options: RenderOptions) -> str:
         transfer=options.transfer,
         size=options.size,
         device=options.device,
+        quiet=options.quiet,
     )
     clip, folder = rendering.clip, rendering.edit.folder
     result = folder / ("video.mp4" if options.format == "mp4" else "frames")

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from atlas.clip import Clip
-from atlas.compositing import FrameMaps, ScaledMaps, add_deltas, composite_frame
+from atlas.compositing import add_deltas, composite_frame
 from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8
 from atlas.frames import FrameSource, fit_image, open_source
+from atlas.full_size import evaluated_from, maps_at_size
 from atlas.maps import Maps
 from atlas.textures import EditedLayer, Transfer, delta_textures, full_textures, read_edited_layers
 
@@ -39,6 +40,8 @@ class Rendering:
     device: torch.device
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
+    quiet: bool = True
+    """Show no progress of what must be made first (maps at the source's size)."""
     seconds: float = 0.0
     """Spent so far on reading and rendering frames; what the consumer does with them is not counted."""
 
@@ -52,6 +55,7 @@ class Rendering:
         transfer: Transfer = "local",
         size: str = "fit",
         device: str = "auto",
+        quiet: bool = True,
     ) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
         where = choose_device(device)
@@ -79,7 +83,7 @@ class Rendering:
         if not layers:
             raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
         larger = size == "source" and (clip.source.width, clip.source.height) != (clip.width, clip.height)
-        return cls(clip, edit, maps, layers, mode, transfer, where, open_checked_source(clip) if larger else None)
+        return cls(clip, edit, maps, layers, mode, transfer, where, open_checked_source(clip) if larger else None, quiet)
 
     @property
     def height(self) -> int:
@@ -95,13 +99,16 @@ class Rendering:
         """Digest of everything that decides the rendered frames."""
         files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
         stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
+        evaluated = evaluated_from(self.maps) if self.source else ""
         originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
-        return digest(stamps, list(self.layers), *files, *originals, self.mode, self.transfer, self.width, self.height)
+        return digest(
+            stamps, evaluated, list(self.layers), *files, *originals, self.mode, self.transfer, self.width, self.height
+        )
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(source frame, rendered frame), each (H, W, 3) uint8, one after the other: memory does not grow with length."""
+        maps = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.quiet)
         started = time.perf_counter()
-        maps: FrameMaps = ScaledMaps(self.maps, self.height, self.width) if self.source else self.maps
         deltas = delta_textures(self.layers, self.maps, self.transfer, self.device) if self.mode == "delta" else {}
         textures = full_textures(self.layers, self.maps, self.device) if self.mode == "full" else {}
         with closing(self._source_frames()) as sources:
