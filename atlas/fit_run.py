@@ -35,6 +35,10 @@ from atlas.tracking import Track, chain_background, chain_object, reference_fram
 
 CHUNK = 50
 """Gradient steps between two saves of the state."""
+STARTING = 4.0
+"""Seconds of a budget that are gone before the fit begins: starting Python and loading torch."""
+AFTER_ROUNDS = 2.5
+"""What the passes for atlases and light and the outputs take after registration, in rounds of registration."""
 
 
 class FitRun:
@@ -52,17 +56,20 @@ class FitRun:
         quiet: bool,
     ) -> None:
         self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
-        self.made_from, self.deadline = made_from, None if seconds is None else time.perf_counter() + seconds
+        self.made_from = made_from
+        self.deadline = None if seconds is None else time.perf_counter() + seconds - STARTING
         self.done = 0
-        # With a budget, epochs are short, and each is decided on when the one before it is done.
+        # With a budget, one round is made, the others are decided on by what it took; epochs are short, and each is
+        # decided on when the one before it is done.
+        self.rounds = config.rounds if seconds is None else config.rounds[:1]
         self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
         self.log: list[dict[str, Any]] = []
         self.tracks: list[Track] = []
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
         self.maps_are_current = False
-        self._epoch_began = time.perf_counter()
-        self._pass_seconds = 0.0
+        self._began = time.perf_counter()
+        self._round_seconds, self._pass_seconds = 0.0, 0.0
         self._load()
         self.data = FitData(clip, folder)
 
@@ -70,11 +77,11 @@ class FitRun:
 
     def units(self) -> list[tuple[str, Any]]:
         """All work in order: (kind, argument)."""
-        config, layers = self.config, range(len(self.clip.layers))
+        config, layers, budget = self.config, range(len(self.clip.layers)), self.deadline is not None
         work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
-        work += [("round", (layer, sigma)) for sigma in config.rounds for layer in layers]
+        for number, sigma in enumerate(self.rounds):
+            work += [("round", (layer, sigma)) for layer in layers] + [("rounds", None)] * (budget and number == 0)
         work += [("start", None), ("light", None), *[("atlas", None)] * config.passes, ("light", None)]
-        budget = self.deadline is not None
         work += [("budget", 0)] * budget
         for epoch in range(self.epochs):
             begin, end = epoch * self.steps, (epoch + 1) * self.steps
@@ -109,7 +116,19 @@ class FitRun:
 
     def _round(self, argument: tuple[int, float]) -> None:
         layer, sigma = argument
+        began = time.perf_counter()
         self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
+        self._round_seconds += time.perf_counter() - began
+
+    def _rounds(self, _: None) -> None:
+        """With --seconds, after the first round: as many more, of the preset's or of its finest, as fit in the time."""
+        assert self.deadline is not None
+        left = (self.deadline - time.perf_counter()) / max(self._round_seconds, 1e-3) - AFTER_ROUNDS
+        finer = self.config.rounds[1:]
+        count = int(np.clip(left, 0, len(finer)))
+        # A few rounds out of many go from coarse to fine all the same.
+        chosen = [round(i) for i in np.linspace(0, len(finer) - 1, count)] if count > 1 else [len(finer) // 2] * count
+        self.rounds = (*self.rounds, *(finer[i] for i in chosen))
 
     def _start(self, _: None) -> None:
         if self.model is None:
@@ -146,12 +165,12 @@ class FitRun:
         assert self.deadline is not None
         now = time.perf_counter()
         if epochs:
-            cost = now - self._epoch_began
+            cost = now - self._began
         else:
             cost = 6 * self._pass_seconds + CHUNK * self._refining().seconds_per_step(self.data, self.device)
         writing = 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
         self.epochs = epochs + (self.deadline - now - writing > cost)
-        self._epoch_began = now
+        self._began = now
 
     def _note(self, kind: str, scores: list[float]) -> None:
         self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
@@ -203,8 +222,8 @@ class FitRun:
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}
         description: dict[str, Any] = {
-            "made_from": self.made_from, "done": self.done, "epochs": self.epochs, "log": self.log,
-            "tracks": 0 if self.model else len(self.tracks),
+            "made_from": self.made_from, "done": self.done, "rounds": self.rounds, "epochs": self.epochs,
+            "log": self.log, "tracks": 0 if self.model else len(self.tracks),
         }  # fmt: skip
         if self.model is None:
             for i, track in enumerate(self.tracks):
@@ -240,6 +259,7 @@ class FitRun:
             self._start_afresh()
             return
         self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
+        self.rounds = tuple(description["rounds"])
         for i in range(description["tracks"]):
             base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
             self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))

@@ -24,6 +24,7 @@ from atlas.cost import read_costs
 from atlas.errors import UserError
 from atlas.files import read_image, read_json, to_uint8, write_image
 from atlas.fit import FitOptions, fit
+from atlas.fit_run import FitRun
 from atlas.maps import Maps
 from atlas.metrics import iou
 from atlas.outline import depth_of
@@ -313,15 +314,17 @@ def test_masks_without_an_object_or_a_background_end_well(value: int, fresh_clip
     assert found["reconstruction"]["layers"][seen]["psnr"] > 15
 
 
-def test_about_the_seconds_that_were_asked_for(fresh_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(presets.PRESETS, "standard", replace(presets.PRESETS["standard"], rounds=(8.0,), passes=1))
+@pytest.mark.parametrize(("seconds", "enough"), [(0.001, False), (30.0, True)])
+def test_about_the_seconds_that_were_asked_for(
+    fresh_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, enough: bool
+) -> None:
     monkeypatch.setattr("atlas.fit_run.CHUNK", 2)
-    epochs = []
-    for seconds in (0.001, 8.0):
-        fit(options(fresh_clip, preset="standard", iterations=None, seconds=seconds))
-        log = read_json(fresh_clip.fit_folder("default") / "log.json")
-        epochs.append([entry["kind"] for entry in log].count("light"))
-    assert epochs[0] == 2 < epochs[1]  # the two without which there is no fit
+    config = replace(presets.PRESETS["standard"], rounds=(8.0, 4.0, 2.0), passes=1)
+    run = FitRun(fresh_clip, config, tmp_path / "resume", "", torch.device("cpu"), seconds, quiet=True)
+    run.finish()
+    assert run.rounds == (config.rounds if enough else config.rounds[:1])
+    lights = [entry["kind"] for entry in run.log].count("light")
+    assert lights > 2 if enough else lights == 2  # the two without which there is no fit, and one for each epoch
 
 
 def test_what_cannot_be_fitted(fresh_clip: Clip) -> None:
