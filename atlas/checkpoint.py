@@ -17,6 +17,8 @@ from atlas.errors import UserError
 from atlas.fields import NetworkConfig
 from atlas.files import atomic_file, read_json
 from atlas.model import LayeredAtlas, Shape
+from atlas.nla import NlaModel, parameter_shapes
+from atlas.nla_config import published_config
 from atlas.presets import FitConfig
 
 _DESCRIPTION = "description"
@@ -67,6 +69,26 @@ def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
     return model
 
 
+def save_nla_model(path: Path, model: NlaModel) -> None:
+    """Write the networks as `hidden.{i}.weight|bias` of `mapping1`, `mapping2`, `alpha` and `atlas`."""
+    save_tensors(path, model.state_dict(), {"nla": model.config.to_dict()})
+
+
+def load_nla_model(path: Path) -> NlaModel:
+    """The model that `save_nla_model` wrote; UserError where it is damaged."""
+    tensors, description = load_tensors(path)
+    try:
+        config = published_config(description["nla"])
+        for name, size in parameter_shapes(config).items():
+            if tuple(tensors[name].shape) != size:
+                raise ValueError(f"{name} is not of the described size")
+        model = NlaModel(config, torch.Generator())
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{path} is damaged or of another version ({_line(problem)}): make the fit again") from None
+    return model
+
+
 class FrameModel(Protocol):
     """What `open_model` gives: a model whose maps can be evaluated at any size of the frame."""
 
@@ -93,7 +115,7 @@ def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
     return load_model(path, FitConfig(str(data.get("preset")), mapping=mapping, opacity=opacity))
 
 
-_LOADERS: dict[str, Callable[[Path, dict[str, Any]], FrameModel]] = {}
+_LOADERS: dict[str, Callable[[Path, dict[str, Any]], FrameModel]] = {"nla": lambda path, _: load_nla_model(path)}
 """Presets whose models are of another class than LayeredAtlas: (checkpoint, content of config.json) -> the model."""
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import tyro
 
-from atlas.checkpoint import save_model
 from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.device import choose_device
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
-from atlas.fit_outputs import write_layers, write_pictures
 from atlas.fit_run import FitRun
 from atlas.frame_series import measure_frames
 from atlas.maps import Maps
+from atlas.nla_config import NlaConfig, baseline
+from atlas.nla_run import NlaRun
 from atlas.presets import FitConfig, PresetName, preset
 from atlas.quality import report_quality, told
 from atlas.weaknesses import Weakness
@@ -35,7 +35,7 @@ class FitOptions(CommonOptions):
     name: str = "default"
     """Name of the fit: a clip can have several."""
     preset: PresetName = "standard"
-    """preview: a quick look. standard: what edits are made on."""
+    """preview: a quick look. standard: what edits are made on. nla: the published Layered Neural Atlases, to compare with."""
     seconds: float | None = None
     """Aim for about this many seconds in all: sets how many gradient steps are made."""
     iterations: int | None = None
@@ -44,6 +44,19 @@ class FitOptions(CommonOptions):
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
     """The same seed gives the same fit."""
+
+
+class Run(Protocol):
+    """A fit in progress or at its end, whatever it is made by."""
+
+    log: list[dict[str, Any]]
+    """What log.json will hold."""
+
+    def finish(self) -> None:
+        """Do all work that is left."""
+
+    def hand_over(self, folder: Path) -> None:
+        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
 
 
 def fit(options: FitOptions) -> str:
@@ -55,7 +68,7 @@ def fit(options: FitOptions) -> str:
     if clip.frames < 2:
         raise UserError(f"{clip.folder} has one frame: a fit needs at least two; prepare a longer clip")
     device = choose_device(options.device)
-    config = chosen_config(options)
+    config = chosen_config(options, clip)
     folder = clip.fit_folder(options.name)
     plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
@@ -63,42 +76,47 @@ def fit(options: FitOptions) -> str:
         return f"{folder} is up to date"
     with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
-        run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
+        run: Run
+        if isinstance(config, NlaConfig):
+            run = NlaRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
+        else:
+            run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
         run.finish()
-        metrics, found = write_fit(run, folder, plan, made_from)
+        metrics, found = write_fit(run, clip, folder, plan, made_from, quiet=options.quiet)
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     line = f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
     return "\n".join([line, told(found)]) if found else line
 
 
-def chosen_config(options: FitOptions) -> FitConfig:
+def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:
     """The preset with what the options change in it."""
-    config = preset(options.preset, options.seed)
     if options.seconds is not None and options.iterations is not None:
         raise UserError("--seconds and --iterations exclude each other: give one of them")
-    if options.iterations is not None:
-        if options.iterations < 0:
-            raise UserError(f"--iterations {options.iterations}: give 0 or more")
-        epochs = max(1, math.ceil(options.iterations / max(config.steps, 1)))
-        config = replace(config, epochs=epochs, steps=math.ceil(options.iterations / epochs))
+    if options.iterations is not None and options.iterations < 0:
+        raise UserError(f"--iterations {options.iterations}: give 0 or more")
     if options.seconds is not None and options.seconds <= 0:
         raise UserError(f"--seconds {options.seconds}: give a positive number")
+    if options.preset == "nla":
+        published = baseline(clip.width, clip.height, clip.frames, options.seed)
+        return published if options.iterations is None else replace(published, iters_num=options.iterations)
+    config = preset(options.preset, options.seed)
+    if options.iterations is not None:
+        epochs = max(1, math.ceil(options.iterations / max(config.steps, 1)))
+        config = replace(config, epochs=epochs, steps=math.ceil(options.iterations / epochs))
     return config
 
 
-def write_fit(run: FitRun, folder: Path, plan: dict[str, Any], made_from: str) -> tuple[dict[str, Any], list[Weakness]]:
+def write_fit(
+    run: Run, clip: Clip, folder: Path, plan: dict[str, Any], made_from: str, *, quiet: bool = True
+) -> tuple[dict[str, Any], list[Weakness]]:
     """Write everything a finished fit leaves, replacing `folder` as a whole; returns the metrics and what is weak."""
-    assert run.model is not None
     with atomic_folder(folder) as making:
         write_json(making / "config.json", plan)
-        save_model(making / "checkpoint.safetensors", run.model)
-        run.hand_over_maps(making)
-        write_layers(run.model, run.clip, making)
+        run.hand_over(making)
         maps = Maps(making)
-        write_pictures(run.clip, run.data, maps, making)
-        series = measure_frames(run.clip, maps, quiet=run.quiet)
-        found = report_quality(making, run.clip, series, maps)
+        series = measure_frames(clip, maps, quiet=quiet)
+        found = report_quality(making, clip, series, maps)
         write_json(making / "log.json", run.log)
         write_stamp(making, made_from)
     return series.averages(), found

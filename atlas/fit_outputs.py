@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +42,16 @@ def write_layers(model: LayeredAtlas, clip: Clip, folder: Path) -> None:
         write_light(folder, layer, model.lights[index].log_gain.exp().permute(1, 2, 3, 0).cpu().numpy())
 
 
-def write_pictures(clip: Clip, data: FitData, maps: Maps, folder: Path) -> None:
-    """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`."""
+def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path) -> None:
+    """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`.
+
+    frame: reads one of the clip's, (H, W, 3) uint8.
+    """
     textures = full_textures({}, maps, "cpu")
 
     def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for t in range(clip.frames):
-            yield data.colours[t], to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
+            yield frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
 
     chosen = spread(clip.frames, 6)
     columns = []

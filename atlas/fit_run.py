@@ -21,10 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas import solve
-from atlas.checkpoint import build_model, load_tensors, save_tensors, shape_from_dict
+from atlas.checkpoint import build_model, load_tensors, save_model, save_tensors, shape_from_dict
 from atlas.clip import Clip
 from atlas.errors import UserError
-from atlas.fit_outputs import write_maps
+from atlas.fit_outputs import write_layers, write_maps, write_pictures
 from atlas.maps import Maps
 from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig
@@ -175,11 +175,15 @@ class FitRun:
     def _note(self, kind: str, scores: list[float]) -> None:
         self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
 
-    def hand_over_maps(self, folder: Path) -> None:
-        """Move the maps of the finished model below `folder`; they are written first where a resumed run has none."""
-        self._frames()
+    def hand_over(self, folder: Path) -> None:
+        """Write the finished model below `folder`: checkpoint, maps, atlases, light, and pictures of them."""
+        self._frames()  # writes the maps where a resumed run has none
+        assert self.model is not None
+        save_model(folder / "checkpoint.safetensors", self.model)
         shutil.move(self.folder / "maps", folder / "maps")
         self.maps_are_current = False
+        write_layers(self.model, self.clip, folder)
+        write_pictures(self.clip, lambda t: self.data.colours[t], Maps(folder), folder)
 
     # What the units stand on
 

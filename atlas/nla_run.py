@@ -1,0 +1,203 @@
+"""A fit of the published Layered Neural Atlases in progress: its training, and its state on disk.
+
+Each mapping first learns uv = scale * (x, y); then everything learns together. Every step depends on the seed, its
+number and what the steps before it left, so that a killed run goes on from its last save and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atlas.checkpoint import load_tensors, save_nla_model, save_tensors
+from atlas.clip import Clip
+from atlas.errors import UserError
+from atlas.fit_outputs import write_pictures
+from atlas.maps import Maps
+from atlas.metrics import ssim
+from atlas.nla import NlaModel
+from atlas.nla_config import NlaConfig
+from atlas.nla_loss import PixelData, nla_loss, pretraining_loss
+from atlas.nla_outputs import SIZES, write_nla_atlases, write_nla_maps
+
+CHUNK = 25
+"""Steps between two saves of the state."""
+_PHASES = ("pretrain foreground", "pretrain background", "train")
+_TRAIN = 2
+_PRETRAINING = 0.05
+"""Share of a budget of seconds that each mapping's pretraining may take; published, it takes longer than whole budgets."""
+_WRITING = 0.4
+"""Share of a budget that evaluating all pixels of all frames may take; above it, fewer are, and the rest interpolated."""
+_FRAME_COST = 2.0
+"""What preview and metrics of a frame cost, in evaluations of its SSIM."""
+
+
+class NlaRun:
+    """A published fit in progress, with its state on disk in `folder`."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        config: NlaConfig,
+        folder: Path,
+        made_from: str,
+        device: torch.device,
+        seconds: float | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        if len(clip.objects) != 1:
+            raise UserError(
+                f"{clip.folder} has {len(clip.objects)} objects, --preset nla knows one foreground: use --preset standard"
+            )
+        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
+        self.made_from, self.seconds, self.began = made_from, seconds, time.perf_counter()
+        self.model = NlaModel(config, torch.Generator().manual_seed(config.seed)).to(device)
+        self.phase, self.done, self.stride = 0, 0, 1
+        self.log: list[dict[str, Any]] = []
+        self.optimiser = self._optimiser()
+        self._load()
+        self.data = PixelData(clip, folder)
+
+    def finish(self) -> None:
+        """Make all steps that are left, saving every `CHUNK`."""
+        limits = self._limits()
+        while self.phase < len(_PHASES):
+            self._steps(limits[self.phase])
+            self.phase, self.done = self.phase + 1, 0
+            if self.phase < len(_PHASES):
+                self.optimiser = self._optimiser()
+            self._save()
+
+    def hand_over(self, folder: Path) -> None:
+        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
+        save_nla_model(folder / "checkpoint.safetensors", self.model)
+        write_nla_maps(self.model, self.clip, folder, stride=self.stride, quiet=self.quiet)
+        maps = Maps(folder)
+        sizes = SIZES if self.seconds is None else SIZES[:1]
+        write_nla_atlases(self.model, maps, folder, self.config.seed, sizes)
+        write_pictures(self.clip, lambda t: self.data.colours[t], maps, folder)
+
+    # Steps
+
+    def _total(self) -> int:
+        return self.config.iters_num if self.phase == _TRAIN else self.config.pretrain_iter_number * self.clip.frames
+
+    def _steps(self, limit: float) -> None:
+        """The steps of the present phase: at least one, and no further one that would end after `limit`."""
+        total, first, took = self._total(), self.done, 0.0
+        progress = tqdm(total=total, initial=self.done, desc=_PHASES[self.phase], unit="step", disable=self.quiet)
+        with progress:
+            while self.done < total and (self.done == first or time.perf_counter() + took < limit):
+                start = time.perf_counter()
+                loss = self._loss(self.done)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimiser.step()
+                self.done += 1
+                if self.done % CHUNK == 0 or self.done == total:
+                    self._check()
+                    self.log.append({"kind": _PHASES[self.phase], "iteration": self.done, "loss": loss.item()})
+                    self._save()
+                progress.update()
+                took = time.perf_counter() - start
+        if self.done % CHUNK and self.done < total:  # a budget ended between two saves
+            self._check()
+            self.log.append({"kind": _PHASES[self.phase], "iteration": self.done, "loss": loss.item()})
+
+    def _loss(self, index: int) -> Tensor:
+        """The loss of step `index` of the present phase; UserError where it is not a number."""
+        rng = np.random.default_rng([self.config.seed, self.phase, index])
+        if self.phase == _TRAIN:
+            loss = nla_loss(self.model, self.data.batch(self.config.samples_batch, rng, self.device), index)
+        else:
+            loss = pretraining_loss(self.model, self.phase, index % self.clip.frames, rng, self.device)
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"the fit of {self.clip.folder} turned to NaN at iteration {index}: the last good checkpoint is kept; "
+                "try another --seed or --preset preview"
+            )
+        return loss
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """UserError where the next step would find no number: a state that the last one ruined must not be kept."""
+        self._loss(self.done)
+
+    def _parameters(self) -> Iterable[Tensor]:
+        return self.model.parameters() if self.phase == _TRAIN else self.model.mapping(self.phase).parameters()
+
+    def _optimiser(self) -> torch.optim.Adam:
+        return torch.optim.Adam(self._parameters(), lr=self.config.learning_rate, fused=True)
+
+    # The budget
+
+    def _limits(self) -> list[float]:
+        """When each phase must have ended."""
+        if self.seconds is None:
+            return [math.inf] * len(_PHASES)
+        start = time.perf_counter()
+        self.model.frame_maps(0, torch.empty(1, self.clip.height, self.clip.width))
+        evaluated = time.perf_counter()
+        ssim(self.data.colours[0], self.data.colours[-1])
+        compared = time.perf_counter()
+        frame, pictures = evaluated - start, self.clip.frames * _FRAME_COST * (compared - evaluated)
+        maps = self.clip.frames * frame
+        self.stride = next((s for s in (1, 2, 3) if maps / s**2 < _WRITING * self.seconds), 4)
+        writing = maps / self.stride**2 + 2 * frame + pictures
+        early = [self.began + share * self.seconds for share in (_PRETRAINING, 2 * _PRETRAINING)]
+        return [*early, self.began + self.seconds - writing]
+
+    # The state on disk
+
+    def _save(self) -> None:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, entry in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
+        description = {"made_from": self.made_from, "phase": self.phase, "done": self.done, "log": self.log}
+        save_tensors(self.folder / "state.safetensors", tensors, description)
+
+    def _start_afresh(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        try:
+            PixelData.write(self.clip, self.folder, quiet=self.quiet)
+            self._save()
+        except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
+                self.folder.parent.rmdir()
+            raise
+
+    def _load(self) -> None:
+        """Take up a state of the same clip and plan; start afresh where there is none."""
+        path = self.folder / "state.safetensors"
+        try:
+            tensors, description = load_tensors(path) if path.is_file() else ({}, {})
+        except UserError:  # of another version, or damaged: nothing of it can be used
+            description = {}
+        if description.get("made_from") != self.made_from:
+            self._start_afresh()
+            return
+        self.phase, self.done, self.log = description["phase"], description["done"], description["log"]
+        self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        if self.phase == len(_PHASES):
+            return
+        self.optimiser = self._optimiser()
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                state.setdefault(int(index), {})[name] = value
+        if state:
+            self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
