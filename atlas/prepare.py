@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from atlas.box import Box, masks_from_box, parse_box
 from atlas.clip import BACKGROUND, Clip, Source
 from atlas.command import CommonOptions
 from atlas.cost import measured
+from atlas.cuts import CutFinder, refuse_cuts
 from atlas.errors import UserError
 from atlas.files import digest, is_up_to_date, read_stamp, write_image, write_stamp
 from atlas.flow import write_flow
@@ -50,13 +52,15 @@ class PrepareOptions(CommonOptions):
     """How many frames are taken; default: to the end."""
     fps: float | None = None
     """Frames per second: a video is resampled to it by picking frames; a folder of frames plays at it (default 24)."""
+    cuts: Literal["refuse", "ignore"] = "refuse"
+    """What is done where another shot starts inside the clip: say where and stop, or go on (the layers of both shots mix)."""
 
 
 def prepare(options: PrepareOptions) -> Clip:
     """Make the clip `options.clip` of `options.source`, or find it up to date.
 
     Everything is built beside the clip and moved into it at the end, `clip.json` last. Raises UserError where
-    the source, the masks or the clip's folder will not do; nothing has been written then.
+    the source, the masks or the clip's folder will not do, or another shot starts in it; nothing has been written then.
     """
     _check_numbers(options)
     _check_target(options)
@@ -134,6 +138,7 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
 
 def _digest(source: FrameSource, options: PrepareOptions, masks: MaskFolder | None, indices: list[int]) -> str:
     settings = [_METHOD, options.max_side, options.fps, str(source.fps), indices, None if masks else options.masks]
+    settings += [options.cuts] * (options.cuts != "refuse")  # what has no cut is the same clip either way, and older clips stay
     files = [path or "none" for column in masks.files for path in column] if masks else []
     return digest(source.sha256, settings, *files)
 
@@ -198,8 +203,14 @@ def _build(
     )
     clip = Clip(making, options.clip.resolve().name, len(indices), size[0], size[1], fps, [], origin)
     reading = tqdm(source.read(indices), total=len(indices), desc="frames", unit="frame", disable=options.quiet)
+    finder = CutFinder() if options.cuts == "refuse" else None
     for number, frame in enumerate(reading):
-        write_image(clip.frame_path(number), fit_image(frame, size))
+        image = fit_image(frame, size)
+        write_image(clip.frame_path(number), image)
+        if finder:
+            finder.add(image)
+    if finder:
+        refuse_cuts(finder.cuts(), indices, options.source)
     if masks is not None:
         clip.layers = [*layer_names(masks.objects), BACKGROUND]
         for number in tqdm(range(clip.frames), desc="masks", unit="frame", disable=options.quiet):
