@@ -131,7 +131,7 @@ class HashGrid(nn.Module):
         ]
         wrapped = np.array(factors, np.uint64).astype(np.uint32).view(np.int32)  # int32 products wrap as uint32 ones do
         constants = {
-            "_scale": torch.tensor([level.scale for level in self.levels], dtype=torch.float64),
+            "_scale": torch.tensor([level.scale for level in self.levels]),
             "_factor": torch.from_numpy(wrapped).T.contiguous(),  # (D, levels)
             "_entries": torch.tensor([level.entries for level in self.levels], dtype=torch.int32),
             "_offset": torch.tensor([level.offset for level in self.levels], dtype=torch.int32),
@@ -152,7 +152,8 @@ class HashGrid(nn.Module):
     def _corners(self, points: Tensor) -> tuple[Tensor, Tensor]:  # (levels, N, 2^D) each: entries, and their shares
         # In float64 and then rounded: what a fused multiply-add in float32 gives, as on the GPU. Whole (levels, N) planes,
         # one for each axis and corner: short inner dimensions would cost twice the time.
-        planes = points.T.double()[:, None] * self._scale[:, None] + 0.5
+        wide = torch.float32 if points.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        planes = points.T.to(wide)[:, None] * self._scale.to(wide)[:, None] + 0.5
         position = planes.to(points.dtype)  # (D, levels, N)
         corner = position.detach().floor()
         share = position - corner
