@@ -13,20 +13,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from atlas import metrics
 from atlas.clip import BACKGROUND, Clip
 from atlas.compositing import composite_frame
 from atlas.device import choose_device
-from atlas.mapping_metrics import VISIBLE, flow_disagreement, texels_per_pixel
+from atlas.mapping_metrics import VISIBLE, bilinear, flow_disagreement, texels_per_pixel
 from atlas.maps import Maps
 from atlas.rendering import prepared_frames
 from atlas.textures import full_textures
 from atlas.tracking import apply_homography, fit_homography, pixel_positions
-from atlas.warp import sample
 
 OFF = 2.0
 """Pixels by which mapping and flow must disagree for a pixel to count as off."""
@@ -101,7 +98,7 @@ def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries
         if index:
             _add(series.whole, flow_valid=float((valid[index - 1, ::step, ::step] > 0).mean()))
         masks = {layer: metrics.inside(clip.mask(layer, index)) for layer in clip.objects if layer in opacities}
-        _objects(series, maps, textures, index, frame, opacities, masks, step)
+        _objects(series, maps, index, frame, opacities, masks, step)
         if masks and BACKGROUND in opacities:
             thin = (slice(None, None, step), slice(None, None, step))
             wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
@@ -159,7 +156,6 @@ def _around(values: dict[str, list[float]], wrong: np.ndarray, masked: np.ndarra
 def _objects(
     series: FrameSeries,
     maps: Maps,
-    textures: Mapping[str, Tensor],
     index: int,
     frame: np.ndarray,
     opacities: Mapping[str, np.ndarray],
@@ -172,15 +168,13 @@ def _objects(
         own = mask & ~nearer  # what a nearer object hides is not to be seen, whatever the mask says
         nearer |= mask
         _add(series.layers[layer], mask=float(own.mean()), mask_iou=metrics.iou(opacities[layer], mask))
-        _add(series.layers[layer], **_explained(maps, textures, layer, index, frame, own, step))
+        _add(series.layers[layer], **_explained(maps, layer, index, frame, own, step))
 
 
-def _explained(
-    maps: Maps, textures: Mapping[str, Tensor], layer: str, index: int, frame: np.ndarray, mask: np.ndarray, step: int
-) -> dict[str, float]:
+def _explained(maps: Maps, layer: str, index: int, frame: np.ndarray, mask: np.ndarray, step: int) -> dict[str, float]:
     own_error = background_error = known_share = math.nan
     rows, columns = np.nonzero(mask[::step, ::step])
-    if len(rows) and BACKGROUND in textures:
+    if len(rows) and BACKGROUND in maps.layers:
         rows, columns = rows * step, columns * step
         known = _known(maps, maps.uv(BACKGROUND, index)[rows, columns])
         known_share = float(known.mean())
@@ -188,7 +182,7 @@ def _explained(
             rows, columns = rows[known], columns[known]
             wanted = metrics.unit(frame[rows, columns])
             own_error, background_error = (
-                _rms(_shown(maps, textures[name], name, index, rows, columns) - wanted) for name in (layer, BACKGROUND)
+                _rms(_shown(maps, name, index, rows, columns) - wanted) for name in (layer, BACKGROUND)
             )
     return {"behind_known": known_share, "own_error": own_error, "background_error": background_error}
 
@@ -201,10 +195,11 @@ def _known(maps: Maps, uv: np.ndarray) -> np.ndarray:
     return seen[np.clip(place[:, 1], 0, height - 1), np.clip(place[:, 0], 0, width - 1)] > 0.5
 
 
-def _shown(maps: Maps, colours: Tensor, layer: str, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _shown(maps: Maps, layer: str, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """What a layer alone shows in some pixels, (n, 3)."""
-    uv = torch.from_numpy(maps.uv(layer, index)[rows, columns]).to(colours.device)
-    shown = sample(colours, uv).cpu().numpy()
+    height, width = maps.atlas_size(layer)
+    texels = (maps.uv(layer, index)[rows, columns] + 1) * (np.array([width, height], np.float32) / 2) - 0.5
+    shown = bilinear(maps.atlas(layer), texels)[:, :3]
     return shown * maps.light(layer, index)[rows, columns] if maps.has_light(layer) else shown
 
 

@@ -18,11 +18,12 @@ from atlas.maps import Maps
 _SEEN = 0.0005  # share of the frame under which a layer is as good as not seen
 _GAP = 2  # frames: an object that hides for longer may truly be hidden
 _JUMP = 1.7  # between a mask's area and that of the masks around it
-_LOST_FLOW, _DROP = 0.15, 0.4  # share of valid pixels; of the clip's median
+_FOLLOWED, _DROP, _TEXTURED = 0.35, 0.5, 0.15  # share of pixels with valid flow: of a frame; of the clip's median; of a clip
 _EXPLAINED = 1.25  # the background's error over the object's own, in the object's pixels
 _AREA = 2.0  # the object's visible area over its masks', either way
 _FOLDED, _FOLDED_FRAME = 0.001, 0.01
 _DISAGREEMENT, _DISAGREEMENT_FRAME = 0.75, 2.0  # pixels, medians
+_SMALL = 600  # pixels: what is smaller moves with its surroundings as far as flow can tell
 _MANY_OFF = 0.25  # share of the background's pixels
 _WORSE, _POOR, _MUCH_WORSE = 4.5, 25.0, 8.0  # dB below the clip's median, where that is poor; anywhere
 _AROUND, _AROUND_RATIO = 0.1, 4.0  # error near the masks, absolute and over the error elsewhere
@@ -54,7 +55,7 @@ def weaknesses(series: FrameSeries, maps: Maps) -> list[Weakness]:
     for layer in objects:
         found += [*_masks(series, layer), *_identity(series, layer)]
     for layer in maps.layers:
-        found += _mapping(series, layer)
+        found += _mapping(series, maps, layer)
     for layer in maps.layers:
         found += [*_reconstruction(series, layer), *_detail(series, maps, layer)]
     order = {kind: rank for rank, kind in enumerate(_ORDER)}
@@ -71,7 +72,7 @@ def _flow(series: FrameSeries) -> Iterator[Weakness]:
     """Frames between which nothing can be followed."""
     valid = _array(series.whole, "flow_valid")
     usual = _median(valid)
-    lost = np.flatnonzero((valid < _LOST_FLOW) & (valid < _DROP * usual))
+    lost = np.flatnonzero((valid < _FOLLOWED) & (valid < _DROP * usual))
     if len(lost):
         share = float(valid[lost].min())
         yield Weakness(
@@ -79,7 +80,7 @@ def _flow(series: FrameSeries) -> Iterator[Weakness]:
             f"from frame {_listed(lost)} to the next only {share:.0%} of the pixels can be followed",
             "where a shot ends, prepare each shot as a clip of its own (--start, --frames); where motion is too fast, trim",
         )  # fmt: skip
-    elif usual < _LOST_FLOW:
+    elif usual < _TEXTURED:
         yield Weakness(
             "untextured", None, [], usual,
             f"flow can be trusted in {usual:.0%} of the pixels only: the picture has little texture, or is noisy or blurred",
@@ -106,7 +107,7 @@ def _masks(series: FrameSeries, layer: str) -> Iterator[Weakness]:
             "look at masks.png: are they inverted? An object should leave the background room",
         )  # fmt: skip
     around = np.array([_neighbours(mask, t) for t in range(len(mask))])
-    unseen = (mask < _SEEN) & (visible < 0.1 * around)
+    unseen = (mask < _SEEN) & (visible < _SEEN)
     gaps = [
         t for run in _runs(np.flatnonzero(unseen)) if len(run) <= _GAP and run[0] > 0 and run[-1] + 1 < len(mask) for t in run
     ]
@@ -164,7 +165,7 @@ def _identity(series: FrameSeries, layer: str) -> Iterator[Weakness]:
         )  # fmt: skip
 
 
-def _mapping(series: FrameSeries, layer: str) -> Iterator[Weakness]:
+def _mapping(series: FrameSeries, maps: Maps, layer: str) -> Iterator[Weakness]:
     values = series.layers[layer]
     folds = _array(values, "fold_share")
     folded = float(np.nanmean(folds)) if np.isfinite(folds).any() else 0.0
@@ -185,6 +186,8 @@ def _mapping(series: FrameSeries, layer: str) -> Iterator[Weakness]:
             "and no single plane moves like them",
             "the camera passes things at several depths, or the scene itself moves: give nearer things a mask of their own",
         )  # fmt: skip
+        return
+    if not _median(_array(values, "visible")) * maps.height * maps.width > _SMALL:
         return
     bad = np.flatnonzero((apart > _DISAGREEMENT_FRAME) & (apart > 3 * usual)).tolist()
     if usual > _DISAGREEMENT or bad:
