@@ -46,6 +46,27 @@ def test_the_true_fit_reconstructs_the_clip(fresh_clip: Clip) -> None:
     assert "whole frame" in table(report)
 
 
+def test_the_mapping_is_compared_with_the_truth(fresh_clip: Clip, sample_clip_two: Clip) -> None:
+    truth = fresh_clip.fit_folder("truth")
+    report = evaluate(options(fresh_clip, fit="truth", truth=truth))
+    for layer in fresh_clip.layers:
+        assert report["truth"][layer]["median"] < 0.001 and report["truth"][layer]["opacity_iou"] == 1
+        assert report["reconstruction"]["layers"][layer]["flow_disagreement"] < 0.3
+    text = table(report)
+    assert "mapping against truth" in text and "1.0000" in text and "weak:" not in text
+    assert report["weaknesses"] == [] and (truth / "quality.png").is_file()
+    with pytest.raises(UserError, match="give the truth of the same clip"):
+        evaluate(options(fresh_clip, fit="truth", truth=sample_clip_two.fit_folder("truth")))
+
+
+def test_weaknesses_are_told(fresh_clip: Clip) -> None:
+    for index in range(fresh_clip.frames):
+        write_image(fresh_clip.mask_path("foreground", index), np.zeros((fresh_clip.height, fresh_clip.width), np.uint8))
+    report = evaluate(options(fresh_clip, fit="truth"))
+    assert [weakness["kind"] for weakness in report["weaknesses"]] == ["masks_empty"]
+    assert "weak: the masks of foreground are as good as empty" in table(report)
+
+
 def test_an_edit_that_changes_nothing(fresh_clip: Clip, sample: Sample) -> None:
     edit = make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
     for index in (2, 9):
