@@ -1,11 +1,9 @@
-"""Frames from maps and textures: one gather per layer, restricted to where the layer is; no network, no files.
-
-A texture is an (N, N, 3) tensor of colours, or of colour differences, on the device that renders.
-"""
+"""Frames from maps and textures: one gather per layer, restricted to where the layer is; no network, no files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas.maps import Maps
-from atlas.warp import sample
+from atlas.mipmaps import Texture
 
 Box = tuple[slice, slice]
 
@@ -58,40 +56,51 @@ class ScaledMaps:
         return cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
 
-def texture(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """(H, W, C) float array as a texture: stored plane by plane, as the gather wants it."""
-    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)).to(device)
-    return planes.permute(1, 2, 0)
+@dataclass
+class _View:
+    """A layer in the part of a frame where it is visible, plane by plane."""
+
+    box: Box
+    uv: np.ndarray  # (h, w, 2)
+    seen: np.ndarray  # (h, w)
+    opacity: Tensor  # (h, w), the same on the device
+    light: list[Tensor]  # red, green, blue, each (h, w); empty for 1
 
 
 @torch.no_grad()
 def add_deltas(
-    frame: np.ndarray,  # (H, W, 3) uint8
+    frame: np.ndarray,  # (H, W, 3) uint8 or uint16
     index: int,
     maps: FrameMaps,
-    deltas: Mapping[str, Tensor],  # layer -> (N, N, 6): a part that light multiplies, and one that the frame multiplies
-) -> np.ndarray:  # (H, W, 3) uint8
+    deltas: Mapping[str, Texture],  # layer -> 3 planes that light multiplies, and 3 that the frame multiplies (or none)
+) -> np.ndarray:  # (H, W, 3), of the frame's type
     """frame + sum over the layers of opacity * (light * delta(uv) + gain(uv) * frame), rounded once.
 
     Where every term is 0 the result is the frame, to the bit.
     """
-    found = {layer: _visible(maps.opacity(layer, index)) for layer in deltas}
-    boxes = [box for box, _ in found.values() if box is not None]
+    views = {layer: _view(index, layer, maps, deltas[layer].device) for layer in deltas}
+    boxes = [view.box for view in views.values() if view]
     result = frame.copy()
     if not boxes:
         return result
-    union = _union(boxes)
+    union, top = _union(boxes), float(np.iinfo(frame.dtype).max)
     device = next(iter(deltas.values())).device
-    source = torch.from_numpy(frame[union]).to(device, torch.float32)
-    total = source.clone()
-    for layer, (box, opacity) in found.items():
-        if box is not None:
-            within = _within(box, union)
-            uv, seen, light = _look_up(opacity, box, index, layer, maps, device)
-            added, gained = sample(deltas[layer], uv).split(3, -1)
-            total[within] += seen * (255 * (added if light is None else added * light) + gained * source[within])
+    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
+    total = [plane.clone() for plane in source]
+    for layer, view in views.items():
+        if view:
+            within = _within(view.box, union)
+            found = deltas[layer].at(view.uv, view.seen)
+            for channel in range(3):
+                added = found[channel].mul_(top)
+                if view.light:
+                    added.mul_(view.light[channel])
+                if len(found) == 6:
+                    added.addcmul_(found[channel + 3], source[channel][within])
+                total[channel][within].addcmul_(view.opacity, added)
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
-    result[union] = total.add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in total]
+    result[union] = cv2.merge(rounded)
     return result
 
 
@@ -99,34 +108,51 @@ def add_deltas(
 def composite_frame(
     index: int,
     maps: FrameMaps,
-    textures: Mapping[str, Tensor],  # layer -> (N, N, 3) colours; every layer of the fit
+    textures: Mapping[str, Texture],  # layer -> 3 planes of colour; every layer of the fit
+    changes: Mapping[str, Texture] | None = None,  # layer -> 3 planes that are added to these
 ) -> np.ndarray:  # (H, W, 3) float32
-    """Sum over the layers of opacity * light * texture(uv): the frame as the layers alone make it."""
+    """Sum over the layers of opacity * light * (texture + change)(uv): the frame as the layers alone make it.
+
+    The textures are those of a fit, which was solved for looking them up at full size; changes are smoothed where they
+    would shimmer.
+    """
     device = next(iter(textures.values())).device
-    total = torch.zeros(maps.height, maps.width, 3, device=device)
+    total = torch.zeros(3, maps.height, maps.width, device=device)
     for layer, colours in textures.items():
-        box, opacity = _visible(maps.opacity(layer, index))
-        if box is not None:
-            uv, seen, light = _look_up(opacity, box, index, layer, maps, device)
-            total[box] += seen * sample(colours, uv) * (1 if light is None else light)
-    return total.cpu().numpy()
+        view = _view(index, layer, maps, device)
+        if view:
+            found = colours.at(view.uv, smooth=False)
+            if changes and layer in changes:
+                found = [a + b for a, b in zip(found, changes[layer].at(view.uv, view.seen), strict=True)]
+            for channel, plane in enumerate(found):
+                if view.light:
+                    plane.mul_(view.light[channel])
+                total[channel][view.box].addcmul_(view.opacity, plane)
+    return cv2.merge(list(total.cpu().numpy()))
 
 
-def _look_up(
-    opacity: np.ndarray, box: Box, index: int, layer: str, maps: FrameMaps, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """uv (h, w, 2), opacity (h, w, 1) and light (h, w, 3; None for 1) of a layer inside the box."""
-    uv, seen = (torch.from_numpy(array[box]).to(device) for array in (maps.uv(layer, index), opacity[..., None]))
-    light = torch.from_numpy(maps.light(layer, index)[box]).to(device) if maps.has_light(layer) else None
-    return uv, seen, light
+def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _View | None:
+    opacity = maps.opacity(layer, index)
+    box = _visible(opacity)
+    if box is None:
+        return None
+    seen = opacity[box]
+    light = cv2.split(maps.light(layer, index)[box]) if maps.has_light(layer) else ()
+    return _View(
+        box,
+        maps.uv(layer, index)[box],
+        seen,
+        torch.from_numpy(seen).to(device),
+        [torch.from_numpy(plane).to(device) for plane in light],
+    )
 
 
-def _visible(opacity: np.ndarray) -> tuple[Box | None, np.ndarray]:
-    """The box that holds every pixel with opacity above 0 (None where there is none), and the opacity."""
+def _visible(opacity: np.ndarray) -> Box | None:
+    """The box that holds every pixel with opacity above 0; None where there is none."""
     rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
     if not len(rows):
-        return None, opacity
-    return (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)), opacity
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _union(boxes: list[Box]) -> Box:

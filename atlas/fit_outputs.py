@@ -13,9 +13,9 @@ from atlas.compositing import composite_frame
 from atlas.files import to_uint8, write_image
 from atlas.maps import Maps, MapsWriter, write_atlas, write_light
 from atlas.model import LayeredAtlas
-from atlas.rendering import full_textures
 from atlas.sampling import FitData
 from atlas.sheet import contact_sheet, spread, thumbnail
+from atlas.textures import fit_textures
 from atlas.video import write_video
 
 PREVIEW_SIDE = 480
@@ -47,7 +47,7 @@ def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, f
 
     frame: reads one of the clip's, (H, W, 3) uint8.
     """
-    textures = full_textures({}, maps, "cpu")
+    textures = fit_textures(maps)
 
     def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for t in range(clip.frames):

@@ -22,7 +22,7 @@ from atlas.device import choose_device
 from atlas.mapping_metrics import VISIBLE, bilinear, flow_disagreement, texels_per_pixel
 from atlas.maps import Maps
 from atlas.rendering import prepared_frames
-from atlas.textures import full_textures
+from atlas.textures import fit_textures
 from atlas.tracking import apply_homography, fit_homography, pixel_positions
 
 OFF = 2.0
@@ -69,7 +69,7 @@ def _average(name: str, values: list[float]) -> float:
 
 def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries:
     """Go through the clip once; memory does not grow with its length but by the numbers."""
-    textures = full_textures({}, maps, choose_device("auto"))
+    textures = fit_textures(maps, choose_device("auto"))
     series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
     step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))

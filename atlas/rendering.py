@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,15 +14,24 @@ import numpy as np
 import torch
 
 from atlas.clip import Clip
-from atlas.compositing import add_deltas, composite_frame
+from atlas.compositing import FrameMaps, add_deltas, composite_frame
 from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8
+from atlas.flow import one_thread
 from atlas.frames import FrameSource, fit_image, open_source
 from atlas.full_size import evaluated_from, maps_at_size
 from atlas.maps import Maps
-from atlas.textures import EditedLayer, Transfer, delta_textures, full_textures, read_edited_layers
+from atlas.parallel import WORKERS, in_order
+from atlas.textures import (
+    EditedLayer,
+    Transfer,
+    delta_textures,
+    fit_textures,
+    full_changes,
+    read_edited_layers,
+)
 
 _AHEAD = 4  # frames read while one is rendered
 
@@ -43,7 +52,7 @@ class Rendering:
     quiet: bool = True
     """Show no progress of what must be made first (maps at the source's size)."""
     seconds: float = 0.0
-    """Spent so far on reading and rendering frames; what the consumer does with them is not counted."""
+    """Spent so far on reading and rendering frames, on all cores at once; what is done with them then is not counted."""
 
     @classmethod
     def open(
@@ -109,20 +118,36 @@ class Rendering:
         """(source frame, rendered frame), each (H, W, 3) uint8, one after the other: memory does not grow with length."""
         maps = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.quiet)
         started = time.perf_counter()
-        deltas = delta_textures(self.layers, self.maps, self.transfer, self.device) if self.mode == "delta" else {}
-        textures = full_textures(self.layers, self.maps, self.device) if self.mode == "full" else {}
-        with closing(self._source_frames()) as sources:
-            for index, frame in enumerate(sources):
-                if self.mode == "delta":
-                    result = add_deltas(frame, index, maps, deltas)
-                else:
-                    result = to_uint8(composite_frame(index, maps, textures))
-                self.seconds += time.perf_counter() - started
-                yield frame, result
-                started = time.perf_counter()
+        render_one = self._delta_frames(maps) if self.mode == "delta" else self._full_frames(maps)
+        self.seconds += time.perf_counter() - started
 
-    def _source_frames(self) -> Generator[np.ndarray, None, None]:
-        return prepared_frames(self.clip) if self.source is None else source_frames(self.clip, self.source)
+        def one(item: tuple[int, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray, float]:
+            began = time.perf_counter()
+            index, frame = item
+            if frame is None:  # decoded here, not by whoever hands out the work
+                frame = self.clip.frame(index)
+            return frame, render_one(index, frame), time.perf_counter() - began
+
+        with one_thread(), closing(self._work()) as work:
+            for frame, result, seconds in in_order(one, work):
+                self.seconds += seconds / WORKERS
+                yield frame, result
+
+    def _delta_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
+        deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
+        return lambda index, frame: add_deltas(frame, index, maps, deltas)
+
+    def _full_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
+        textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
+        return lambda index, frame: to_uint8(composite_frame(index, maps, textures, changes))
+
+    def _work(self) -> Generator[tuple[int, np.ndarray | None], None, None]:
+        """Frame numbers; with the frames where these are not the clip's own files."""
+        if self.source is None:
+            yield from ((index, None) for index in range(self.clip.frames))
+        else:
+            with closing(source_frames(self.clip, self.source)) as frames:
+                yield from enumerate(frames)
 
 
 def prepared_frames(clip: Clip) -> Generator[np.ndarray, None, None]:

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from atlas.compositing import texture
 from atlas.errors import UserError
 from atlas.files import read_image, to_float
 from atlas.maps import Maps
+from atlas.mipmaps import Texture, texture
 from atlas.transfer import left_over_gain
 
 Transfer = Literal["local", "additive"]
+RIM = 8
+"""Texels around what was ever seen that an edit is carried on over."""
 
 
 @dataclass
@@ -60,32 +62,63 @@ def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
 
 def delta_textures(
     layers: dict[str, EditedLayer], maps: Maps, transfer: Transfer = "local", device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """What delta rendering adds, for each edited layer (N, N, 6): a part to be multiplied by light, one by the frame.
+) -> dict[str, Texture]:
+    """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, and 3 by the frame.
 
-    "additive": coverage * (edited - reference), and 0. "local": coverage * (edited - gain * reference), and
+    "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
     coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain.
     """
     return {layer: texture(_delta(pair, maps.atlas(layer), transfer), device) for layer, pair in layers.items()}
 
 
 def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarray:
-    change, reference, coverage = difference(pair, atlas)
-    gain = np.ones_like(change) if transfer == "additive" else left_over_gain(reference + change, reference, coverage)
-    # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
-    return coverage[..., None] * np.concatenate([change + (1 - gain) * reference, gain - 1], -1)
+    result = np.zeros((*atlas.shape[:2], 3 if transfer == "additive" else 6), np.float32)
+    covered = pair.edited[..., 3] > 0
+    if not covered.any():
+        return result
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    box = tuple(slice(max(found[0] - RIM, 0), found[-1] + 1 + RIM) for found in (rows, columns))
+    change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
+    if transfer == "local":
+        gain = left_over_gain(reference + change, reference, coverage)
+        # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
+        change += (1 - gain) * reference
+        change = np.concatenate([change, gain - 1], -1)
+    change *= coverage[..., None]
+    _carry_over_rim(change, atlas[box][..., 3] > 0)
+    result[box] = change
+    return result
 
 
-def full_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Colours of every layer of the fit, (N, N, 3): edited where covered, the fit's atlas elsewhere."""
-    textures = {}
-    for layer in maps.layers:
-        colours = maps.atlas(layer)[..., :3]
-        if layer in layers:
-            edited = to_float(layers[layer].edited)
-            colours = colours + edited[..., 3:] * (edited[..., :3] - colours)
-        textures[layer] = texture(colours, device)
-    return textures
+def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
+    """Texels just outside of what was ever seen take on the change of the nearest that was, in place.
+
+    No pixel is wholly there, but those on a layer's outline mix them in: nothing would leave a fringe of the old colour.
+    """
+    if seen.all() or not seen.any():
+        return
+    unseen = (~seen).astype(np.uint8)
+    distance, label = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    place = np.zeros(label.max() + 1, np.int64)
+    place[label[seen]] = np.flatnonzero(seen)
+    rim = (unseen > 0) & (distance <= RIM)
+    change[rim] = change.reshape(-1, change.shape[-1])[place[label[rim]]]
+
+
+def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """Colours of every layer of the fit, 3 planes each."""
+    return {layer: texture(maps.atlas(layer)[..., :3], device) for layer in maps.layers}
+
+
+def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """What an edit changes in the colours of the fit's layers: coverage * (edited - the fit's), 3 planes each."""
+    changes = {}
+    for layer, pair in layers.items():
+        atlas, edited = maps.atlas(layer), to_float(pair.edited)
+        change = edited[..., 3:] * (edited[..., :3] - atlas[..., :3])
+        _carry_over_rim(change, atlas[..., 3] > 0)
+        changes[layer] = texture(change, device)
+    return changes
 
 
 def difference(

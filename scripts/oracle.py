@@ -21,12 +21,13 @@ from aggregate.aggregate import AggregateOptions, aggregate
 from atlas import metrics
 from atlas.clip import Clip
 from atlas.command import CommonOptions, run_command
-from atlas.compositing import composite_frame, texture
+from atlas.compositing import composite_frame
 from atlas.edits import open_maps
 from atlas.errors import UserError
 from atlas.evaluate import ORACLE
 from atlas.files import atomic_folder, read_image, to_float, to_uint8, write_image, write_json
 from atlas.maps import Maps
+from atlas.mipmaps import texture
 from atlas.render import RenderOptions, render
 from atlas.rendering import Rendering
 from atlas.textures import Transfer

@@ -16,7 +16,7 @@ from atlas.errors import UserError
 from atlas.files import read_image, to_float, to_uint8, to_uint16, write_image, write_stamp
 from atlas.frames import open_source
 from atlas.maps import Maps
-from atlas.metrics import psnr
+from atlas.metrics import psnr, warp_error
 from atlas.render import RenderOptions, render
 from atlas.sample import Sample
 from atlas.video import probe, read_frames
@@ -84,6 +84,20 @@ def test_full_mode_renders_the_layers_alone(fresh_clip: Clip, sample: Sample) ->
     assert min(psnr(a, b) for a, b in zip(rendered(fresh_clip, "full"), truth, strict=True)) >= 38
 
 
+def test_no_fringe_of_the_old_colour(fresh_clip: Clip, sample: Sample) -> None:
+    """Pixels that a layer half covers are edited as much as those that it covers whole."""
+    size = sample.atlases["foreground"].shape[0]
+    seen = sample.atlases["foreground"][..., 3] > 0
+    red = np.zeros((size, size, 4), np.float32)
+    red[seen] = (1, 0, 0, 1)
+    for mode in ("delta", "full"):
+        make_edit(fresh_clip, mode, {"foreground": to_uint8(red)})
+        render(options(fresh_clip, mode, mode=mode, transfer="additive"))
+        truth = sample.render({"foreground": np.full((size, size, 3), (1.0, 0, 0), np.float32)})
+        edge = (sample.opacities["foreground"] > 0.02) & (sample.opacities["foreground"] < 0.5)
+        assert psnr(rendered(fresh_clip, mode)[edge], truth[edge]) > 34
+
+
 def test_uncovered_texels_keep_the_original(fresh_clip: Clip, sample: Sample) -> None:
     edited = painted(sample, "background")
     edited[..., 3] = 0
@@ -106,6 +120,22 @@ def test_an_atlas_painted_over_by_hand(fresh_clip: Clip, sample: Sample) -> None
     write_image(edit.atlas_path("foreground"), saved)
     render(options(fresh_clip, "hand"))
     assert (rendered(fresh_clip, "hand") != sample.frames).any()
+
+
+@pytest.mark.parametrize("square", [1, 2, 6])
+def test_a_checkerboard_does_not_shimmer(fresh_clip: Clip, sample: Sample, square: int) -> None:
+    """Painted on the background, against the true re-render: a finer pattern than frames can show must not flicker."""
+    atlas = sample.atlases["background"]
+    board = (np.indices(atlas.shape[:2]) // square).sum(0) % 2
+    edited = np.dstack([np.repeat((0.2 + 0.5 * board)[..., None], 3, 2), np.ones(board.shape)]).astype(np.float32)
+    make_edit(fresh_clip, "board", {"background": to_uint16(edited)})
+    render(options(fresh_clip, "board"))
+    flow, valid = fresh_clip.flow("forward"), fresh_clip.flow_validity("forward")
+    found, truth = (
+        np.mean([warp_error(a, b, flow[i], valid[i]) for i, (a, b) in enumerate(zip(video, video[1:], strict=False))])
+        for video in (rendered(fresh_clip, "board"), to_uint8(sample.render({"background": edited})))
+    )
+    assert found <= 1.2 * truth
 
 
 def test_video_and_sheet(fresh_clip: Clip, sample: Sample) -> None:
