@@ -23,6 +23,7 @@ SIZES = (1000, 1400, 2000, 2800, 4000)
 CLOSE = 0.4 / 255
 """How near looking up an atlas image should come to asking the network: with 8-bit rounding, within 1/255."""
 _PROBES = 4000
+_ROUGH = 500  # texels along a side of what unseen texels are filled from
 
 
 def write_nla_maps(model: NlaModel, clip: Clip, folder: Path, *, stride: int = 1, quiet: bool = True) -> None:
@@ -98,15 +99,22 @@ def _seen(maps: Maps, name: str, size: int) -> Tensor:  # (N, N)
 
 
 def _seen_texels(model: NlaModel, layer: int, seen: Tensor) -> Tensor:  # (N, N) -> (N, N, 3)
-    """The network's colours at the texels that count, on the CPU; those around them continued over the rest."""
+    """The network's colours at the texels that count, on the CPU; those around them continued, blurred, over the rest."""
     size = len(seen)
-    wanted = F.max_pool2d((seen > 0).float()[None, None], 5, 1, 2)[0, 0] > 0
+    image, wanted = torch.zeros(size, size, 3), torch.zeros(size, size)
+    if not bool(seen.any()):
+        return image
+    box = tuple(slice(max(int(i[0]) - 3, 0), int(i[-1]) + 4) for i in ((seen.sum(1 - d) > 0).nonzero()[:, 0] for d in (0, 1)))
+    wanted[box] = F.max_pool2d((seen[box] > 0).float()[None, None], 5, 1, 2)[0, 0]
     rows, columns = wanted.nonzero(as_tuple=True)
     uv = (torch.stack([columns, rows], -1) + 0.5) * (2 / size) - 1
-    image = torch.zeros(size, size, 3)
     image[rows, columns] = model.colours(layer, uv.to(model.alpha.hidden[0].weight.device)).cpu()
-    image = torch.from_numpy(fill_unseen(image.numpy(), wanted.float().numpy()))
-    return _sharpened(image).clamp(0, 1)
+    both = torch.cat([image, wanted[..., None]], -1).permute(2, 0, 1)[None]
+    coarse = F.interpolate(both, (min(size, _ROUGH),) * 2, mode="area")[0].permute(1, 2, 0).numpy()
+    filled = torch.from_numpy(fill_unseen(coarse[..., :3] / np.maximum(coarse[..., 3:], 1e-6), coarse[..., 3]))
+    rough = F.interpolate(filled.permute(2, 0, 1)[None], (size, size), mode="bilinear")[0].permute(1, 2, 0).contiguous()
+    rough[box] = _sharpened(torch.where(wanted[box][..., None] > 0, image[box], rough[box]))
+    return rough.clamp(0, 1)
 
 
 def _sharpened(image: Tensor) -> Tensor:  # (N, N, 3)

@@ -1,0 +1,14 @@
+"""Import a trained Layered Neural Atlases model as a clip with a fit: scripts/import_nla.py FOLDER CLIP [--frames DIR] ..."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.command import run_command  # noqa: E402
+from atlas.import_nla import ImportOptions, import_nla  # noqa: E402
+
+if __name__ == "__main__":
+    run_command(ImportOptions, import_nla)
