@@ -16,10 +16,11 @@ from atlas.frame_series import OFF, FrameSeries
 from atlas.maps import Maps
 
 _SEEN = 0.0005  # share of the frame under which a layer is as good as not seen
+_FULL = 0.8  # share of the frame
 _GAP = 2  # frames: an object that hides for longer may truly be hidden
 _JUMP = 1.7  # between a mask's area and that of the masks around it
 _FOLLOWED, _DROP, _TEXTURED = 0.35, 0.5, 0.15  # share of pixels with valid flow: of a frame; of the clip's median; of a clip
-_EXPLAINED = 1.25  # the background's error over the object's own, in the object's pixels
+_EXPLAINED, _ORDINARY = 6.0, 4.0  # the background's error in the masks, over the object's own there; over its own elsewhere
 _AREA = 2.0  # the object's visible area over its masks', either way
 _FOLDED, _FOLDED_FRAME = 0.001, 0.01
 _DISAGREEMENT, _DISAGREEMENT_FRAME = 0.75, 2.0  # pixels, medians
@@ -100,7 +101,7 @@ def _masks(series: FrameSeries, layer: str) -> Iterator[Weakness]:
             "look at masks.png and prepare with other --masks",
         )  # fmt: skip
         return
-    if np.median(mask) > 0.9:
+    if np.median(mask) > _FULL:
         yield Weakness(
             "masks_full", layer, [], float(np.median(mask)),
             f"the masks of {layer} cover {np.median(mask):.0%} of the frame",
@@ -139,13 +140,15 @@ def _identity(series: FrameSeries, layer: str) -> Iterator[Weakness]:
     asked = np.isfinite(own) & np.isfinite(other) & (known > 0.3)
     area = float(visible.sum() / mask.sum())
     if asked.sum() >= max(2, 0.2 * len(mask)):
-        ratio = float(np.sqrt((other[asked] ** 2).mean() / max((own[asked] ** 2).mean(), 1e-9)))
-        if ratio < _EXPLAINED:
+        away = _array(series.whole, "away_error")[asked]
+        ratio = _median(other[asked]) / max(_median(own[asked]), 1e-4)
+        # Either alone can be: an object that changes much is ill explained by its own atlas, and so is a poor background.
+        if ratio < _EXPLAINED and _median(other[asked]) < _ORDINARY * max(_median(away), 1e-4):
             yield Weakness(
                 "indistinct", layer, [], ratio,
-                f"the background explains the pixels in the masks of {layer} about as well as {layer} does "
-                f"(error {ratio:.2f} times its own)",
-                "the masks probably show no object that moves by itself, or the background has swallowed it: look at masks.png",
+                f"the background explains what is in the masks of {layer} nearly as well as what lies outside of them "
+                f"({ratio:.1f} times the error of {layer} itself)",
+                "the masks may show no object that moves by itself, or the background has swallowed it: look at masks.png",
             )  # fmt: skip
     if area < 1 / _AREA:
         yield Weakness(
