@@ -22,6 +22,7 @@ from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, read_image, to_float, to_uint16, write_image, write_stamp
+from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
 
@@ -92,6 +93,7 @@ class _Job:
     images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
     fit: str  # identity of the fit
     made_from: str
+    keep: np.ndarray | None = None  # (N, N) in [0, 1], 1 = stays as it was
 
 
 def aggregate(options: AggregateOptions) -> AggregateResult:
@@ -126,7 +128,9 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
     network = [options.seed, options.steps] if options.method == "network" else []
     how = [VERSION, options.method, network, list(files)]
     fit = fit_identity(clip, maps, layer)
-    return _Job(layer, maps, files, images, fit, digest(how, fit, *files.values()))
+    mask = edit.keep_path(layer)
+    keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
+    return _Job(layer, maps, files, images, fit, digest(how, fit, *files.values(), *([mask] if mask.is_file() else [])), keep)
 
 
 def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
@@ -152,6 +156,8 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         partials, views, options.method, Training(steps=options.steps), seed=options.seed, quiet=options.quiet
     )
     coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
+    if job.keep is not None:
+        coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), job.keep)).to(device)
     seen = merged_coverage(torch.stack([p.seen for p in partials]))
 
     result = LayerResult(layer, indices)

@@ -5,6 +5,8 @@
     partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas; alpha = coverage
     atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
     reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
+    keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
+    cache/<layer>/...             what a model made, by what it was made from; may be deleted
     replaced/...                  what someone had repainted before a changed request replaced it
 """
 
@@ -14,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from atlas.clip import Clip, checked_name
 from atlas.errors import UserError
-from atlas.files import digest, read_json, read_stamp, write_json, write_stamp
+from atlas.files import digest, read_image, read_json, read_stamp, write_image, write_json, write_stamp
 from atlas.maps import Maps
 
 VERSION = 1
@@ -109,8 +113,24 @@ class Edit:
         return self.folder / "reference" / f"{layer}.png"
 
     def is_painted(self, layer: str) -> bool:
-        """Whether the layer's edit is a painted atlas, which has no keyframes."""
-        return self.layers.get(layer, {}).get("editor") == "atlas"
+        """Whether the layer's atlas was edited itself, by hand or by a prompt: there are no keyframes then."""
+        request = self.layers.get(layer, {})
+        chosen = request.get("diffusion")
+        return request.get("editor") == "atlas" or (isinstance(chosen, dict) and chosen.get("on") == "atlas")
+
+    def keep_path(self, layer: str) -> Path:
+        """Mask of the layer's atlas: white keeps the original. It need not exist."""
+        return self.folder / "keep" / f"{layer}.png"
+
+    def save_keep(self, layer: str, mask: np.ndarray) -> None:
+        """Write the mask, (N, N) uint8, unless it is what stands there already."""
+        path = self.keep_path(layer)
+        if not path.is_file() or not np.array_equal(read_image(path)[..., 0], mask):
+            write_image(path, mask)
+
+    def cache_folder(self, layer: str) -> Path:
+        """Where what a model made for the layer is kept."""
+        return self.folder / "cache" / layer
 
     def sign(self, path: Path) -> None:
         """Remember what a stage wrote to `path` (a file or folder), so that a later repainting by hand is noticed."""

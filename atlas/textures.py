@@ -12,6 +12,7 @@ import torch
 
 from atlas.errors import UserError
 from atlas.files import read_image, to_float
+from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.mipmaps import Texture, texture
 from atlas.transfer import left_over_gain
@@ -35,7 +36,8 @@ def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
     """The layers that have an edited atlas in `edit_folder`/atlas, in the fit's order.
 
     The images may have been painted over: 8 or 16 bit, grey, RGB (then opaque) or RGBA. A layer without a reference is
-    compared with the fit's atlas. UserError where an image has not the size of the fit's atlas.
+    compared with the fit's atlas. What keep/<layer>.png keeps is not covered. UserError where an image has not the size
+    of the fit's atlas.
     """
     found = {}
     for layer in maps.layers:
@@ -45,8 +47,20 @@ def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
         reference = edit_folder / "reference" / f"{layer}.png"
         if not reference.is_file():
             reference = maps.atlas_path(layer)
-        found[layer] = EditedLayer(_of_size(path, maps, layer), _of_size(reference, maps, layer))
+        edited = _open(_of_size(path, maps, layer), edit_folder, maps, layer)
+        found[layer] = EditedLayer(edited, _of_size(reference, maps, layer))
     return found
+
+
+def _open(edited: np.ndarray, edit_folder: Path, maps: Maps, layer: str) -> np.ndarray:
+    """The edited atlas without what the user's mask keeps as it was."""
+    path = edit_folder / "keep" / f"{layer}.png"
+    if not path.is_file():
+        return edited
+    keep = read_keep(path, maps.atlas_path(layer), maps.atlas_size(layer))
+    most = np.iinfo(edited.dtype).max
+    alpha = open_coverage(edited[..., 3] / most, keep)
+    return np.concatenate([edited[..., :3], (alpha * most + 0.5).astype(edited.dtype)[..., None]], -1)
 
 
 def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
+from atlas.coverage import Visibility
 from atlas.errors import UserError
 
 DEFAULT = "auto:5"
@@ -38,3 +41,19 @@ def checked(numbers: list[int], frames: int) -> list[int]:
         if number >= frames:
             raise UserError(f"keyframe {number} is past the end: the clip has frames 0 to {frames - 1}")
     return sorted(set(numbers))
+
+
+def outwards(keyframes: list[int], seen: Visibility) -> list[int]:
+    """The order in which keyframes look at each other: first the one that sees most of the layer, then, one by one, the one
+    of which the earlier ones have seen the largest share; of equals the one nearest in time."""
+    counts, left = seen.counts.astype(np.int64), sorted(keyframes)
+    weights = counts.sum(0)
+    order = [max(left, key=lambda k: (int(weights[counts[k] > 0].sum()), -k))]
+    left.remove(order[0])
+    while left:
+        known = (counts[order] > 0).any(0)
+        shares = {k: round(float(counts[k][known].sum() / max(counts[k].sum(), 1)), 3) for k in left}
+        nearness = {k: -min(abs(k - done) for done in order) for k in left}
+        order.append(max(left, key=lambda k: (shares[k], nearness[k], -k)))
+        left.remove(order[-1])
+    return order

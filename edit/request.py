@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
 from atlas.command import CommonOptions
 from atlas.errors import UserError
+from edit.diffusion.options import DiffusionOptions
 
 
 @dataclass(kw_only=True)
-class EditOptions(CommonOptions):
-    """Edit keyframes of a layer, or take its painted atlas. The same --name adds another layer to an edit."""
+class EditOptions(DiffusionOptions, CommonOptions):
+    """Edit keyframes of a layer, or its atlas. The same --name adds another layer to an edit."""
 
     clip: tyro.conf.Positional[Path]
     """Folder of the clip."""
@@ -23,7 +24,7 @@ class EditOptions(CommonOptions):
     layer: str
     """Layer to edit: `foreground`, `background`, `foreground-1`, ..."""
     editor: str
-    """How to edit: `images` (keyframes edited elsewhere), `filter` (needs no model) or `atlas` (a painted atlas)."""
+    """How to edit: `diffusion` (by a prompt), `images` (keyframes edited elsewhere), `filter` (needs no model) or `atlas` (a painted atlas)."""  # noqa: E501
     fit: str = "default"
     """Fit that the edit stands on."""
     keyframes: str | None = None
@@ -36,6 +37,10 @@ class EditOptions(CommonOptions):
     """With --editor filter: NAME[:key=value,...], such as recolour:color=orange,strength=0.8; `--filter help` lists all."""
     image: Path | None = None
     """With --editor atlas: the painted atlas, RGB or RGBA, of the atlas's size."""
+    keep: Path | None = None
+    """Mask of the layer's atlas, of its size: white keeps the original. Copied to the edit's keep/LAYER.png, where it may be repainted."""  # noqa: E501
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """With --editor diffusion: where to compute; auto takes a GPU where there is one."""
 
 
 @dataclass
@@ -48,12 +53,15 @@ class EditRequest:
     images: str | None = None
     filter: str | None = None
     image: str | None = None
+    diffusion: dict[str, Any] | None = None
+    """What was chosen for --editor diffusion."""
 
     @classmethod
     def of(cls, options: EditOptions) -> EditRequest:
         """The part of the command's options that describes one layer's edit."""
         images, image = (None if path is None else str(path) for path in (options.images, options.image))
-        return cls(options.editor, options.keyframes, options.seed, images, options.filter, image)
+        chosen = options.settings() | {"on": options.target(options.layer)} if options.editor == "diffusion" else None
+        return cls(options.editor, options.keyframes, options.seed, images, options.filter, image, chosen)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> EditRequest:

@@ -20,10 +20,12 @@ from atlas.errors import UserError
 from atlas.fit import FitOptions, fit
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
+from edit.diffusion.sources import Sources
 from edit.edit import EDITORS, check_editor, edit
 from edit.editors.filters import FilterEditor
 from edit.editors.images import ImagesEditor
 from edit.keyframes import DEFAULT, automatic_count, checked, listed
+from edit.prompted import check_target
 from edit.request import EditOptions
 
 Stage = TypeVar("Stage", bound=CommonOptions)
@@ -45,6 +47,8 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
     """Where to compute; auto takes a GPU where there is one."""
     seed: int = 0
     """Seed of every stage that draws random numbers."""
+    steps: int = EditOptions.steps
+    """With --editor diffusion: denoising steps."""
 
 
 def run(options: RunOptions) -> str:
@@ -61,7 +65,8 @@ def run(options: RunOptions) -> str:
     _check_keyframes(options, clip)
     _timed("fit", fit, _part(FitOptions, options, name=options.fit))
     _timed("edit", edit, _part(EditOptions, options, name=name, layer=layer))
-    _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name))
+    # --steps is the edit's; the network that merges keyframes takes its own default.
+    _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name, steps=AggregateOptions.steps))
     _timed("render", render, _part(RenderOptions, options, edit=name))
     folder = clip.edit_folder(name)
     result = folder / ("frames" if options.format == "png" else "video.mp4")
@@ -84,6 +89,8 @@ def _check_request(options: RunOptions) -> None:
     given = getattr(options, EDITORS[options.editor])
     if options.editor == "filter":
         FilterEditor(given)
+    elif options.editor == "diffusion":
+        Sources(options)
     elif not given.exists():
         raise UserError(f"{given} is missing: check --{EDITORS[options.editor]}")
     automatic_count(options.keyframes or DEFAULT)
@@ -93,6 +100,8 @@ def _check_request(options: RunOptions) -> None:
 
 def _check_keyframes(options: RunOptions, clip: Clip) -> None:
     """What can be said of keyframes as soon as the clip's length and size are known."""
+    if options.editor == "diffusion":
+        check_target(options, options.layer or clip.layers[0])
     numbers = None
     if options.keyframes and automatic_count(options.keyframes) is None:
         numbers = listed(options.keyframes, clip.frames)

@@ -24,23 +24,32 @@ def read_painted(
     An unpainted texel is the same in both, bit for bit. Alpha of an RGBA image says where the paint applies: the
     whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent.
     """
-    reference = _as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
-    painted = _as_uint16(read_image(path, mode="rgba"))
+    reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+    painted = as_uint16(read_image(path, mode="rgba"))
     if painted.shape != reference.shape:
         raise UserError(
             f"{path} is {painted.shape[1]}x{painted.shape[0]}, the atlas of layer {layer!r} is "
             f"{reference.shape[1]}x{reference.shape[0]}: paint on a copy of {maps.atlas_path(layer)} without scaling it"
         )
+    return paired(painted, reference), reference
+
+
+def paired(
+    painted: np.ndarray,  # (N, N, 4) uint16
+    reference: np.ndarray,  # (N, N, 4) uint16
+) -> np.ndarray:  # (N, N, 4) uint16
+    """The painted atlas as it is stored: alpha only where the layer was ever seen, no foreign colour under transparency."""
     edited = painted.copy()
     # What a painter stores under transparent texels (often black or white) must not seep in where sampling
     # mixes neighbours: there the difference from the reference is carried on from the nearest painted texel.
     transparent = np.minimum(painted[..., 3], reference[..., 3]) == 0
     edited[transparent, :3] = _carried_on(painted, reference, transparent)[transparent]
     edited[..., 3] = np.where(reference[..., 3] > 0, painted[..., 3], 0)
-    return edited, reference
+    return edited
 
 
-def _as_uint16(image: np.ndarray) -> np.ndarray:
+def as_uint16(image: np.ndarray) -> np.ndarray:
+    """8-bit pixels as 16-bit ones; 16-bit ones as they are."""
     return image.astype(np.uint16) * 257 if image.dtype == np.uint8 else image
 
 

@@ -17,9 +17,9 @@ _NUMBERED = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 class ImagesEditor:
     """Follows `KeyframeEditor`. Images must have the frames' size; alpha, where there is one, says where the edit applies."""
 
-    def __init__(self, folder: Path, width: int, height: int) -> None:
+    def __init__(self, folder: Path, width: int, height: int, option: str = "--images") -> None:
         if not folder.is_dir():
-            raise UserError(f"--images {folder} is not a folder: give the folder with the edited keyframes")
+            raise UserError(f"{option} {folder} is not a folder: give the folder with the images of the keyframes")
         self.folder, self.width, self.height = folder, width, height
         self.files = _numbered_images(folder)
 
@@ -32,7 +32,7 @@ class ImagesEditor:
                 f"or leave it out of --keyframes (found: {', '.join(map(str, self.files))})"
             )
         for index in indices:
-            self._read(index)
+            self.read(index)
 
     def fingerprint(self, indices: list[int]) -> str:
         """Digest of the images' bytes."""
@@ -40,9 +40,10 @@ class ImagesEditor:
 
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The image of this frame number as (H, W, 4) float32."""
-        return to_float(self._read(keyframe.index))
+        return to_float(self.read(keyframe.index))
 
-    def _read(self, index: int) -> np.ndarray:
+    def read(self, index: int) -> np.ndarray:
+        """The image of this frame number as stored, (H, W, 4)."""
         path = self.files[index]
         image = read_image(path, mode="rgba")
         if image.shape[:2] != (self.height, self.width):

@@ -29,3 +29,16 @@ class KeyframeEditor(Protocol):
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The edited keyframe: (H, W, 4) float32 RGBA in [0, 1], alpha = where the edit applies (not the layer's shape)."""
         ...
+
+
+def cut_out(
+    keyframe: Keyframe,
+    edited: np.ndarray,  # (H, W, 4)
+) -> np.ndarray:  # (H, W, 4)
+    """The keyframe as it is saved: alpha = the layer's opacity times where the edit applies, colours not premultiplied.
+
+    Where alpha is 0 the frame's own colours stand, so that a painter who removes the transparency sees the frame.
+    """
+    alpha = keyframe.opacity * edited[..., 3]
+    colour = np.where(alpha[..., None] > 0, edited[..., :3], keyframe.frame)
+    return np.concatenate([colour, alpha[..., None]], -1)

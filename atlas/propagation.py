@@ -1,0 +1,57 @@
+"""What edited keyframes show of a layer in another frame: their mean in the atlas, rendered through that frame's mapping."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.maps import Maps
+from atlas.partial import partial_atlas, push_pull
+from atlas.warp import sample
+
+_DARKEST = 0.05  # light below which a colour is not divided by it
+
+
+class Accumulated:
+    """The keyframes of a layer that were edited so far, merged in its atlas: coverage beside colour, light removed."""
+
+    def __init__(self, maps: Maps, layer: str) -> None:
+        self.maps, self.layer = maps, layer
+        height, width = maps.atlas_size(layer)
+        self._total = torch.zeros(height, width, 3)
+        self._weight = torch.zeros(height, width)
+        self._coverage = torch.zeros(height, width)
+        self._mean: Tensor | None = None
+
+    def add(
+        self,
+        frame: int,
+        keyframe: np.ndarray,  # (H, W, 4) float32; alpha = the layer's opacity times where the edit applies
+    ) -> None:
+        """Take in one more edited keyframe."""
+        maps, layer = self.maps, self.layer
+        uv, opacity = torch.from_numpy(maps.uv(layer, frame)), torch.from_numpy(maps.opacity(layer, frame))
+        light = torch.from_numpy(maps.light(layer, frame)).clamp(min=_DARKEST)
+        image = torch.from_numpy(np.ascontiguousarray(keyframe))
+        applies = (image[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
+        partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer))
+        self._total += partial.colour * partial.weight[..., None]
+        self._weight += partial.weight
+        self._coverage = torch.maximum(self._coverage, partial.coverage)
+        self._mean = None
+
+    def view(self, frame: int) -> tuple[np.ndarray, np.ndarray]:  # (H, W, 3), (H, W) float32
+        """What is known of the layer in `frame`, under its light, and how well; 0 where the layer is not.
+
+        Colours are defined everywhere: where nothing is known they carry on smoothly, never from black.
+        """
+        maps, layer = self.maps, self.layer
+        if self._mean is None:
+            mean = self._total / self._weight.clamp(min=1e-12)[..., None]
+            self._mean = push_pull(mean, self._weight * 1e3)
+        uv, opacity = torch.from_numpy(maps.uv(layer, frame)), torch.from_numpy(maps.opacity(layer, frame))
+        inside = (uv.abs() <= 1).all(-1) & (opacity > 0)
+        coverage = sample(self._coverage[..., None], uv)[..., 0] * inside
+        colour = sample(self._mean, uv) * torch.from_numpy(maps.light(layer, frame))
+        return push_pull(colour, coverage).clamp(0, 1).numpy(), coverage.numpy()

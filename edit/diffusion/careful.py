@@ -1,0 +1,61 @@
+"""Making an image where memory may run out and half precision may overflow."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.errors import UserError
+from edit.diffusion.model import StableDiffusion
+from edit.diffusion.options import DiffusionOptions
+
+
+def made_carefully(
+    model: StableDiffusion, make: Callable[[], Tensor], options: DiffusionOptions, what: str, notes: list[str]
+) -> np.ndarray:  # (H, W, 3) float32
+    """The decoded image of the latent that `make` makes; made again in float32, and said, where it is not a number.
+
+    `make` must be repeatable: it draws its noise anew from the seed. UserError where memory does not suffice, or where
+    float32 gives no number either.
+    """
+    try:
+        image = model.decode(make())
+        if image is None and model.dtype != torch.float32:
+            if options.offload != "none":
+                raise UserError(f"{what} overflowed in {options.dtype}: use --dtype float32 or bfloat16")
+            notes.append(f"{what} overflowed in half precision and was made again in float32")
+            with model.in_float32():
+                image = model.decode(make())
+    except (torch.cuda.OutOfMemoryError, RuntimeError) as problem:
+        if not isinstance(problem, torch.cuda.OutOfMemoryError) and "memory" not in str(problem):
+            raise
+        raise UserError(f"out of {_where(model)} memory while making {what}: try {_advice(options, model.device)}") from None
+    finally:
+        model.finish()
+    if image is None:
+        raise UserError(f"the model gives no numbers for {what}, in float32 either: its weights are damaged or do not fit")
+    return image
+
+
+def _where(model: StableDiffusion) -> str:
+    gc.collect()
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return "main" if model.device.type == "cpu" else "GPU"
+
+
+def _advice(options: DiffusionOptions, device: torch.device) -> str:
+    """Options that lower what is needed and were not given yet, gentlest first."""
+    left = []
+    if not options.vae_tiling:
+        left.append("--vae-tiling")
+    if options.offload == "none" and device.type != "cpu":
+        left.append("--offload model")
+    elif options.offload == "model":
+        left.append("--offload sequential")
+    left.append("a smaller --resolution")
+    return ", ".join(left)

@@ -1,0 +1,245 @@
+"""Stable Diffusion under ControlNet, 1.x or XL, as the loop and the strategies ask for it: encode, predict, decode.
+
+The networks, and how they are called, are those of diffusers' pipelines; what differs between the two families is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from atlas.errors import UserError
+
+
+@dataclass
+class Conditioning:
+    """Everything that a prediction depends on beside the latent; all on the device, doubled where guided."""
+
+    text: Tensor
+    controls: Any
+    """A tensor for one ControlNet, a list of tensors for several."""
+    scales: Any
+    guidance: float
+    added: dict[str, Any] | None
+    """What XL asks for beside text."""
+    image: list[Tensor] | None
+    """The image prompt's embedding."""
+
+    @property
+    def guided(self) -> bool:
+        """Whether the prompt is set against the negative one."""
+        return self.guidance > 1
+
+    def to(self, dtype: torch.dtype) -> Conditioning:
+        """The same in another precision."""
+
+        def cast(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(dtype)
+            return [cast(entry) for entry in value] if isinstance(value, list) else value
+
+        added = None if self.added is None else {name: cast(value) for name, value in self.added.items()}
+        return Conditioning(cast(self.text), cast(self.controls), self.scales, self.guidance, added, cast(self.image))
+
+    def part(self, box: tuple[slice, slice]) -> Conditioning:
+        """The same for a part of the picture, in pixels."""
+        cut = [image[..., box[0], box[1]] for image in self.controls] if isinstance(self.controls, list) else None
+        controls = self.controls[..., box[0], box[1]] if cut is None else cut
+        return Conditioning(self.text, controls, self.scales, self.guidance, self.added, self.image)
+
+
+class StableDiffusion:
+    """A pipeline of diffusers (StableDiffusionControlNetPipeline or its XL sister) taken apart."""
+
+    def __init__(self, pipeline: Any, device: torch.device) -> None:
+        self.pipeline, self.device = pipeline, device
+        self.is_xl = hasattr(pipeline, "text_encoder_2")
+        self.factor = int(pipeline.vae_scale_factor)
+        self.channels = int(pipeline.unet.config.in_channels)
+        self.size = int(pipeline.unet.config.sample_size) * self.factor
+        self.conditioning: Conditioning | None = None
+        self._steps: tuple[Any, Tensor] | None = None
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler of diffusers."""
+        return self.pipeline.scheduler
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the latents."""
+        return self.pipeline.unet.dtype
+
+    @contextlib.contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Full precision for a while. Going back loses nothing: the weights were of half precision."""
+        parts: list[Any] = [part for part in self.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+        before = [part.dtype for part in parts]
+        given = self.conditioning
+        try:
+            for part in parts:
+                part.to(torch.float32)
+            self.conditioning = None if given is None else given.to(torch.float32)
+            yield
+        finally:
+            for part, dtype in zip(parts, before, strict=True):
+                part.to(dtype)
+            self.conditioning = given
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of an image's latent."""
+        return self.channels, height // self.factor, width // self.factor
+
+    def check_prompt(self, prompt: str, what: str = "prompt") -> None:
+        """UserError, with what would be cut off, where a prompt is longer than the text encoder reads."""
+        for name in ("tokenizer", "tokenizer_2"):
+            tokenizer = getattr(self.pipeline, name, None)
+            if tokenizer is None:
+                continue
+            most = tokenizer.model_max_length
+            tokens = tokenizer(prompt).input_ids
+            if len(tokens) > most:
+                cut = tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip()
+                raise UserError(
+                    f"the {what} is {len(tokens) - most} tokens too long for the model, which would not read {cut!r}: cut it"
+                )
+
+    @torch.no_grad()
+    def condition(
+        self,
+        prompt: str,
+        negative: str,
+        controls: Sequence[np.ndarray],  # each (H, W, 3) uint8
+        scales: Sequence[float],
+        guidance: float,
+        image_prompt: np.ndarray | None = None,  # (H, W, 3) uint8
+        tile: tuple[int, int] | None = None,
+    ) -> Conditioning:
+        """Encode prompt and control images; what `predict` uses from now on.
+
+        tile: (H, W) of what a network sees at once, where that is not all of it.
+        """
+        pipe, guided, negative_prompt = self.pipeline, guidance > 1, negative or None
+        height, width = controls[0].shape[:2]
+        added = None
+        if self.is_xl:
+            text, no_text, pooled, no_pooled = pipe.encode_prompt(
+                prompt,
+                device=self.device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=guided,
+                negative_prompt=negative_prompt,
+            )
+            encoder = pipe.text_encoder_2
+            projection = int(pooled.shape[-1]) if encoder is None else encoder.config.projection_dim
+            seen = tile or (height, width)
+            times = pipe._get_add_time_ids(seen, (0, 0), seen, text.dtype, projection)
+            if guided:
+                pooled, times = torch.cat([no_pooled, pooled]), torch.cat([times, times])
+            added = {"text_embeds": pooled.to(self.device), "time_ids": times.to(self.device)}
+        else:
+            text, no_text = pipe.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
+        if guided:
+            text = torch.cat([no_text, text])
+        nets = getattr(pipe.controlnet, "nets", None)
+        images = [
+            pipe.prepare_image(
+                image=Image.fromarray(control),
+                width=width,
+                height=height,
+                batch_size=1,
+                num_images_per_prompt=1,
+                device=self.device,
+                dtype=pipe.controlnet.dtype,
+                do_classifier_free_guidance=guided,
+            )
+            for control in controls
+        ]
+        embedding = None
+        if image_prompt is not None:
+            given = [Image.fromarray(image_prompt)]
+            embedding = pipe.prepare_ip_adapter_image_embeds(given, None, self.device, 1, guided)
+        self.conditioning = Conditioning(
+            text.to(self.device),
+            images[0] if nets is None else images,
+            float(scales[0]) if nets is None else [float(scale) for scale in scales],
+            guidance,
+            added,
+            embedding,
+        )
+        return self.conditioning
+
+    def predict(self, latents: Tensor, index: int) -> Tensor:
+        """The guided prediction, both prompts in one batch."""
+        assert self.conditioning is not None
+        return self.predict_with(self.conditioning, latents, index)
+
+    def predict_with(self, given: Conditioning, latents: Tensor, index: int) -> Tensor:
+        """The guided prediction under a given conditioning."""
+        pipe = self.pipeline
+        time = self._times()[index]
+        doubled = torch.cat([latents] * 2) if given.guided else latents
+        doubled = self.scheduler.scale_model_input(doubled, self.scheduler.timesteps[index])
+        more = {} if given.added is None else {"added_cond_kwargs": given.added}
+        down, middle = pipe.controlnet(
+            doubled,
+            time,
+            encoder_hidden_states=given.text,
+            controlnet_cond=given.controls,
+            conditioning_scale=given.scales,
+            return_dict=False,
+            **more,
+        )
+        added = dict(given.added or {}) | ({} if given.image is None else {"image_embeds": given.image})
+        predicted = pipe.unet(
+            doubled,
+            time,
+            encoder_hidden_states=given.text,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            added_cond_kwargs=added or None,
+            return_dict=False,
+        )[0]
+        if not given.guided:
+            return predicted
+        without, with_prompt = predicted.chunk(2)
+        return without + given.guidance * (with_prompt - without)
+
+    def _times(self) -> Tensor:
+        """The scheduler's timesteps on the device, moved there once."""
+        steps = self.scheduler.timesteps
+        if self._steps is None or self._steps[0] is not steps:
+            self._steps = (steps, steps.to(self.device))
+        return self._steps[1]
+
+    @torch.no_grad()
+    def encode(
+        self,
+        image: np.ndarray,  # (H, W, 3) float32 in [0, 1]
+        generator: torch.Generator,
+    ) -> Tensor:  # (1, C, h, w)
+        """The image as a latent, drawn from the autoencoder's distribution."""
+        vae = self.pipeline.vae
+        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(self.device, vae.dtype)
+        found = vae.encode(2 * pixels - 1).latent_dist.sample(generator)
+        return (vae.config.scaling_factor * found).to(self.dtype)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> np.ndarray | None:
+        """(H, W, 3) float32 in [0, 1]; None where the result is not a number: half precision overflowed."""
+        vae = self.pipeline.vae
+        image = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        if not bool(torch.isfinite(image).all()):
+            return None
+        return (image * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()
+
+    def finish(self) -> None:
+        """Let what is offloaded go back to main memory."""
+        self.pipeline.maybe_free_model_hooks()

@@ -1,0 +1,114 @@
+"""What a run reads from outside to follow a prompt: weights, control images, an image prompt. Each once, when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.device import choose_device
+from atlas.errors import UserError
+from atlas.files import digest, read_image
+from edit.conditions import DepthEstimator, canny
+from edit.diffusion.adapters import ip_adapter_files
+from edit.diffusion.hub import fingerprint, located
+from edit.diffusion.model import StableDiffusion
+from edit.diffusion.weights import Weights, check_installed, load
+from edit.editors.images import ImagesEditor
+from edit.request import EditOptions
+
+# What does not change the picture, or stands in `identity` in another form.
+_APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
+          "control_images", "offline", "offload", "vae_slicing", "compile", "on", "dtype"}  # fmt: skip
+
+
+class Sources:
+    """Opens what the options name; UserError, before anything is written, where something is missing or does not fit."""
+
+    def __init__(self, options: EditOptions) -> None:
+        check_installed()
+        self.options = options
+        self.device = choose_device(options.device)
+        self.weights = Weights.of(options, self.device)
+        self._images: ImagesEditor | None = None
+        self._depth: DepthEstimator | None = None
+        self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt, mode="rgb")
+        self._paths = self._located()
+
+    def model(self) -> StableDiffusion:
+        """The model, loaded once per run."""
+        return load(self.weights)
+
+    def image_prompt(self) -> np.ndarray | None:
+        """(H, W, 3) uint8."""
+        return None if self._image_prompt is None else as_uint8(self._image_prompt)
+
+    def open_images(self, width: int, height: int, indices: Sequence[int]) -> None:
+        """Check the control images of all keyframes."""
+        if self.options.control_images is not None:
+            self._images = ImagesEditor(self.options.control_images, width, height, "--control-images")
+            self._images.check(list(indices))
+
+    def control_image(self, index: int) -> np.ndarray:
+        """The user's own control image of a frame, (H, W, 3) uint8."""
+        assert self._images is not None
+        return as_uint8(self._images.read(index))
+
+    def control_identity(self, index: int) -> str | None:
+        """Digest of that image; None where there is none."""
+        return None if self._images is None else digest(self._images.files[index])
+
+    def controls(
+        self,
+        image: np.ndarray,  # (H, W, 3) uint8, at the model's size
+        own: Callable[[], np.ndarray],
+    ) -> list[np.ndarray]:  # each (H, W, 3) uint8
+        """The control images of a picture, in the order of --control; `own` gives the user's."""
+        found = []
+        for kind in self.options.control:
+            if kind == "canny":
+                found.append(canny(image, *self.options.canny))
+            elif kind == "depth":
+                found.append(self._depth_estimator()(image))
+            else:
+                found.append(own())
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the picture beside prompt, frame and fit: settings, and the hashes of all weights."""
+        chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
+        weights = {name: fingerprint(path) for name, path in self._paths.items()}
+        loras = [[fingerprint(path), scale] for path, scale in self.weights.loras]
+        image = None if self.options.image_prompt is None else digest(self.options.image_prompt)
+        precision = [str(self.weights.dtype), self.device.type]
+        return chosen | {"weights": weights, "loras": loras, "image": image, "precision": precision}
+
+    def _located(self) -> dict[str, Path]:
+        """Where all weights are; what is not in the cache is fetched now."""
+        options, offline = self.options, self.options.offline
+        paths = {"model": located(options.model, "model", offline=offline)}
+        if options.model_config is not None:
+            paths["configuration"] = located(options.model_config, "configuration", offline=offline)
+        for number, name in enumerate(options.controlnets()):
+            paths[f"ControlNet {number}"] = located(name, "ControlNet", offline=offline)
+        if "depth" in options.control:
+            paths["depth"] = located(options.depth_model, "depth estimator", offline=offline)
+        if options.image_prompt is not None:
+            files = ip_adapter_files("xl" in options.model.lower())
+            paths["IP-Adapter"] = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=files)
+        return paths
+
+    def _depth_estimator(self) -> DepthEstimator:
+        if self._depth is None:
+            if not self._paths["depth"].is_dir():
+                raise UserError(f"--depth-model {self.options.depth_model} is no folder and no hub id: name one that is")
+            self._depth = DepthEstimator(self._paths["depth"], self.device)
+        return self._depth
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """Colours of an image of 8 or 16 bit, (H, W, 3) uint8."""
+    colours = image[..., :3]
+    return colours if colours.dtype == np.uint8 else (colours // 257).astype(np.uint8)

@@ -1,0 +1,67 @@
+"""Large pictures: one latent, denoised by tiles that overlap and agree in every step (MultiDiffusion, ICML 2023).
+
+Every step predicts each tile on its own and averages where they overlap, weighted towards the tiles' middles: no seams.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edit.diffusion.model import StableDiffusion
+
+_STRIDE = 0.75  # of a tile: a quarter of each is shared
+
+
+class Tiled:
+    """Follows `Denoiser`: a model that sees a large latent tile by tile."""
+
+    def __init__(self, model: StableDiffusion, height: int, width: int, tile: int) -> None:
+        self.model = model
+        self.boxes = [(rows, columns) for rows in spread(height, tile) for columns in spread(width, tile)]
+
+    @property
+    def scheduler(self) -> Any:
+        """The model's."""
+        return self.model.scheduler
+
+    @property
+    def device(self) -> torch.device:
+        """The model's."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's."""
+        return self.model.dtype
+
+    def predict(self, latents: Tensor, index: int) -> Tensor:
+        """The guided prediction for the whole latent."""
+        given, factor = self.model.conditioning, self.model.factor
+        assert given is not None
+        total, weight = torch.zeros_like(latents), latents.new_zeros(1, 1, *latents.shape[2:])
+        for box in self.boxes:
+            rows, columns = (slice(part.start // factor, part.stop // factor) for part in box)
+            predicted = self.model.predict_with(given.part(box), latents[..., rows, columns], index)
+            window = _window(predicted)
+            total[..., rows, columns] += predicted * window
+            weight[..., rows, columns] += window
+        return total / weight
+
+
+def spread(length: int, tile: int) -> list[slice]:
+    """Tiles of equal size over `length` pixels (multiples of 64), the last ending where it ends."""
+    if length <= tile:
+        return [slice(0, length)]
+    count = -(-(length - tile) // int(tile * _STRIDE)) + 1
+    starts = [round((length - tile) * i / (count - 1) / 64) * 64 for i in range(count)]
+    return [slice(start, start + tile) for start in starts]
+
+
+def _window(latents: Tensor) -> Tensor:  # (1, 1, h, w)
+    """Weights that fall off linearly from a tile's middle and are nowhere 0."""
+    height, width = latents.shape[2:]
+    down, across = (1 - (torch.linspace(-1, 1, n, device=latents.device).abs() * 0.9) for n in (height, width))
+    return (down[:, None] * across[None])[None, None].to(latents.dtype)

@@ -1,0 +1,250 @@
+"""Loading: a base model and ControlNets by hub id, folder or .safetensors file, with LoRA, IP-Adapter and scheduler.
+
+Weights are read from safetensors alone: other formats can hold programs. A run loads them once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from logging import CRITICAL
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atlas.errors import UserError
+from edit.diffusion.adapters import add_image_prompt, add_loras
+from edit.diffusion.hub import located, one_line
+from edit.diffusion.model import StableDiffusion
+from edit.diffusion.options import DiffusionOptions
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler",
+    "lms": "LMSDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+_XL_CONFIG = "stabilityai/stable-diffusion-xl-base-1.0"
+_V2_CONFIG = "stabilityai/stable-diffusion-2-1"
+_V1_CONFIG = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+_TOO_BIG = 100_000_000  # bytes of a safetensors header: more is no header
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is loaded, and how. Equal ones are loaded once."""
+
+    model: str
+    model_config: str | None
+    controlnets: tuple[str, ...]
+    loras: tuple[tuple[Path, float], ...]
+    ip_adapter: str | None
+    image_prompt_scale: float
+    scheduler: str
+    dtype: torch.dtype
+    device: torch.device
+    offload: str
+    vae_slicing: bool
+    vae_tiling: bool
+    compile: bool
+    offline: bool
+
+    @classmethod
+    def of(cls, options: DiffusionOptions, device: torch.device) -> Weights:
+        """What the options ask for on a device."""
+        precise = "float32" if device.type == "cpu" else "float16"
+        return cls(
+            options.model,
+            options.model_config,
+            options.controlnets(),
+            tuple(options.loras()),
+            options.ip_adapter if options.image_prompt is not None else None,
+            options.image_prompt_scale,
+            options.scheduler,
+            getattr(torch, precise if options.dtype == "auto" else options.dtype),
+            device,
+            options.offload,
+            options.vae_slicing,
+            options.vae_tiling,
+            options.compile,
+            options.offline,
+        )
+
+
+def check_installed() -> None:
+    """UserError where the packages of the extra `diffusion` are missing."""
+    for name in ("diffusers", "transformers", "accelerate"):
+        if importlib.util.find_spec(name) is None:
+            raise UserError(f"--editor diffusion needs {name}, which is not installed: pip install -e .[diffusion]")
+
+
+@lru_cache(maxsize=1)
+def load(weights: Weights) -> StableDiffusion:
+    """Load; UserError, in one line, where something is missing, is no model, or does not fit the rest."""
+    check_installed()
+    import diffusers
+
+    with _quiet(diffusers):
+        path = located(weights.model, "model", offline=weights.offline)
+        is_xl = _is_xl(weights, path)
+        controlnets = [_controlnet(name, weights) for name in weights.controlnets]
+        pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
+        for name, controlnet in zip(weights.controlnets, controlnets, strict=True):
+            _check_family(name, controlnet, weights.model, pipeline.unet)
+        pipeline.scheduler = _scheduler(diffusers, weights.scheduler, pipeline.scheduler)
+        add_loras(pipeline, weights.loras)
+        if weights.ip_adapter is not None:
+            add_image_prompt(pipeline, weights.ip_adapter, weights.image_prompt_scale, is_xl=is_xl, offline=weights.offline)
+    pipeline.set_progress_bar_config(disable=True)
+    _place(pipeline, weights)
+    return StableDiffusion(pipeline, weights.device)
+
+
+def _pipeline(diffusers: Any, weights: Weights, path: Path, controlnets: list[Any], is_xl: bool) -> Any:
+    kind = "StableDiffusionXLControlNetPipeline" if is_xl else "StableDiffusionControlNetPipeline"
+    more: dict[str, Any] = {"controlnet": controlnets[0] if len(controlnets) == 1 else controlnets}
+    if not is_xl:
+        more |= {"safety_checker": None, "requires_safety_checker": False}
+    with _told(f"{weights.model} cannot be loaded as a model"):
+        if path.is_dir():
+            return getattr(diffusers, kind).from_pretrained(
+                str(path), torch_dtype=weights.dtype, use_safetensors=True, local_files_only=True, **more
+            )
+        config = _file_config(weights, path)
+        return getattr(diffusers, kind).from_single_file(
+            str(path), config=config, torch_dtype=weights.dtype, local_files_only=weights.offline or config is not None, **more
+        )
+
+
+def _controlnet(name: str, weights: Weights) -> Any:
+    from diffusers import ControlNetModel
+
+    path = located(name, "ControlNet", offline=weights.offline)
+    with _told(f"{name} cannot be loaded as a ControlNet"):
+        if path.is_dir():
+            return ControlNetModel.from_pretrained(
+                str(path), torch_dtype=weights.dtype, use_safetensors=True, local_files_only=True
+            )
+        beside = path.parent if (path.parent / "config.json").is_file() else None
+        if beside is None and weights.offline:
+            raise UserError(f"{path} lies alone: put the ControlNet's config.json beside it, or leave out --offline")
+        more = {} if beside is None else {"config": str(beside)}
+        return ControlNetModel.from_single_file(
+            str(path), torch_dtype=weights.dtype, local_files_only=weights.offline or beside is not None, **more
+        )
+
+
+def _is_xl(weights: Weights, path: Path) -> bool:
+    if path.is_file() and weights.model_config is None:
+        return any(key.startswith("conditioner.embedders.1") for key in _keys(path))
+    folder = path if path.is_dir() else located(weights.model_config or "", "configuration", offline=weights.offline)
+    try:
+        found = str(json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / 'model_index.json'} does not describe a model: download it again") from None
+    if not found.startswith("StableDiffusion"):
+        raise UserError(f"{weights.model} is a {found}: this editor takes Stable Diffusion 1.x, 2.x and XL")
+    return "XL" in found
+
+
+def _file_config(weights: Weights, path: Path) -> str | None:
+    """Where the configuration of a single file is; None lets diffusers fetch it."""
+    if weights.model_config is not None:
+        return str(located(weights.model_config, "configuration", offline=weights.offline))
+    if not weights.offline:
+        return None
+    keys = _keys(path)
+    v2 = any(key.startswith("cond_stage_model.model.") for key in keys)
+    xl = any(key.startswith("conditioner.embedders.1") for key in keys)
+    return str(located(_XL_CONFIG if xl else _V2_CONFIG if v2 else _V1_CONFIG, "configuration", offline=True))
+
+
+def _keys(path: Path) -> list[str]:
+    """Names of the tensors in a safetensors file, from its header alone."""
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > _TOO_BIG:
+                raise ValueError
+            return list(json.loads(stream.read(length)))
+    except (ValueError, UnicodeDecodeError):
+        raise UserError(f"{path} is no safetensors file: download it again") from None
+
+
+def _check_family(name: str, controlnet: Any, model: str, unet: Any) -> None:
+    for what in ("cross_attention_dim", "addition_embed_type", "in_channels", "block_out_channels"):
+        there, wanted = controlnet.config.get(what), unet.config.get(what)
+        if (list(there) if isinstance(there, (list, tuple)) else there) != (
+            list(wanted) if isinstance(wanted, (list, tuple)) else wanted
+        ):
+            raise UserError(
+                f"the ControlNet {name} is of another family than the model {model} ({what} {there}, not {wanted}): "
+                "name one that was made for this model with --controlnet"
+            )
+
+
+def _scheduler(diffusers: Any, name: str, present: Any) -> Any:
+    kind = getattr(diffusers, SCHEDULERS[name])
+    return present if type(present) is kind else kind.from_config(present.config)
+
+
+def _place(pipeline: Any, weights: Weights) -> None:
+    half = weights.dtype == torch.float16
+    if half and getattr(pipeline.vae.config, "force_upcast", False):
+        pipeline.vae.to(torch.float32)  # XL's overflows in half precision
+    if weights.vae_slicing:
+        pipeline.vae.enable_slicing()
+    if weights.vae_tiling:
+        pipeline.vae.enable_tiling()
+    if weights.compile:
+        pipeline.unet.compile()
+        pipeline.controlnet.compile()
+    if weights.offload != "none" and weights.device.type == "cpu":
+        raise UserError(f"--offload {weights.offload} moves networks off a GPU, and this runs on the CPU: leave it out")
+    if weights.offload == "model":
+        pipeline.enable_model_cpu_offload(device=weights.device)
+    elif weights.offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=weights.device)
+    else:
+        pipeline.to(weights.device)
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever a library raises on a file from outside, as one line."""
+    try:
+        yield
+    except (UserError, MemoryError, KeyboardInterrupt, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as problem:  # diffusers raises nearly every kind there is
+        raise UserError(f"{what}: {one_line(problem)}") from None
+
+
+@contextlib.contextmanager
+def _quiet(diffusers: Any) -> Iterator[None]:
+    """What is wrong is said by us, in one line; what is deprecated is no concern of who runs this."""
+    from transformers.utils import logging
+
+    levels = logging.get_verbosity(), diffusers.utils.logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    diffusers.utils.logging.set_verbosity(CRITICAL)
+    diffusers.utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch_dtype: its new name is not in older versions
+            yield
+    finally:
+        logging.set_verbosity(levels[0])
+        diffusers.utils.logging.set_verbosity(levels[1])

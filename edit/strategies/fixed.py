@@ -1,0 +1,19 @@
+"""Fixed: all keyframes from the same noise."""
+
+from __future__ import annotations
+
+import torch
+
+from edit.strategies.protocol import Start, View, draw
+
+
+class Fixed:
+    """Follows `Strategy`."""
+
+    def start(self, view: View) -> Start:
+        """The first keyframe's noise; a keyframe of another size takes it cut, or repeated."""
+        generator = torch.Generator().manual_seed(view.seed)
+        noise = draw(view.first_shape, generator)
+        down, across = (-(-wanted // there) for wanted, there in zip(view.shape[1:], view.first_shape[1:], strict=True))
+        noise = noise.repeat(1, 1, down, across)[..., : view.shape[1], : view.shape[2]].contiguous()
+        return Start(noise, generator)

@@ -1,0 +1,87 @@
+"""What a strategy is asked for, and what it may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Start:
+    """What denoising starts from."""
+
+    noise: Tensor
+    """(1, C, h, w) standard normal: the start of what is not known."""
+    generator: torch.Generator
+    """For schedulers that draw noise in every step."""
+    known: Tensor | None = None
+    """(1, C, h, w) latent, free of noise, of what is known."""
+    mask: Tensor | None = None
+    """(1, 1, h, w) bool, where it is known; None where all of it is."""
+    strength: float = 1.0
+    """Share of the schedule that what is known goes through: 0 keeps it, 1 forgets it."""
+    hold: float = 0.0
+    """Share by which each of these steps draws back what is known."""
+
+
+@dataclass
+class Propagated:
+    """What earlier keyframes show of the layer in this view, at the model's size."""
+
+    image: np.ndarray
+    """(H, W, 3) float32, carried on smoothly where nothing is known."""
+    coverage: np.ndarray
+    """(H, W) how well it is known, [0, 1]."""
+    opacity: np.ndarray
+    """(H, W) of the layer: what is known matters only where the layer is."""
+
+
+@dataclass
+class View:
+    """A keyframe that is about to be edited, as a strategy sees it."""
+
+    index: int
+    seed: int
+    position: int
+    """How many keyframes were edited before this one."""
+    shape: tuple[int, int, int]
+    """(C, h, w) of its latent."""
+    first_shape: tuple[int, int, int]
+    """(C, h, w) of the first keyframe's latent."""
+    strength: float
+    hold: float
+    encode: Callable[[np.ndarray, torch.Generator], Tensor]
+    """An (H, W, 3) image of any size as a latent of this keyframe."""
+    previous: Callable[[], np.ndarray]
+    """The keyframe that was edited just before, as the model made it, (H, W, 3)."""
+    propagated: Callable[[], Propagated]
+    """What the keyframes edited before this one show in its view."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no keyframe was edited before it."""
+        return self.position == 0
+
+    def generator(self) -> torch.Generator:
+        """This keyframe's own: the first one's is the seed's, as of the pipelines of diffusers; on the CPU, so that every
+        device draws the same numbers."""
+        own = self.seed if self.is_first else (self.seed + 1) * 1_000_003 + self.index
+        return torch.Generator().manual_seed(own)
+
+
+class Strategy(Protocol):
+    """A way of keeping keyframes alike."""
+
+    def start(self, view: View) -> Start:
+        """What the denoising of this keyframe starts from."""
+        ...
+
+
+def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:  # (1, C, h, w)
+    """Standard normal noise."""
+    return torch.randn((1, *shape), generator=generator)

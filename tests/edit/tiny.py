@@ -1,0 +1,179 @@
+"""Tiny randomly initialised pipelines, like Stable Diffusion 1.5 and XL in all but size: built and saved in a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SIZE = 64  # pixels that they are made for
+
+
+def save_pipeline(folder: Path, kind: str = "sd", seed: int = 0) -> Path:
+    """Build a base model ("sd" or "xl") and save it into `folder` in the layout of diffusers."""
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    parts = components(kind, seed)
+    if kind == "sd":
+        more: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        StableDiffusionPipeline(**parts, **more).save_pretrained(folder, safe_serialization=True)
+    else:
+        StableDiffusionXLPipeline(**parts).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def save_controlnet(folder: Path, kind: str = "sd", seed: int = 1) -> Path:
+    """Build a ControlNet whose outputs are not all 0, as a fresh one's are, and save it."""
+    from diffusers import ControlNetModel
+
+    torch.manual_seed(seed)
+    net = ControlNetModel(**_shared(kind), conditioning_embedding_out_channels=(4, 4, 4, 4))
+    with torch.no_grad():
+        for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
+            block.weight.normal_(std=0.1)
+    net.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def components(kind: str, seed: int = 0) -> dict[str, Any]:
+    """The parts of a pipeline; `seed` decides their weights."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+    torch.manual_seed(seed)
+    ups = ["CrossAttnUpBlock2D", "UpBlock2D"] if kind == "xl" else ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"]
+    unet = UNet2DConditionModel(**_shared(kind), sample_size=SIZE // 8, out_channels=4, up_block_types=ups)
+    vae = AutoencoderKL(
+        block_out_channels=[8, 8, 8, 8],
+        in_channels=3,
+        out_channels=3,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        layers_per_block=1,
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    texts = {"text_encoder": _text_encoder(8 if kind == "sd" else 16, False), "tokenizer": _tokenizer()}
+    if kind == "xl":
+        texts = {"text_encoder": _text_encoder(16, False), "tokenizer": _tokenizer()}
+        texts |= {"text_encoder_2": _text_encoder(16, True), "tokenizer_2": _tokenizer()}
+    return {"unet": unet, "vae": vae, "scheduler": scheduler, **texts}
+
+
+def _shared(kind: str) -> dict[str, Any]:
+    """What a UNet and its ControlNet have in common."""
+    shared: dict[str, Any] = {"block_out_channels": [8, 16], "layers_per_block": 1, "in_channels": 4, "norm_num_groups": 4}
+    if kind == "sd":
+        downs = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]
+        return shared | {"cross_attention_dim": 8, "attention_head_dim": 4, "down_block_types": downs}
+    return shared | {
+        "cross_attention_dim": 32,
+        "attention_head_dim": [2, 4],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "use_linear_projection": True,
+        "transformer_layers_per_block": [1, 2],
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 16,
+    }
+
+
+def _text_encoder(width: int, with_projection: bool) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(
+        hidden_size=width,
+        projection_dim=width,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        vocab_size=514,
+        bos_token_id=512,
+        eos_token_id=513,
+        pad_token_id=513,
+    )
+    return (CLIPTextModelWithProjection if with_projection else CLIPTextModel)(config).eval()
+
+
+def _tokenizer() -> Any:
+    """Letters alone: every letter is a token."""
+    from transformers import CLIPTokenizer
+
+    letters = _byte_letters()
+    names = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer({name: number for number, name in enumerate(names)}, [], model_max_length=77)
+
+
+def _byte_letters() -> list[str]:
+    """The printable letter that byte-level tokenizers write for each byte."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in plain else chr(next(others)) for byte in range(256)]
+
+
+def save_single_file(folder: Path, file: Path) -> Path:
+    """A saved model's networks in one file, as diffusers recognises them without converting."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {}
+    for part in ("unet", "vae"):
+        tensors |= load_file(folder / part / "diffusion_pytorch_model.safetensors")
+    texts = load_file(folder / "text_encoder" / "model.safetensors")
+    tensors |= {f"cond_stage_model.transformer.text_model.{n.removeprefix('text_model.')}": value for n, value in texts.items()}
+    save_file(tensors, file)
+    return file
+
+
+def save_lora(file: Path, kind: str = "sd", rank: int = 2, width: int | None = None) -> Path:
+    """A LoRA of one attention layer of the UNet; another `width` than the model's does not fit it."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    width = width or 16
+    layer = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    tensors = {f"{layer}.lora_A.weight": torch.randn(rank, width), f"{layer}.lora_B.weight": torch.randn(width, rank)}
+    save_file(tensors, file)
+    return file
+
+
+def save_ip_adapter(folder: Path, model: Path) -> Path:
+    """An IP-Adapter for a saved SD model, its image encoder beside it; returns the file."""
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+    text = int(json.loads((model / "unet" / "config.json").read_text())["cross_attention_dim"])
+    torch.manual_seed(6)
+    vision = CLIPVisionConfig(
+        hidden_size=8,
+        projection_dim=8,
+        intermediate_size=16,
+        num_attention_heads=2,
+        num_hidden_layers=1,
+        image_size=32,
+        patch_size=16,
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "image_encoder", safe_serialization=True)
+    tensors = {"image_proj.proj.weight": torch.randn(4 * text, 8), "image_proj.proj.bias": torch.zeros(4 * text)}
+    tensors |= {"image_proj.norm.weight": torch.ones(text), "image_proj.norm.bias": torch.zeros(text)}
+    number = 1
+    for name in unet.attn_processors:
+        if "attn2" not in name:
+            continue
+        layer = unet.get_submodule(name.removesuffix(".processor"))
+        width = layer.to_k.weight.shape[0]
+        for part in ("to_k_ip", "to_v_ip"):
+            tensors[f"ip_adapter.{number}.{part}.weight"] = torch.randn(width, text)
+        number += 2
+    save_file(tensors, folder / "ip-adapter.safetensors")
+    return folder / "ip-adapter.safetensors"
