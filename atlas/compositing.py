@@ -131,6 +131,48 @@ def composite_frame(
     return cv2.merge(list(total.cpu().numpy()))
 
 
+@torch.no_grad()
+def layers_alone(
+    frame: np.ndarray,  # (H, W, 3) uint8 or uint16
+    index: int,
+    maps: FrameMaps,
+    textures: Mapping[str, Texture],  # layer -> 3 planes of colour: the layers that are shown
+    deltas: Mapping[str, Texture],  # layer -> as for `add_deltas`
+    *,
+    detail: bool = True,
+) -> np.ndarray:  # (H, W, 4) of the frame's type, not premultiplied; alpha = what one sees of these layers
+    """The edited layers without all others: what `add_deltas` makes of them, on nothing.
+
+    Where a layer covers a pixel whole, its colour is that of the edited frame. On outlines the frame's colour is mixed
+    with what lies behind, so there the layer's own takes its place; without `detail` it does everywhere.
+    """
+    result = np.zeros((*frame.shape[:2], 4), frame.dtype)
+    views = {layer: view for layer in textures if (view := _view(index, layer, maps, textures[layer].device))}
+    if not views:
+        return result
+    union, top = _union([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
+    device = next(iter(textures.values())).device
+    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
+    total = [torch.zeros_like(plane) for plane in (*source, source[0])]
+    for layer, view in views.items():
+        within = _within(view.box, union)
+        own, found = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
+        whole = ((view.opacity - 0.8) * 5).clamp(0, 1) if detail else torch.zeros_like(view.opacity)
+        for channel in range(3):
+            light = view.light[channel] if view.light else 1.0
+            colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
+            added = found[channel] * light * top
+            if len(found) == 6:
+                added.addcmul_(found[channel + 3], colour)
+            total[channel][within].addcmul_(view.opacity, colour + added)
+        total[3][within] += view.opacity
+    alpha = total[3].clamp(min=1e-6)
+    planes = [*(plane / alpha for plane in total[:3]), total[3] * top]
+    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in planes]
+    result[union] = cv2.merge(rounded)
+    return result
+
+
 def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _View | None:
     opacity = maps.opacity(layer, index)
     box = _visible(opacity)

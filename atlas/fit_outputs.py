@@ -10,13 +10,13 @@ import torch
 
 from atlas.clip import BACKGROUND, Clip
 from atlas.compositing import composite_frame
+from atlas.encode import write_video
 from atlas.files import to_uint8, write_image
 from atlas.maps import Maps, MapsWriter, write_atlas, write_light
 from atlas.model import LayeredAtlas
 from atlas.sampling import FitData
 from atlas.sheet import contact_sheet, spread, thumbnail
 from atlas.textures import fit_textures
-from atlas.video import write_video
 
 PREVIEW_SIDE = 480
 """Longer side of each picture in the preview: full size would take a third of a quick fit to encode."""

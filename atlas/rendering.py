@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from atlas.clip import Clip
-from atlas.compositing import FrameMaps, add_deltas, composite_frame
+from atlas.compositing import FrameMaps, add_deltas, composite_frame, layers_alone
 from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
-from atlas.files import digest, read_stamp, to_uint8
+from atlas.files import digest, read_stamp, to_uint8, to_uint16
 from atlas.flow import one_thread
 from atlas.frames import FrameSource, fit_image, open_source
 from atlas.full_size import evaluated_from, maps_at_size
@@ -49,6 +49,10 @@ class Rendering:
     device: torch.device
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
+    deep: bool = False
+    """Render 16 bits for each channel."""
+    alone: bool = False
+    """Render the edited layers alone, with transparency."""
     quiet: bool = True
     """Show no progress of what must be made first (maps at the source's size)."""
     seconds: float = 0.0
@@ -64,6 +68,8 @@ class Rendering:
         transfer: Transfer = "local",
         size: str = "fit",
         device: str = "auto",
+        deep: bool = False,
+        alone: bool = False,
         quiet: bool = True,
     ) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
@@ -92,7 +98,8 @@ class Rendering:
         if not layers:
             raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
         larger = size == "source" and (clip.source.width, clip.source.height) != (clip.width, clip.height)
-        return cls(clip, edit, maps, layers, mode, transfer, where, open_checked_source(clip) if larger else None, quiet)
+        source = open_checked_source(clip) if larger else None
+        return cls(clip, edit, maps, layers, mode, transfer, where, source, deep, alone, quiet)
 
     @property
     def height(self) -> int:
@@ -111,15 +118,17 @@ class Rendering:
         stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
         evaluated = evaluated_from(self.maps) if self.source else ""
         originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
-        return digest(
-            stamps, evaluated, list(self.layers), *files, *originals, self.mode, self.transfer, self.width, self.height
-        )
+        how = [self.mode, self.transfer, self.width, self.height, self.deep, self.alone]
+        return digest(stamps, evaluated, list(self.layers), *files, *originals, *how)
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(source frame, rendered frame), each (H, W, 3) uint8, one after the other: memory does not grow with length."""
+        """(source frame, rendered frame), one after the other: memory does not grow with length.
+
+        (H, W, 3), or for layers alone (H, W, 4) as the second; uint8, or uint16 where `deep`.
+        """
         maps = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.quiet)
         started = time.perf_counter()
-        render_one = self._delta_frames(maps) if self.mode == "delta" else self._full_frames(maps)
+        render_one = self._alone_frames(maps) if self.alone else self._whole_frames(maps)
         self.seconds += time.perf_counter() - started
 
         def one(item: tuple[int, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray, float]:
@@ -127,6 +136,8 @@ class Rendering:
             index, frame = item
             if frame is None:  # decoded here, not by whoever hands out the work
                 frame = self.clip.frame(index)
+            if self.deep and frame.dtype == np.uint8:
+                frame = frame.astype(np.uint16) * 257
             return frame, render_one(index, frame), time.perf_counter() - began
 
         with one_thread(), closing(self._work()) as work:
@@ -134,20 +145,29 @@ class Rendering:
                 self.seconds += seconds / WORKERS
                 yield frame, result
 
-    def _delta_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
-        deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
-        return lambda index, frame: add_deltas(frame, index, maps, deltas)
-
-    def _full_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
+    def _whole_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
+        if self.mode == "delta":
+            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
+            return lambda index, frame: add_deltas(frame, index, maps, deltas)
         textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
-        return lambda index, frame: to_uint8(composite_frame(index, maps, textures, changes))
+        rounded = to_uint16 if self.deep else to_uint8
+        return lambda index, frame: rounded(composite_frame(index, maps, textures, changes))
+
+    def _alone_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
+        textures = {layer: own for layer, own in fit_textures(self.maps, self.device).items() if layer in self.layers}
+        if self.mode == "delta":
+            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
+        else:
+            deltas = full_changes(self.layers, self.maps, self.device)
+        detail = self.mode == "delta"
+        return lambda index, frame: layers_alone(frame, index, maps, textures, deltas, detail=detail)
 
     def _work(self) -> Generator[tuple[int, np.ndarray | None], None, None]:
         """Frame numbers; with the frames where these are not the clip's own files."""
         if self.source is None:
             yield from ((index, None) for index in range(self.clip.frames))
         else:
-            with closing(source_frames(self.clip, self.source)) as frames:
+            with closing(source_frames(self.clip, self.source, deep=self.deep)) as frames:
                 yield from enumerate(frames)
 
 
@@ -174,8 +194,8 @@ def open_checked_source(clip: Clip) -> FrameSource:
     return source
 
 
-def source_frames(clip: Clip, source: FrameSource) -> Generator[np.ndarray, None, None]:
-    """The clip's frames at the source's size, (H, W, 3) uint8."""
+def source_frames(clip: Clip, source: FrameSource, *, deep: bool = False) -> Generator[np.ndarray, None, None]:
+    """The clip's frames at the source's size, (H, W, 3) uint8; deep: uint16 where the source is."""
     indices = clip.source.indices or range(clip.source.start, clip.source.start + clip.frames)
     for frame in source.read(indices):
-        yield fit_image(frame, (source.width, source.height))
+        yield frame if deep else fit_image(frame, (source.width, source.height))

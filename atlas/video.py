@@ -1,4 +1,4 @@
-"""Decode and encode video files: frame rate, rotation, colour tags and sound survive.
+"""Read video files: what they hold, and their frames. `atlas.encode` writes them.
 
 Everything goes through the ffmpeg that imageio-ffmpeg carries; there is no ffprobe beside it, so what a
 file holds is read from ffmpeg's own reports (one decoded frame, and the list of packets).
@@ -6,12 +6,10 @@ file holds is read from ffmpeg's own reports (one decoded frame, and the list of
 
 from __future__ import annotations
 
-import errno
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,26 +18,15 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.ffmpeg import DAMAGE, input_arguments, reason, run_ffmpeg, start_ffmpeg
-from atlas.files import atomic_file
 
-# Rounding and chroma interpolation of the conversion to and from RGB: exact, and the same on every machine.
-_SCALER = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+SCALER = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+"""Rounding and chroma interpolation of the conversion to and from RGB: exact, and the same on every machine."""
 _COLOUR_KEYS = {
     "color_range": "color_range",
     "colorspace": "color_space",
     "color_primaries": "color_primaries",
     "color_trc": "color_trc",
 }
-# ffmpeg names a few matrices differently as a tag and as a scaler's argument.
-_MATRICES = {
-    "bt709": "bt709",
-    "bt470bg": "bt470bg",
-    "smpte170m": "smpte170m",
-    "bt2020nc": "bt2020",
-    "fcc": "fcc",
-    "smpte240m": "smpte240m",
-}
-_COPIED_AUDIO = {"aac", "mp3", "ac3", "eac3", "alac"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +108,7 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
     channels = 4 if info.alpha else 3
     trim = f"trim=start_frame={start}" + (f":end_frame={start + count}" if count is not None else "")
     command = [
-        *("-v", "error", *input_arguments(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", f"{trim},scale={_SCALER}"),
+        *("-v", "error", *input_arguments(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", f"{trim},scale={SCALER}"),
         *("-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "-"),
     ]
     size = info.width * info.height * channels
@@ -155,59 +142,6 @@ def over_black(image: np.ndarray) -> np.ndarray:
         return image
     top = np.iinfo(image.dtype).max
     return ((image[:, :, :3].astype(np.uint32) * image[:, :, 3:] + top // 2) // top).astype(image.dtype)
-
-
-def write_video(
-    path: Path,
-    frames: Iterable[np.ndarray],  # each (H, W, 3) uint8 RGB
-    fps: Fraction | float,
-    *,
-    audio_from: Path | None = None,
-    start_seconds: float = 0.0,
-    colour: Mapping[str, str] | None = None,
-    crf: int = 16,
-) -> None:
-    """Write an H.264 mp4 of exactly the frames' size at an exact frame rate, atomically; the same input gives the same bytes.
-
-    Even sizes are yuv420p, which everything plays. Odd ones are yuv444p: 4:2:0 cannot hold an odd size, and an
-    edited video must have the size of its source.
-
-    fps: a float is taken for the fraction it stands for (29.97002997 is 30000/1001).
-    audio_from: a file whose first sound track accompanies the frames, from `start_seconds` (counted from that
-        file's first frame) for as long as the frames last; a file without sound adds none.
-    colour: the source's colour tags (`VideoInfo.colour`), carried through and used for the conversion to YUV.
-    Raises ValueError for frames that differ in size or type.
-    """
-    remaining = iter(frames)
-    first = next(remaining, None)
-    if first is None:
-        raise ValueError("a video needs at least one frame")
-    height, width = first.shape[:2]
-    rate = exact_rate(fps)
-    source = _video_arguments(width, height, rate)
-    if audio_from is None:
-        _encode(path, first, remaining, [*source, *_codec_arguments(width, height, dict(colour or {}), crf)])
-        return
-    # Sound is added in a second, cheap pass, when the number of frames (so the length of the sound) is known.
-    info = probe(audio_from)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
-        silent = Path(folder) / "silent.mp4"
-        count = _encode(silent, first, remaining, [*source, *_codec_arguments(width, height, dict(colour or {}), crf)])
-        if not info.audio:
-            silent.replace(path)
-            return
-        begin = start_seconds + info.video_offset
-        # Copied sound can only be cut between its packets, so it is copied where nothing is cut off its start.
-        codec = ["copy"] if begin == 0 and info.audio_codec in _COPIED_AUDIO else ["aac", "-b:a", "192k"]
-        with atomic_file(path) as temporary:
-            cut = ["-ss", f"{begin:.6f}", "-t", f"{float(count / rate):.6f}"]
-            mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", *codec, "-flags:a", "+bitexact"]
-            inputs = ["-v", "error", "-y", "-i", f"file:{silent}", *cut, *input_arguments(audio_from)]
-            mux = run_ffmpeg([*inputs, *mapped, *_CONTAINER_ARGUMENTS, f"file:{temporary}"])
-            _check_encoded(mux.returncode, mux.stderr.decode("utf-8", "replace"), path)
-
-
-_CONTAINER_ARGUMENTS = ["-map_metadata", "-1", "-fflags", "+bitexact", "-movflags", "+faststart", "-f", "mp4"]
 
 
 def exact_rate(fps: Fraction | float) -> Fraction:
@@ -273,69 +207,3 @@ def _ticks(presented: str, decoded: str) -> int:
 def _tag(said: str, name: str) -> re.Match[str] | None:
     found = re.search(rf"\b{name}:([\w-]+)", said)
     return None if found is None or found[1] in ("unknown", "unspecified", "reserved", "gbr") else found
-
-
-def _video_arguments(width: int, height: int, rate: Fraction) -> list[str]:
-    return [
-        *("-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}"),
-        *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0", "-map", "0:v:0"),
-    ]
-
-
-def _codec_arguments(width: int, height: int, colour: dict[str, str], crf: int) -> list[str]:
-    layout = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-    full = colour.get("color_range") in ("pc", "jpeg", "full")
-    matrix = _MATRICES.get(colour.get("colorspace", ""), "smpte170m")
-    chain = [f"scale=out_color_matrix={matrix}:out_range={'pc' if full else 'tv'}:{_SCALER}", f"format={layout}"]
-    # Untagged sources stay untagged: a player treats the result as it treats the source.
-    tags = {"color_range": "range", "colorspace": "colorspace", "color_primaries": "color_primaries", "color_trc": "color_trc"}
-    settings = [f"{name}={colour.get(key) or ('tv' if name == 'range' else 'unknown')}" for key, name in tags.items()]
-    chain.append("setparams=" + ":".join(settings))
-    if aspect := colour.get("sample_aspect_ratio"):
-        chain.append(f"setsar={aspect}")
-    return [
-        *("-vf", ",".join(chain), "-c:v", "libx264", "-preset", "medium", "-crf", str(crf)),
-        # x264's output depends on its number of threads, which by default is the machine's.
-        *("-threads", "4", "-flags:v", "+bitexact", *_CONTAINER_ARGUMENTS),
-    ]
-
-
-def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments: list[str]) -> int:
-    """Encode to `path` atomically; returns the number of frames."""
-    count = 0
-    with atomic_file(path) as temporary, tempfile.TemporaryFile() as log:
-        process = start_ffmpeg([*arguments, f"file:{temporary}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
-        assert process.stdin is not None
-        try:
-            frame: np.ndarray | None = first
-            while frame is not None:
-                if frame.shape != (*first.shape[:2], 3) or frame.dtype != np.uint8:
-                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, not uint8 {(*first.shape[:2], 3)}")
-                process.stdin.write(np.ascontiguousarray(frame).data)
-                count += 1
-                frame = next(rest, None)
-            process.stdin.close()
-            process.wait()
-        except BrokenPipeError:  # ffmpeg stopped: its log says why
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            with suppress(OSError):
-                process.stdin.close()
-        log.seek(0)
-        _check_encoded(process.returncode, log.read().decode("utf-8", "replace"), path)
-    return count
-
-
-def _check_encoded(status: int, said: str, path: Path) -> None:
-    if "No space left on device" in said:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    if status:
-        raise RuntimeError(f"{path} could not be encoded: {said.strip() or f'ffmpeg ended with status {status}'}")
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

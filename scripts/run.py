@@ -18,6 +18,7 @@ from atlas.clip import Clip, checked_name
 from atlas.command import CommonOptions, run_command
 from atlas.errors import UserError
 from atlas.fit import FitOptions, fit
+from atlas.output import check_format, choose_output
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
 from edit.diffusion.sources import Sources
@@ -69,7 +70,7 @@ def run(options: RunOptions) -> str:
     _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name, steps=AggregateOptions.steps))
     _timed("render", render, _part(RenderOptions, options, edit=name))
     folder = clip.edit_folder(name)
-    result = folder / ("frames" if options.format == "png" else "video.mp4")
+    result = choose_output(folder, options.format, alpha=options.alpha, path=options.output).path
     return "\n".join(
         [
             f"result: {result}",
@@ -94,8 +95,7 @@ def _check_request(options: RunOptions) -> None:
     elif not given.exists():
         raise UserError(f"{given} is missing: check --{EDITORS[options.editor]}")
     automatic_count(options.keyframes or DEFAULT)
-    if options.format not in ("mp4", "png"):
-        raise UserError(f"--format {options.format} is not known: choose mp4 or png")
+    check_format(options.format, alpha=options.alpha, crf=options.crf)
 
 
 def _check_keyframes(options: RunOptions, clip: Clip) -> None:

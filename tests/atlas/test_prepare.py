@@ -13,10 +13,10 @@ import pytest
 
 from atlas.clip import Clip
 from atlas.cost import COST
+from atlas.encode import write_video
 from atlas.errors import UserError
 from atlas.files import read_image, write_image, write_json
 from atlas.prepare import PrepareOptions, prepare
-from atlas.video import write_video
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 6
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -10,8 +10,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from atlas.encode import write_video
 from atlas.errors import UserError
-from atlas.video import exact_rate, over_black, probe, read_frames, write_video
+from atlas.video import exact_rate, over_black, probe, read_frames
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
