@@ -33,7 +33,8 @@ def plot(path: Path, clip: Clip, series: FrameSeries, weak: Sequence[int]) -> No
         panel.grid(alpha=0.3)
         for frame in weak:
             panel.axvspan(frame - 0.5, frame + 0.5, color=_WEAK, alpha=0.15, linewidth=0)
-    figure.suptitle(f"{clip.name}: {clip.frames} frames" + (", weak ones marked" if weak else ""), parse_math=False)
+    # Not the clip's name: a copy of the clip has the same fit, to the byte.
+    figure.suptitle("Every frame of the fit" + (", weak ones marked" if weak else ""))
     axes[0].legend(loc="best", fontsize="small")
     axes[-1].set_xlabel("frame")
     axes[-1].set_xlim(-0.5, clip.frames - 0.5)
