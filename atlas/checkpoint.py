@@ -42,7 +42,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if not isinstance(description, dict):
                 raise ValueError("its description is no object")
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError) as problem:  # JSON's errors are ValueErrors
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are ValueErrors
         raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from atlas.maps import Maps
 from atlas.masks import MaskFolder, open_masks
 from atlas.nla import NlaModel
 from atlas.nla_config import MOST_FRAMES
-from atlas.nla_outputs import write_nla_atlases, write_nla_maps
+from atlas.nla_outputs import SIZES, write_nla_atlases, write_nla_maps
 from atlas.nla_published import better_frame_count, read_config, read_networks
 from atlas.overview import mask_sheet
 
@@ -57,6 +58,8 @@ class ImportOptions(CommonOptions):
     their own number clearly fits better."""
     fps: float | None = None
     """Frames per second (default 24)."""
+    atlas_size: int | None = None
+    """Texels along each atlas image's side; default: from 1000 to 4000, until the image gives the network's colours."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
@@ -69,6 +72,8 @@ class _Imported:
     clip: Clip
     unmasked: list[int]
     """Frames whose mask is to be the opacity's."""
+    sizes: Sequence[int]
+    """Of the atlases, to choose from."""
     quiet: bool
     log: list[dict[str, Any]] = field(default_factory=list)
 
@@ -83,7 +88,7 @@ class _Imported:
         for t in self.unmasked:
             inside = maps.opacity(_OBJECT, t) > 0.5
             write_image(self.clip.mask_path(_OBJECT, t), np.where(inside, np.uint8(255), np.uint8(0)))
-        write_nla_atlases(self.model, maps, folder, seed=0)
+        write_nla_atlases(self.model, maps, folder, 0, self.sizes)
         write_pictures(self.clip, self.clip.frame, maps, folder)
 
 
@@ -124,20 +129,21 @@ def import_nla(options: ImportOptions) -> str:
     masks = _masks(options, source, indices)
     clip_made_from = _digest(source, options, masks, indices, size, [] if masks else [trained, config_path, checkpoint])
     plan = {"version": VERSION, **config.to_dict(), "imported": True, "seconds": None, "device": device.type}
-    made_from = digest(_METHOD, plan, clip_made_from, checkpoint)
+    sizes = SIZES if options.atlas_size is None else (options.atlas_size,)
+    made_from = digest(_METHOD, plan, clip_made_from, checkpoint, sizes)
     known = _known_clip(options.clip, clip_made_from)
     if known and is_up_to_date(known.fit_folder(options.name), made_from):
         return f"{known.fit_folder(options.name)} is up to date"
     model.to(device)
     with measured(options.clip, f"import {options.name}") as cost:
         if known:
-            run = _Imported(model, known, [], options.quiet)
+            run = _Imported(model, known, [], sizes, options.quiet)
             metrics, _ = write_fit(run, known, known.fit_folder(options.name), plan, made_from, quiet=options.quiet)
         else:
             with atomic_folder(options.clip) as making:
                 clip = _build(making, source, indices, options, masks, size)
                 unmasked = [t for t in indices if masks is None or any(files[t] is None for files in masks.files)]
-                run = _Imported(model, clip, unmasked, options.quiet)
+                run = _Imported(model, clip, unmasked, sizes, options.quiet)
                 metrics, _ = write_fit(run, clip, clip.fit_folder(options.name), plan, made_from, quiet=options.quiet)
                 write_image(making / "masks.png", mask_sheet(clip))
                 clip.save()
@@ -153,6 +159,8 @@ def import_nla(options: ImportOptions) -> str:
 def _check_numbers(options: ImportOptions) -> None:
     if options.frame_count is not None and not 2 <= options.frame_count <= MOST_FRAMES:
         raise UserError(f"--frame-count {options.frame_count}: give a number from 2 to {MOST_FRAMES}")
+    if options.atlas_size is not None and not 64 <= options.atlas_size <= 4096:
+        raise UserError(f"--atlas-size {options.atlas_size}: give a number from 64 to 4096")
     if options.fps is not None and not 0 < options.fps <= 1000:
         raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between 0 and 1000")
 
@@ -186,7 +194,9 @@ def _frames_folder(folder: Path, config_path: Path) -> Path:
         raise UserError(f"{folder} is not a folder: give the one that holds config.json and checkpoint")
     video = folder.resolve().name
     named = read_json(config_path).get("data_folder")
-    names = [video] + [Path(named).name] * (isinstance(named, str) and "\0" not in named and len(named) < 200)
+    names = [video]
+    if isinstance(named, str) and "\0" not in named and len(named) < 200:
+        names.append(Path(named).name)
     inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.endswith(("_maskrcnn", "_flow"))]
     with_images = [sub for sub in inside if list_images(sub)]
     # Text2LIVE keeps data/videos/<v> beside data/pretrained_nla_models/<v>.

@@ -26,6 +26,8 @@ from atlas.nla import NlaModel, positional_encoding
 from atlas.nla_config import NetworkShape, NlaConfig, baseline, published_config
 from atlas.nla_loss import PixelData, nla_loss
 from atlas.nla_run import NlaRun
+from atlas.sample import make_sample
+from atlas.sample_files import write_clip
 from atlas.video import probe
 
 SMALL = {
@@ -39,7 +41,7 @@ SMALL = {
     "number_of_layers_alpha": 4,
     "positional_encoding_num_alpha": 3,
     "samples_batch": 300,
-    "pretrain_iter_number": 3,
+    "pretrain_iter_number": 6,
 }
 STEPS = 30
 
@@ -225,10 +227,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def fitted(sample_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """The sample with the fit "default" of `STEPS` steps. Shared: only read it."""
+def small_clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """5 frames of 48x32. Shared: only read it."""
+    return write_clip(make_sample(frames=5, height=32, width=48, seed=0), tmp_path_factory.mktemp("small") / "clip")
+
+
+@pytest.fixture
+def fresh_clip(small_clip: Clip, tmp_path: Path) -> Clip:
+    """A copy of it that a test may change."""
+    shutil.copytree(small_clip.folder, tmp_path / "clip")
+    return Clip.open(tmp_path / "clip")
+
+
+@pytest.fixture(scope="module")
+def fitted(small_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """The small clip with the fit "default" of `STEPS` steps. Shared: only read it."""
     folder = tmp_path_factory.mktemp("nla") / "clip"
-    shutil.copytree(sample_clip.folder, folder)
+    shutil.copytree(small_clip.folder, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("atlas.fit.baseline", lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **SMALL))
         assert "sheet.png" in fit(options(Clip.open(folder)))
@@ -242,10 +257,10 @@ def test_a_fit_leaves_what_every_fit_leaves(fitted: Clip, small: None) -> None:
         assert (folder / name).is_file(), name
     config = read_json(folder / "config.json")
     assert (config["preset"], config["iters_num"], config["uv_mapping_scale"]) == ("nla", STEPS, 0.8)
-    assert probe(folder / "preview.mp4").frames == 12
+    assert probe(folder / "preview.mp4").frames == 5
     maps = Maps(folder)
     model = load_nla_model(folder / "checkpoint.safetensors")
-    uv, opacity = model.frame_maps(4, torch.empty(1, 64, 96))
+    uv, opacity = model.frame_maps(4, torch.empty(1, 32, 48))
     for layer, name in enumerate(maps.layers):
         assert not maps.has_light(name)
         np.testing.assert_allclose(maps.uv(name, 4), uv[layer].numpy(), atol=2e-5)
@@ -263,11 +278,11 @@ def test_training_learns(fresh_clip: Clip, small: None) -> None:
 
 
 def test_the_mappings_begin_as_a_scaled_frame(fresh_clip: Clip, tmp_path: Path) -> None:
-    config = NlaConfig(96, 64, 12, **(SMALL | {"iters_num": 0, "pretrain_iter_number": 25, "learning_rate": 2e-3}))
+    config = NlaConfig(48, 32, 5, **(SMALL | {"iters_num": 0, "pretrain_iter_number": 60, "learning_rate": 2e-3}))
     run = NlaRun(fresh_clip, config, tmp_path / "resume", "made from", torch.device("cpu"), None, quiet=True)
     run.finish()
-    uv, _ = run.model.frame_maps(5, torch.empty(1, 64, 96))
-    wanted = torch.stack(torch.meshgrid(torch.arange(96) / 48 - 1, torch.arange(64) / 48 - 1, indexing="xy"), -1) * 0.8
+    uv, _ = run.model.frame_maps(3, torch.empty(1, 32, 48))
+    wanted = torch.stack(torch.meshgrid(torch.arange(48) / 24 - 1, torch.arange(32) / 24 - 1, indexing="xy"), -1) * 0.8
     assert (uv - wanted).norm(dim=-1).mean() < 0.1
 
 
@@ -291,6 +306,15 @@ atlas.fit.fit(atlas.fit.FitOptions(clip=Path(sys.argv[1]), preset="nla", iterati
 """
 
 
+def reached(state: Path) -> tuple[int, int]:
+    """Phase and steps that a running fit has saved."""
+    try:
+        saved = load_tensors(state)[1]
+    except UserError:  # not there yet, or being replaced at this moment
+        return -1, 0
+    return saved["phase"], saved["done"]
+
+
 @pytest.mark.parametrize(("phase", "done"), [(0, 25), (2, 25)])  # while mappings learn to begin with, and after
 def test_a_killed_fit_goes_on_and_ends_the_same(phase: int, done: int, fitted: Clip, fresh_clip: Clip, small: None) -> None:
     state = fresh_clip.fit_folder("default") / "resume" / "state.safetensors"
@@ -298,10 +322,7 @@ def test_a_killed_fit_goes_on_and_ends_the_same(phase: int, done: int, fitted: C
     running = subprocess.Popen([sys.executable, "-c", program, str(fresh_clip.folder)], cwd=Path(__file__).parents[2])
     try:
         deadline = time.monotonic() + 60
-        while True:
-            found = load_tensors(state)[1] if state.is_file() else {"phase": -1, "done": 0}
-            if (found["phase"], found["done"]) >= (phase, done):
-                break
+        while reached(state) < (phase, done):
             assert running.poll() is None and time.monotonic() < deadline
             time.sleep(0.002)
     finally:
@@ -313,7 +334,7 @@ def test_a_killed_fit_goes_on_and_ends_the_same(phase: int, done: int, fitted: C
 
 
 def test_a_fit_that_turns_to_nan(fresh_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(NlaConfig(96, 64, 12, **SMALL), learning_rate=1e30)
+    config = replace(NlaConfig(48, 32, 5, **SMALL), learning_rate=1e30)
     monkeypatch.setattr("atlas.fit.baseline", lambda *_: config)
     with pytest.raises(UserError, match="turned to NaN at iteration 1: the last good checkpoint is kept") as caught:
         fit(options(replace(fresh_clip), iterations=1))
@@ -343,14 +364,14 @@ def test_what_nla_does_not_do(fresh_clip: Clip, fresh_clip_two: Clip) -> None:
     ):
         with pytest.raises(UserError, match=message):
             fit(options(fresh_clip, **changes))
-    fresh_clip.frame_path(7).write_bytes(b"no image")
-    with pytest.raises(UserError, match="00007.png is not a readable image"):
+    fresh_clip.frame_path(4).write_bytes(b"no image")
+    with pytest.raises(UserError, match="00004.png is not a readable image"):
         fit(options(fresh_clip, name="spoilt"))
     assert not fresh_clip.fit_folder("spoilt").exists()
 
 
 def test_a_damaged_state_is_not_gone_on_with(fresh_clip: Clip, tmp_path: Path) -> None:
-    config = NlaConfig(96, 64, 12, **(SMALL | {"iters_num": 25}))
+    config = NlaConfig(48, 32, 5, **(SMALL | {"iters_num": 25}))
     folder = tmp_path / "resume"
     folder.mkdir()
     (folder / "state.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0 no checkpoint ")
