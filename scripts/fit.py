@@ -1,4 +1,4 @@
-"""Decompose a clip into layers: scripts/fit.py CLIP [--preset preview|standard] ..."""
+"""Decompose a clip into layers: scripts/fit.py CLIP [--preset preview|standard|nla] ..."""
 
 from __future__ import annotations
 
