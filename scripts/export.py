@@ -1,0 +1,14 @@
+"""Write a fit for compositing programs: scripts/export.py CLIP [--edit EDIT] --output DIR"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.command import run_command
+from atlas.export import ExportOptions, export
+
+if __name__ == "__main__":
+    run_command(ExportOptions, export)
