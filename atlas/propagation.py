@@ -38,7 +38,7 @@ class Accumulated:
         partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer))
         self._total += partial.colour * partial.weight[..., None]
         self._weight += partial.weight
-        self._coverage = torch.maximum(self._coverage, partial.coverage)
+        self._coverage = torch.maximum(self._coverage, partial.weight.clamp(max=1))
         self._mean = None
 
     def view(self, frame: int) -> tuple[np.ndarray, np.ndarray]:  # (H, W, 3), (H, W) float32

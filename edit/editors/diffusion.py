@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,18 @@ class DiffusionEditor:
     What is made is kept in `cache` under a digest of all that it was made from; weights are loaded when something is missing.
     """
 
-    def __init__(self, options: EditOptions, clip: Clip, maps: Maps, sources: Sources, order: list[int], cache: Path) -> None:
+    def __init__(
+        self,
+        options: EditOptions,
+        clip: Clip,
+        maps: Maps,
+        sources: Sources,
+        order: list[int],
+        cache: Path,
+        denoise: Callable[..., Tensor] = denoise,
+    ) -> None:
         self.options, self.clip, self.maps, self.sources, self.order = options, clip, maps, sources, order
-        self.cache = cache
+        self.cache, self.denoise = cache, denoise
         self.notes: list[str] = []
         self.keys = self._keys()
         self._crops: dict[int, Crop] = {}
@@ -109,7 +119,8 @@ class DiffusionEditor:
         def make() -> Tensor:
             bar = tqdm(total=options.steps, desc=f"  keyframe {index}", unit="step", leave=False, disable=options.quiet)
             with bar:
-                return denoise(model, strategy.start(self._view(model, crop, index)), steps=options.steps, on_step=bar.update)
+                start = strategy.start(self._view(model, crop, index))
+                return self.denoise(model, start, steps=options.steps, on_step=bar.update)
 
         return made_carefully(model, make, options, f"keyframe {index} at {crop.width}x{crop.height}", self.notes)
 
