@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from atlas.errors import UserError
-from atlas.files import read_image
+from atlas.files import read_image, with_channels
 from atlas.maps import Maps
+from atlas.placing import placed
 
 _RIM = 3  # texels
 
@@ -19,19 +20,18 @@ def read_painted(
     maps: Maps,
     layer: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # edited (N, N, 4), reference (N, N, 4), uint16
-    """Edited atlas and reference from a painted atlas; UserError where it is unreadable or not of the atlas's size.
+    """Edited atlas and reference from a painted atlas; UserError where it is unreadable or of a size that fits nothing.
 
     An unpainted texel is the same in both, bit for bit. Alpha of an RGBA image says where the paint applies: the
-    whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent.
+    whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent. The
+    latter may have another size (`atlas.placing`); a line on standard error then says where it was put.
     """
     reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
-    painted = as_uint16(read_image(path, mode="rgba"))
-    if painted.shape != reference.shape:
-        raise UserError(
-            f"{path} is {painted.shape[1]}x{painted.shape[0]}, the atlas of layer {layer!r} is "
-            f"{reference.shape[1]}x{reference.shape[0]}: paint on a copy of {maps.atlas_path(layer)} without scaling it"
-        )
-    return paired(painted, reference), reference
+    image = as_uint16(read_image(path))
+    if image.shape[:2] != reference.shape[:2]:
+        image, said = placed(image, path, maps, layer)
+        print(said, file=sys.stderr)
+    return paired(with_channels(image, 4), reference), reference
 
 
 def paired(
