@@ -53,8 +53,8 @@ class FitConfig:
     """Adam's, for the networks."""
     offset_learning_rate: float = 1e-5
     """Adam's, for the registered offsets, in uv; 0 keeps them."""
-    mapping: NetworkConfig = field(default_factory=lambda: NetworkConfig(octaves=4, reach=0.01))
-    opacity: NetworkConfig = field(default_factory=lambda: NetworkConfig(octaves=6, reach=1.0))
+    mapping: NetworkConfig = field(default_factory=lambda: NetworkConfig(octaves=4, reach=0.01, bf16=True))
+    opacity: NetworkConfig = field(default_factory=lambda: NetworkConfig(octaves=6, reach=1.0, bf16=True))
     losses: LossWeights = field(default_factory=LossWeights)
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from atlas.encoding import frequency_encoding
-from atlas.fields import BAND, Correction, Light, Mapping, NetworkConfig, Opacity, project, sample_grid
+from atlas.fields import BAND, Correction, Light, Mapping, NetworkConfig, Opacity, has_bf16, project, sample_grid
 from atlas.hash_grid import HashGridConfig
 from atlas.warp import frame_time, pixel_grid
 
@@ -91,6 +92,19 @@ def test_without_a_network_the_control_grids_are_the_mapping() -> None:
     assert field(points()).equal(field.start(points()))
     assert [name for name, _ in field.named_parameters()] == ["offset"]
     torch.testing.assert_close(field.at_frame(2, 64, 96).reshape(-1, 2), field(frame_points(2, 5, 64, 96)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this CPU has no units for bfloat16")
+@pytest.mark.parametrize("config", [CONFIG, HASH])
+def test_bfloat16_changes_a_correction_by_a_hundredth_of_it_at_most(config: NetworkConfig) -> None:
+    exact, fast = (Correction(replace(config, bf16=bf16), 2, generator()) for bf16 in (False, True))
+    trained(exact)
+    fast.load_state_dict(exact.state_dict())
+    expected, found = exact(points()), fast(points())
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.01 * expected.abs().max()
+    found.sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in fast.parameters())
 
 
 def test_an_unknown_encoding_is_refused() -> None:
