@@ -23,6 +23,7 @@ from atlas.flow import dense_flow, flow_validity
 from atlas.frame_series import measure_frames
 from atlas.mapping_metrics import mapping_accuracy, open_truth
 from atlas.maps import Maps
+from atlas.overlap import keyframe_overlap
 from atlas.quality import finite, report_quality
 from atlas.rendering import Rendering
 from atlas.textures import Transfer
@@ -133,6 +134,8 @@ def edited(rendering: Rendering, *, quiet: bool = True) -> dict[str, Any]:
         value["ratio"] = metrics.ratio(value["edit"], value["source"])
     coverage = {layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()}
     result_of_layers = {"keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()}, "coverage": coverage}
+    overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
+    result_of_layers["keyframe_overlap"] = {layer: found and asdict(found) for layer, found in overlaps.items()}
     return values | result_of_layers | {"oracle": _oracle(edit, rendering.made_from())}
 
 
@@ -171,6 +174,11 @@ def table(report: dict[str, Any]) -> str:
             lines.append(
                 f"  {layer}: coverage {_cell(share, '.1%')}, keyframes off by {_cell(edit['keyframe_fidelity'][layer], '.4f')}"
             )
+        for layer, overlap in edit["keyframe_overlap"].items():
+            if overlap:
+                how = f" ({overlap['strategy']})" if overlap["strategy"] else ""
+                found, unedited = (_cell(overlap[which], ".4f") for which in ("edited", "source"))
+                lines.append(f"  {layer}: keyframes{how} differ by {found} where they overlap, unedited by {unedited}")
         if oracle := edit["oracle"]:
             lines.append(f"  oracle {_cell(oracle['psnr'], '.2f')} dB, no edit {_cell(oracle['no_edit_psnr'], '.2f')} dB")
         lines += [f"  {name}: absent, {reason}" for name, reason in report["absent"].items()]

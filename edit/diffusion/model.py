@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from atlas.errors import UserError
+from edit.diffusion.quiet import quiet
 
 
 @dataclass
@@ -84,13 +85,15 @@ class StableDiffusion:
         before = [part.dtype for part in parts]
         given = self.conditioning
         try:
-            for part in parts:
-                part.to(torch.float32)
+            with quiet():
+                for part in parts:
+                    part.to(torch.float32)
             self.conditioning = None if given is None else given.to(torch.float32)
             yield
         finally:
-            for part, dtype in zip(parts, before, strict=True):
-                part.to(dtype)
+            with quiet():
+                for part, dtype in zip(parts, before, strict=True):
+                    part.to(dtype)
             self.conditioning = given
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:

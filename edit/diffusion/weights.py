@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.hub import located, one_line
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.options import DiffusionOptions
+from edit.diffusion.quiet import quiet
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -95,7 +94,7 @@ def load(weights: Weights) -> StableDiffusion:
     check_installed()
     import diffusers
 
-    with _quiet(diffusers):
+    with quiet():
         path = located(weights.model, "model", offline=weights.offline)
         is_xl = _is_xl(weights, path)
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
@@ -106,8 +105,8 @@ def load(weights: Weights) -> StableDiffusion:
         add_loras(pipeline, weights.loras)
         if weights.ip_adapter is not None:
             add_image_prompt(pipeline, weights.ip_adapter, weights.image_prompt_scale, is_xl=is_xl, offline=weights.offline)
-    pipeline.set_progress_bar_config(disable=True)
-    _place(pipeline, weights)
+        pipeline.set_progress_bar_config(disable=True)
+        _place(pipeline, weights)
     return StableDiffusion(pipeline, weights.device)
 
 
@@ -200,8 +199,7 @@ def _scheduler(diffusers: Any, name: str, present: Any) -> Any:
 
 
 def _place(pipeline: Any, weights: Weights) -> None:
-    half = weights.dtype == torch.float16
-    if half and getattr(pipeline.vae.config, "force_upcast", False):
+    if hasattr(pipeline, "text_encoder_2") and weights.dtype == torch.float16 and pipeline.vae.config.force_upcast:
         pipeline.vae.to(torch.float32)  # XL's overflows in half precision
     if weights.vae_slicing:
         pipeline.vae.enable_slicing()
@@ -229,22 +227,3 @@ def _told(what: str) -> Iterator[None]:
         raise
     except Exception as problem:  # diffusers raises nearly every kind there is
         raise UserError(f"{what}: {one_line(problem)}") from None
-
-
-@contextlib.contextmanager
-def _quiet(diffusers: Any) -> Iterator[None]:
-    """What is wrong is said by us, in one line; what is deprecated is no concern of who runs this."""
-    from transformers.utils import logging
-
-    levels = logging.get_verbosity(), diffusers.utils.logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    diffusers.utils.logging.set_verbosity(CRITICAL)
-    diffusers.utils.logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch_dtype: its new name is not in older versions
-            yield
-    finally:
-        logging.set_verbosity(levels[0])
-        diffusers.utils.logging.set_verbosity(levels[1])

@@ -1,0 +1,80 @@
+"""How alike edited keyframes are: their difference where two of them see the same texels of the layer's atlas.
+
+    overlap(layer) = mean of |colour_i - colour_j| over pairs of keyframes and texels seen by both (and over R, G, B in [0, 1])
+
+Light is removed first. Beside it the same of the unedited keyframes: what mapping, light and grain alone amount to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlas.clip import Clip
+from atlas.edits import Edit
+from atlas.files import read_image, to_float
+from atlas.maps import Maps
+from atlas.partial import partial_atlas
+
+_SEEN = 0.75  # share of a texel that a keyframe must have seen
+_MOST_TEXELS = 512  # per side of the atlas that is compared: finer ones are mostly resampling
+
+
+@dataclass
+class Overlap:
+    """The measure for one layer."""
+
+    edited: float
+    """Mean absolute difference of the edited keyframes, in [0, 1]."""
+    source: float
+    """The same of the unedited ones."""
+    texels: int
+    """Texels compared, over all pairs."""
+    strategy: str | None
+    """What kept the keyframes alike, where a prompt edited them."""
+
+
+def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap | None:
+    """The measure for one layer of an edit; None where fewer than two keyframes see the same texels."""
+    files = edit.keyframes(layer)
+    if len(files) < 2:
+        return None
+    seen, colours = [], []
+    for index, path in files.items():
+        mask, both = _in_atlas(clip, maps, layer, index, to_float(read_image(path, mode="rgba")))
+        seen.append(mask)
+        colours.append(both)
+    difference, texels = np.zeros(2), 0
+    for i, j in combinations(range(len(files)), 2):
+        common = seen[i] & seen[j]
+        apart = np.abs(colours[i][common] - colours[j][common])  # (P, 6)
+        difference += apart.reshape(-1, 2, 3).mean(2).sum(0)
+        texels += int(common.sum())
+    if not texels:
+        return None
+    edited, source = (float(value) for value in difference / texels)
+    return Overlap(edited, source, texels, _strategy(edit.layers.get(layer, {})))
+
+
+def _in_atlas(
+    clip: Clip, maps: Maps, layer: str, index: int, keyframe: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # seen (N, N) bool, edited and unedited colours (N, N, 6)
+    height, width = maps.atlas_size(layer)
+    scale = min(1.0, _MOST_TEXELS / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    light = np.maximum(maps.light(layer, index), 0.05)
+    opacity = maps.opacity(layer, index)
+    applies = np.clip(keyframe[..., 3] / np.maximum(opacity, 1 / 255), 0, 1)
+    both = np.concatenate([keyframe[..., :3] / light, to_float(clip.frame(index)) / light], -1)
+    given = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
+    partial = partial_atlas(*given, size, refine=1)
+    return (partial.weight > _SEEN).numpy(), partial.colour.numpy()
+
+
+def _strategy(request: dict[str, Any]) -> str | None:
+    chosen = request.get("diffusion")
+    return str(chosen.get("strategy", "propagate")) if isinstance(chosen, dict) else None
