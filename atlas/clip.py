@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.files import read_image, read_json, write_json
+from atlas.files import StoredArray, read_image, read_json, write_json
 
 VERSION = 1
 BACKGROUND = "background"
@@ -136,21 +136,21 @@ class Clip:
             raise UserError(f"{path} is {size}, the clip is {self.width}x{self.height}: run scripts/prepare.py again")
         return image
 
-    def flow(self, direction: str) -> np.ndarray:
-        """Optical flow in pixels, (T - 1, H, W, 2) float16, memory-mapped.
+    def flow(self, direction: str) -> StoredArray:
+        """Optical flow in pixels, (T - 1, H, W, 2) float16, read where it is indexed.
 
         direction "forward": entry i goes from frame i to i + 1; "backward": entry i goes from frame i + 1 to i.
         """
         return self._flow_array(direction, (self.frames - 1, self.height, self.width, 2))
 
-    def flow_validity(self, direction: str) -> np.ndarray:
-        """Where `flow(direction)` agrees with the way back, (T - 1, H, W) uint8 0 or 1, memory-mapped."""
+    def flow_validity(self, direction: str) -> StoredArray:
+        """Where `flow(direction)` agrees with the way back, (T - 1, H, W) uint8 0 or 1, read where it is indexed."""
         return self._flow_array(f"{direction}_valid", (self.frames - 1, self.height, self.width))
 
-    def _flow_array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _flow_array(self, name: str, shape: tuple[int, ...]) -> StoredArray:
         path = self.folder / "flow" / f"{name}.npy"
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = StoredArray(path)
         except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/prepare.py again") from None
         if array.shape != shape:

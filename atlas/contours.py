@@ -45,16 +45,12 @@ class _Outline:
 
 def clip_margin(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> Margin:
     """The margin of a clip's masks. frames: (image (H, W, 3) uint8, depth (H, W) as `outline.depth_of`), a sample of them."""
-    total: np.ndarray | float = 0.0
-    count, reach = 0, SEARCH_PIXELS[0]
-    for image, depth in frames:
-        reach = _reach(depth.shape)
-        for outline in _outlines(image, depth):
-            total += outline.strength[outline.free].sum(0)
-            count += int(outline.free.sum())
+    strengths = [outline.strength[outline.free] for image, depth in frames for outline in _outlines(image, depth)]
+    count = sum(map(len, strengths))
     if count < _SHORTEST:
         return Margin()
-    mean = total / count
+    mean = np.sum([strength.sum(0, dtype=np.float64) for strength in strengths], axis=0) / count
+    reach = len(mean) // 2
     # A ridge rises over what lies 3 px to both sides; an object that is rich in edges all through has none inside.
     padded = np.pad(mean, 3, constant_values=mean.max())
     ridge = mean - np.maximum(padded[:-6], padded[6:])
@@ -98,7 +94,7 @@ def is_matte(mask: np.ndarray) -> bool:
     """Whether the soft edges of a mask (H, W) uint8 are too wide to be the blur of an outline."""
     soft = np.count_nonzero((mask > 12) & (mask < 243))
     outlines, _ = cv2.findContours((mask > 127).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return soft > SOFT * max(sum(map(len, outlines)), 1)
+    return bool(soft > SOFT * max(sum(map(len, outlines)), 1))
 
 
 def _reach(shape: tuple[int, ...]) -> int:

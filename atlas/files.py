@@ -87,7 +87,7 @@ class GrowingArray:
 
 
 class StoredArray:
-    """A .npy file read row by row; unlike a memory map, what has been read does not stay in the process's memory.
+    """A .npy file read row by row or at picked places; unlike with a memory map, what has been read does not stay in the process's memory.
 
     Raises ValueError or EOFError for a file that is none or is cut off, FileNotFoundError where there is none.
     """
@@ -107,10 +107,18 @@ class StoredArray:
         if path.stat().st_size < self._start + self.shape[0] * self._row * self.dtype.itemsize:
             raise EOFError(f"{path} is cut off")
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        if not 0 <= index < self.shape[0]:
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """One row by its number, or whatever else NumPy's indexing picks; always a copy."""
+        if not isinstance(index, int | np.integer):
+            # The map lives for this call alone, and with it the pages that it brought in.
+            return np.array(np.memmap(self.path, self.dtype, "r", self._start, self.shape)[index])
+        number = int(index) + len(self) * (index < 0)
+        if not 0 <= number < len(self):
             raise IndexError(f"{self.path} has no row {index}")
-        start = self._start + index * self._row * self.dtype.itemsize
+        start = self._start + number * self._row * self.dtype.itemsize
         return np.fromfile(self.path, self.dtype, self._row, offset=start).reshape(self.shape[1:])
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from atlas import losses
 from atlas.clip import Clip
-from atlas.files import GrowingArray
+from atlas.files import GrowingArray, StoredArray
 from atlas.flow import WAYS, flow_validity
 from atlas.nla import BACKGROUND, FOREGROUND, NlaModel
 from atlas.nla_config import NlaConfig
@@ -39,13 +39,12 @@ class PixelBatch:
 
 
 class PixelData:
-    """A clip's frames, masks and flow as flat files, memory-mapped; every pixel is as likely as every other."""
+    """A clip's frames, masks and flow as flat files; every pixel is as likely as every other."""
 
     def __init__(self, clip: Clip, folder: Path) -> None:
         self.clip = clip
         self.colours, self.masks, *valid = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("frames", "masks", *(f"{way}_valid" for way in WAYS))
+            StoredArray(folder / f"{name}.npy") for name in ("frames", "masks", *(f"{way}_valid" for way in WAYS))
         )
         self.flows = [(clip.flow(way), there) for way, there in zip(WAYS, valid, strict=True)]
 

@@ -1,4 +1,4 @@
-"""What a fit reads at random: frames, depths and flow, memory-mapped, cut into small square patches."""
+"""What a fit reads at random: frames, depths and flow, cut into small square patches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from atlas.clip import Clip
 from atlas.contours import Margin, clip_margin, follow_edges, is_matte
-from atlas.files import GrowingArray
+from atlas.files import GrowingArray, StoredArray
 from atlas.flow import one_thread
-from atlas.outline import background_weight, depth_of, object_weight, pack_depth, unpack_depth
+from atlas.outline import STEPS, background_weight, depth_of, object_weight, pack_depth, unpack_depth
 from atlas.parallel import in_order
 from atlas.sheet import spread
 
@@ -49,13 +49,13 @@ MARGIN = 24
 class FitData:
     """A clip's frames and mask depths as flat files that are sampled without decoding; flow as prepared.
 
-    Memory does not grow with the number of frames: all arrays are memory-mapped.
+    Memory does not grow with the number of frames: what is read is not kept.
     """
 
     def __init__(self, clip: Clip, folder: Path) -> None:
         self.clip = clip
-        self.colours = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
-        self.depths = [np.load(folder / f"depth-{i}.npy", mmap_mode="r", allow_pickle=False) for i in range(len(clip.objects))]
+        self.colours = StoredArray(folder / "frames.npy")
+        self.depths = [StoredArray(folder / f"depth-{i}.npy") for i in range(len(clip.objects))]
         self.flows = {way: (clip.flow(way), clip.flow_validity(way)) for way in ("forward", "backward")}
         self.boxes = [_boxes(depth) for depth in self.depths]
 
@@ -166,19 +166,19 @@ def _margin(clip: Clip, layer: str) -> Margin:
     return clip_margin((clip.frame(t), depth_of(mask)) for t in chosen if not is_matte(mask := clip.mask(layer, t)))
 
 
-def _boxes(depth: np.ndarray) -> np.ndarray:
+def _boxes(depth: StoredArray) -> np.ndarray:
     """Per frame the box (x0, y0, x1, y1) of an object with 12 px around it; the whole frame where it is absent."""
     frames, height, width = depth.shape
     boxes = np.tile(np.array([0, 0, width - 1, height - 1]), (frames, 1))
     for t in range(frames):
-        near = depth[t] > -12 * 8
+        near = depth[t] > -12 * STEPS
         if near.any():
             rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
             boxes[t] = max(columns[0] - 4, 0), max(rows[0] - 4, 0), columns[-1], rows[-1]
     return boxes
 
 
-def _between(depth: np.ndarray, t: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def _between(depth: StoredArray, t: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Depth at fractional positions, bilinearly; float32."""
     height, width = depth.shape[1:]
     x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
