@@ -11,6 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,27 @@ def measured(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
         "device": _device_name(),
     }
     write_json(folder / COST, read_costs(folder) | {stage: cost | extra})
+
+
+@dataclass
+class Pace:
+    """How fast gradient steps went, as far as this process made them; a sample is a pixel that should be reconstructed."""
+
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def timed(self, steps: int, samples: int) -> Iterator[None]:
+        """Count what the block takes as that of `steps` steps with `samples` samples in all."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+        self.steps, self.samples = self.steps + steps, self.samples + samples
+
+    def figures(self) -> dict[str, float | None]:
+        """steps and samples_per_second, as they stand in cost.json."""
+        return {"steps": self.steps, "samples_per_second": round(self.samples / self.seconds, 1) if self.seconds else None}
 
 
 def read_costs(folder: Path) -> dict[str, dict[str, Any]]:

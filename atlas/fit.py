@@ -11,7 +11,7 @@ import tyro
 
 from atlas.clip import Clip
 from atlas.command import CommonOptions
-from atlas.cost import measured
+from atlas.cost import Pace, measured
 from atlas.device import choose_device
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, write_json, write_stamp
@@ -25,6 +25,7 @@ from atlas.quality import report_quality, told
 from atlas.weaknesses import Weakness
 
 VERSION = 1
+
 
 @dataclass(kw_only=True)
 class FitOptions(CommonOptions):
@@ -51,6 +52,8 @@ class Run(Protocol):
 
     log: list[dict[str, Any]]
     """What log.json will hold."""
+    pace: Pace
+    """Of its gradient steps."""
 
     def finish(self) -> None:
         """Do all work that is left."""
@@ -67,8 +70,12 @@ def fit(options: FitOptions) -> str:
     clip = Clip.open(options.clip)
     if clip.frames < 2:
         raise UserError(f"{clip.folder} has one frame: a fit needs at least two; prepare a longer clip")
+    return fit_as(clip, chosen_config(options, clip), options)
+
+
+def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> str:
+    """The same by any config, be it a preset's or not; `options` give name, seconds and device."""
     device = choose_device(options.device)
-    config = chosen_config(options, clip)
     folder = clip.fit_folder(options.name)
     plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
@@ -82,6 +89,7 @@ def fit(options: FitOptions) -> str:
         else:
             run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
         run.finish()
+        extra.update(run.pace.figures())
         metrics, found = write_fit(run, clip, folder, plan, made_from, quiet=options.quiet)
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())

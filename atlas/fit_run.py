@@ -23,6 +23,7 @@ from tqdm import tqdm
 from atlas import solve
 from atlas.checkpoint import build_model, load_tensors, save_model, save_tensors, shape_from_dict
 from atlas.clip import Clip
+from atlas.cost import Pace
 from atlas.errors import UserError
 from atlas.fit_outputs import write_layers, write_maps, write_pictures
 from atlas.maps import Maps
@@ -64,6 +65,7 @@ class FitRun:
         self.rounds = config.rounds if seconds is None else config.rounds[:1]
         self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
         self.log: list[dict[str, Any]] = []
+        self.pace = Pace()
         self.tracks: list[Track] = []
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
@@ -145,10 +147,11 @@ class FitRun:
         self._note("light", solve.solve_light(self._frames()))
 
     def _steps(self, argument: tuple[int, int]) -> None:
-        refiner = self._refining()
-        for index in range(*argument):
-            refiner.step(self.data, index, self.device)
-        refiner.check(self.data, argument[1], self.device)
+        refiner, (begin, end) = self._refining(), argument
+        with self.pace.timed(end - begin, (end - begin) * refiner.samples(self.data)):
+            for index in range(begin, end):
+                refiner.step(self.data, index, self.device)
+        refiner.check(self.data, end, self.device)
         self.maps_are_current = False
 
     def _refining(self) -> Refiner:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from atlas.checkpoint import load_tensors, save_nla_model, save_tensors
 from atlas.clip import Clip
+from atlas.cost import Pace
 from atlas.errors import UserError
 from atlas.fit_outputs import write_pictures
 from atlas.maps import Maps
@@ -75,6 +76,8 @@ class NlaRun:
         self.model = NlaModel(config, torch.Generator().manual_seed(config.seed)).to(device)
         self.phase, self.done, self.stride = 0, 0, 1
         self.log: list[dict[str, Any]] = []
+        self.pace = Pace()
+        """Of the steps in which everything learns together."""
         self.optimiser = self._optimiser()
         self._load()
         self.data = PixelData(clip, folder)
@@ -106,14 +109,16 @@ class NlaRun:
     def _steps(self, limit: float) -> None:
         """The steps of the present phase: at least one, and no further one that would end after `limit`."""
         total, first, took = self._total(), self.done, 0.0
+        pace = self.pace if self.phase == _TRAIN else Pace()
         progress = tqdm(total=total, initial=self.done, desc=_PHASES[self.phase], unit="step", disable=self.quiet)
         with progress:
             while self.done < total and (self.done == first or time.perf_counter() + took < limit):
                 start = time.perf_counter()
-                loss = self._loss(self.done)
-                self.optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                self.optimiser.step()
+                with pace.timed(1, self.config.samples_batch):
+                    loss = self._loss(self.done)
+                    self.optimiser.zero_grad(set_to_none=True)
+                    loss.backward()
+                    self.optimiser.step()
                 self.done += 1
                 if self.done % CHUNK == 0 or self.done == total:
                     self._check()

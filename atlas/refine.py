@@ -63,14 +63,21 @@ class Refiner:
 
     def _loss(self, data: FitData, index: int, device: torch.device) -> Tensor:
         rng = np.random.default_rng([self.config.seed, index])
-        size = min(self.config.patch_size, data.clip.height, data.clip.width)
-        loss = fit_loss(self.model, data.batch(self.config.patches, size, rng, device), self.config)
+        batch = data.batch(self.config.patches, self._patch_size(data), rng, device)
+        loss = fit_loss(self.model, batch, self.config)
         if not math.isfinite(loss.item()):
             raise UserError(
                 f"the fit of {data.clip.folder} turned to NaN at iteration {index}: the last good checkpoint is kept; "
                 "try another --seed or --preset preview"
             )
         return loss
+
+    def _patch_size(self, data: FitData) -> int:
+        return min(self.config.patch_size, data.clip.height, data.clip.width)
+
+    def samples(self, data: FitData) -> int:
+        """Pixels of a step."""
+        return self.config.patches * self._patch_size(data) ** 2
 
     def seconds_per_step(self, data: FitData, device: torch.device) -> float:
         """About what a step takes, found by going through one and leaving the model as it is."""

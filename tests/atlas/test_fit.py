@@ -127,6 +127,7 @@ def test_everything_is_there(fitted: Clip) -> None:
     assert model.shape.layers == ("foreground", "background")
     cost = read_costs(fitted.folder)["fit default"]
     assert cost["wall_seconds"] > 0 and cost["frames"] == 12
+    assert cost["steps"] == STEPS and cost["samples_per_second"] > 0
 
 
 def test_the_checkpoint_holds_what_the_maps_say(fitted: Clip) -> None:
