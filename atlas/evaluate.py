@@ -133,10 +133,13 @@ def edited(rendering: Rendering, *, quiet: bool = True) -> dict[str, Any]:
     for value in values.values():
         value["ratio"] = metrics.ratio(value["edit"], value["source"])
     coverage = {layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()}
-    result_of_layers = {"keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()}, "coverage": coverage}
     overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
-    result_of_layers["keyframe_overlap"] = {layer: found and asdict(found) for layer, found in overlaps.items()}
-    return values | result_of_layers | {"oracle": _oracle(edit, rendering.made_from())}
+    of_layers = {
+        "keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()},
+        "keyframe_overlap": {layer: found and asdict(found) for layer, found in overlaps.items()},
+        "coverage": coverage,
+    }
+    return values | of_layers | {"oracle": _oracle(edit, rendering.made_from())}
 
 
 def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:

@@ -70,8 +70,8 @@ def _in_atlas(
     opacity = maps.opacity(layer, index)
     applies = np.clip(keyframe[..., 3] / np.maximum(opacity, 1 / 255), 0, 1)
     both = np.concatenate([keyframe[..., :3] / light, to_float(clip.frame(index)) / light], -1)
-    given = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
-    partial = partial_atlas(*given, size, refine=1)
+    colours, uv, seen, where = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
+    partial = partial_atlas(colours, uv, seen, where, size, refine=1)
     return (partial.weight > _SEEN).numpy(), partial.colour.numpy()
 
 

@@ -14,8 +14,8 @@ from edit.diffusion.options import DiffusionOptions
 
 
 @dataclass(kw_only=True)
-class EditOptions(DiffusionOptions, CommonOptions):
-    """Edit keyframes of a layer, or its atlas. The same --name adds another layer to an edit."""
+class LayerOptions(CommonOptions):
+    """Which layer is edited, and by what."""
 
     clip: tyro.conf.Positional[Path]
     """Folder of the clip."""
@@ -41,6 +41,11 @@ class EditOptions(DiffusionOptions, CommonOptions):
     """Mask of the layer's atlas, of its size: white keeps the original. Copied to the edit's keep/LAYER.png, where it may be repainted."""  # noqa: E501
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """With --editor diffusion: where to compute; auto takes a GPU where there is one."""
+
+
+@dataclass(kw_only=True)
+class EditOptions(DiffusionOptions, LayerOptions):
+    """Edit keyframes of a layer, or its atlas. The same --name adds another layer to an edit."""
 
 
 @dataclass

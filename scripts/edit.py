@@ -1,4 +1,4 @@
-"""Edit keyframes of a layer: scripts/edit.py CLIP --name EDIT --layer LAYER --editor images|filter|atlas ..."""
+"""Edit a layer: scripts/edit.py CLIP --name EDIT --layer LAYER --editor diffusion|images|filter|atlas ..."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from atlas.command import run_command  # noqa: E402
-from edit.edit import edit  # noqa: E402
 from edit.request import EditOptions  # noqa: E402
 
+
+def _edit(options: EditOptions) -> object:
+    from edit.edit import edit  # torch is loaded when there is something to do: --help is there at once
+
+    return edit(options)
+
+
 if __name__ == "__main__":
-    run_command(EditOptions, edit)
+    run_command(EditOptions, _edit)

@@ -47,7 +47,7 @@ class DiffusionOptions:
     model: str = MODEL
     """Base model: hub id, folder, or .safetensors file; Stable Diffusion 1.x, 2.x or XL."""
     model_config: str | None = None
-    """With a .safetensors file as --model or --controlnet: folder or hub id with its configuration. Default: what the file's kind says."""  # noqa: E501
+    """With a .safetensors file as --model: folder or hub id with its configuration. Default: that of the file's kind, from the hub."""  # noqa: E501
     control: tuple[Control, ...] = ("canny",)
     """What the picture is held to: canny (edges), depth, images (your own, see --control-images); several add up."""
     controlnet: tuple[str, ...] = ()
