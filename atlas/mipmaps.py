@@ -8,7 +8,9 @@ not, which is almost everywhere in a clip whose atlases have the frames' own res
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +18,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-SHARP = 1.25
+SHARP = 1.1
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
 _STRIDE = 8  # pixels between the nodes where footprints are measured: they change slowly
-_ROW = 1024
+_TILE = 128  # pixels along the tiles that are looked up in smaller copies, or not
 _TOGETHER = 4  # channels that OpenCV looks up at once, at five times the speed of torch (2 cores)
 
 
@@ -54,20 +56,15 @@ class Texture:
 
     def _blend_smaller(self, uv: np.ndarray, level: np.ndarray, result: list) -> None:
         """Put into `result`, looked up at full size, what smaller copies say where `level` is above 0."""
-        number = 1
-        chosen = np.flatnonzero(level)
-        while len(chosen):
-            # In rows: OpenCV takes no single row of so many.
-            rows = -(-len(chosen) // _ROW)
-            padded = np.resize(chosen, (rows, _ROW))
-            share = np.minimum(level.reshape(-1)[chosen] - (number - 1), 1)[:, None]
-            weight = share if self.device.type == "cpu" else torch.from_numpy(share).to(self.device)
-            for part, smaller in zip(result, self._look_up(uv.reshape(-1, 2)[padded], number), strict=True):
-                flat, found = part.reshape(-1, part.shape[-1]), smaller.reshape(-1, part.shape[-1])[: len(chosen)]
-                before = flat[chosen]
-                flat[chosen] = before + weight * (found - before)
-            chosen = chosen[level.reshape(-1)[chosen] > number]
-            number += 1
+        for tile in _tiles_above_zero(level):
+            here, depth = uv[tile], level[tile]
+            finest = int(depth.min())
+            found = self._look_up(here, finest) if finest else [part[tile] for part in result]
+            for number in range(finest + 1, math.ceil(depth.max()) + 1):
+                share = np.clip(depth - (number - 1), 0, 1)
+                found = [_mixed(a, b, share) for a, b in zip(found, self._look_up(here, number), strict=True)]
+            for part, smaller in zip(result, found, strict=True):
+                part[tile] = smaller
 
     def _look_up(self, uv: np.ndarray, level: int) -> list:
         """Bilinear look-up; outside the texture its border is repeated. Parts of up to 4 channels, (h, w, c) each."""
@@ -77,7 +74,9 @@ class Texture:
             found = [F.grid_sample(part, where, padding_mode="border", align_corners=False) for part in parts]
             return [part[0].permute(1, 2, 0) for part in found]
         height, width = parts[0].shape[:2]
-        half = np.array([width / 2, height / 2], np.float32)
+        half: np.ndarray | np.float32 = np.float32(width / 2)
+        if height != width:  # a pair for each pixel costs ten times as much as one number for all
+            half = np.array([width / 2, height / 2], np.float32)
         texels = uv * half
         texels += half - np.float32(0.5)
         return [cv2.remap(part, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in parts]
@@ -91,15 +90,14 @@ class Texture:
                 torch.from_numpy(_halved(part[0].permute(1, 2, 0).cpu().numpy())).permute(2, 0, 1)[None].to(self.device)
                 for part in self._parts(level - 1)
             ]
-        starts = range(0, self.channels, _TOGETHER)
-        parts = [self._image[..., start : start + _TOGETHER] for start in starts]
-        if self.device.type == "cpu":
-            rest = -self.channels % _TOGETHER
-            return [
-                np.ascontiguousarray(np.pad(part, ((0, 0), (0, 0), (0, rest if part.shape[2] < _TOGETHER else 0))))
-                for part in parts
-            ]
-        return [torch.from_numpy(part.transpose(2, 0, 1)[None].copy()).to(self.device) for part in parts]
+        parts = [self._image[..., start : start + _TOGETHER] for start in range(0, self.channels, _TOGETHER)]
+        if self.device.type != "cpu":
+            return [torch.from_numpy(part.transpose(2, 0, 1)[None].copy()).to(self.device) for part in parts]
+        filled = []
+        for part in parts:
+            filled.append(np.zeros((*part.shape[:2], _TOGETHER), np.float32))
+            filled[-1][..., : part.shape[2]] = part
+        return filled
 
 
 def texture(image: np.ndarray, device: torch.device | str = "cpu") -> Texture:
@@ -128,3 +126,19 @@ def level_of_detail(uv: np.ndarray, size: int) -> np.ndarray | None:  # (h, w, 2
 def _halved(part: np.ndarray) -> np.ndarray:
     height, width = part.shape[:2]
     return cv2.resize(part, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
+
+
+def _mixed(first: Any, second: Any, share: np.ndarray) -> Any:  # (h, w, c), (h, w, c), (h, w) of the second
+    if isinstance(first, np.ndarray):
+        share = share * 1024  # OpenCV adds 1e-5 to the sum of the weights: next to such large ones it is nothing
+        return cv2.blendLinear(np.ascontiguousarray(first), second, 1024 - share, share)
+    return torch.lerp(first, second, torch.from_numpy(share).to(first.device)[..., None])
+
+
+def _tiles_above_zero(level: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Tiles of a map (h, w) that holds a value above 0 there."""
+    for top in range(0, level.shape[0], _TILE):
+        for left in range(0, level.shape[1], _TILE):
+            tile = slice(top, top + _TILE), slice(left, left + _TILE)
+            if level[tile].any():
+                yield tile
