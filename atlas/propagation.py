@@ -16,12 +16,12 @@ _DARKEST = 0.05  # light below which a colour is not divided by it
 class Accumulated:
     """The keyframes of a layer that were edited so far, merged in its atlas: coverage beside colour, light removed."""
 
-    def __init__(self, maps: Maps, layer: str) -> None:
-        self.maps, self.layer = maps, layer
+    def __init__(self, maps: Maps, layer: str, device: torch.device | str = "cpu") -> None:
+        self.maps, self.layer, self.device = maps, layer, device
         height, width = maps.atlas_size(layer)
-        self._total = torch.zeros(height, width, 3)
-        self._weight = torch.zeros(height, width)
-        self._coverage = torch.zeros(height, width)
+        self._total = torch.zeros(height, width, 3, device=device)
+        self._weight = torch.zeros(height, width, device=device)
+        self._coverage = torch.zeros(height, width, device=device)
         self._mean: Tensor | None = None
 
     def add(
@@ -31,9 +31,9 @@ class Accumulated:
     ) -> None:
         """Take in one more edited keyframe."""
         maps, layer = self.maps, self.layer
-        uv, opacity = torch.from_numpy(maps.uv(layer, frame)), torch.from_numpy(maps.opacity(layer, frame))
-        light = torch.from_numpy(maps.light(layer, frame)).clamp(min=_DARKEST)
-        image = torch.from_numpy(np.ascontiguousarray(keyframe))
+        uv, opacity = self._placed(maps.uv(layer, frame)), self._placed(maps.opacity(layer, frame))
+        light = self._placed(maps.light(layer, frame)).clamp(min=_DARKEST)
+        image = self._placed(keyframe)
         applies = (image[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
         partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer))
         self._total += partial.colour * partial.weight[..., None]
@@ -50,8 +50,11 @@ class Accumulated:
         if self._mean is None:
             mean = self._total / self._weight.clamp(min=1e-12)[..., None]
             self._mean = push_pull(mean, self._weight * 1e3)
-        uv, opacity = torch.from_numpy(maps.uv(layer, frame)), torch.from_numpy(maps.opacity(layer, frame))
+        uv, opacity = self._placed(maps.uv(layer, frame)), self._placed(maps.opacity(layer, frame))
         inside = (uv.abs() <= 1).all(-1) & (opacity > 0)
         coverage = sample(self._coverage[..., None], uv)[..., 0] * inside
-        colour = sample(self._mean, uv) * torch.from_numpy(maps.light(layer, frame))
-        return push_pull(colour, coverage).clamp(0, 1).numpy(), coverage.numpy()
+        colour = sample(self._mean, uv) * self._placed(maps.light(layer, frame))
+        return push_pull(colour, coverage).clamp(0, 1).cpu().numpy(), coverage.cpu().numpy()
+
+    def _placed(self, image: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device)

@@ -15,7 +15,7 @@ from edit.conditions import DepthEstimator, canny
 from edit.diffusion.adapters import ip_adapter_files
 from edit.diffusion.hub import fingerprint, located
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import Weights, check_installed, load
+from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
 from edit.editors.images import ImagesEditor
 from edit.request import EditOptions
 
@@ -96,7 +96,7 @@ class Sources:
         if "depth" in options.control:
             paths["depth"] = located(options.depth_model, "depth estimator", offline=offline)
         if options.image_prompt is not None:
-            files = ip_adapter_files("xl" in options.model.lower())
+            files = ip_adapter_files(is_xl_model(self.weights, paths["model"]))
             paths["IP-Adapter"] = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=files)
         return paths
 

@@ -96,7 +96,7 @@ def load(weights: Weights) -> StableDiffusion:
 
     with quiet():
         path = located(weights.model, "model", offline=weights.offline)
-        is_xl = _is_xl(weights, path)
+        is_xl = is_xl_model(weights, path)
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
         pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
         for name, controlnet in zip(weights.controlnets, controlnets, strict=True):
@@ -144,7 +144,8 @@ def _controlnet(name: str, weights: Weights) -> Any:
         )
 
 
-def _is_xl(weights: Weights, path: Path) -> bool:
+def is_xl_model(weights: Weights, path: Path) -> bool:
+    """Whether the model found at `path` is of the XL family; UserError where it is of none that this editor takes."""
     if path.is_file() and weights.model_config is None:
         return any(key.startswith("conditioner.embedders.1") for key in _keys(path))
     folder = path if path.is_dir() else located(weights.model_config or "", "configuration", offline=weights.offline)

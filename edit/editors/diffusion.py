@@ -63,7 +63,7 @@ class DiffusionEditor:
         self.notes: list[str] = []
         self.keys = self._keys()
         self._crops: dict[int, Crop] = {}
-        self._done, self._accumulated = _Done(), Accumulated(maps, options.layer)
+        self._done, self._accumulated = _Done(), Accumulated(maps, options.layer, sources.device)
 
     def fingerprint(self, indices: list[int]) -> str:
         """Digest of all keyframes' keys."""

@@ -118,6 +118,8 @@ class Toy:
 class ToySources:
     """What the editor asks for, with the toy in the place of weights."""
 
+    device = torch.device("cpu")
+
     def model(self) -> Toy:
         return Toy()
 

@@ -1,0 +1,99 @@
+"""Editing by a prompt from the command line: every option as documented, and what is found out before the long stages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlas.clip import Clip
+from atlas.command import parse_options
+from atlas.errors import UserError
+from atlas.sample import Sample
+from atlas.sample_files import write_sample
+from atlas.video import probe
+from edit.edit import edit
+from edit.request import EditOptions
+from scripts.run import RunOptions, run
+from tests.edit import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_all_options(fresh_clip: Clip, models: Path, tmp_path: Path) -> None:
+    lora = tiny.save_lora(tmp_path / "style.safetensors")
+    arguments = [str(fresh_clip.folder), "--name", "gold", "--layer", "foreground", "--fit", "truth", "--keyframes", "0,6"]
+    arguments += [
+        "--editor",
+        "diffusion",
+        "--prompt",
+        "a cat",
+        "--negative",
+        "a dog",
+        "--strategy",
+        "propagate",
+        "--strength",
+        "0.8",
+    ]
+    arguments += [
+        "--steps",
+        "2",
+        "--guidance",
+        "9",
+        "--model",
+        str(models / "sd"),
+        "--controlnet",
+        str(models / "controlnet-sd"),
+    ]
+    arguments += ["--control", "canny", "--canny", "50", "150", "--control-scale", "0.7", "--lora", f"{lora}:0.5"]
+    arguments += ["--on", "keyframes", "--scheduler", "dpm++", "--dtype", "float32", "--resolution", "64", "--hold", "0.2"]
+    arguments += ["--vae-slicing", "--vae-tiling", "--offline", "--offload", "none", "--prompt-at", "0:a bird", "--quiet"]
+    result = edit(parse_options(EditOptions, arguments))
+    assert result.keyframes == [0, 6] and len(result.edit.keyframes("foreground")) == 2
+    saved = result.edit.layers["foreground"]["diffusion"]
+    assert (
+        saved["prompt"] == "a cat" and saved["strategy"] == "propagate" and saved["hold"] == 0.2 and saved["on"] == "keyframes"
+    )
+
+
+def test_all_stages_from_one_command(sample: Sample, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sample(sample, tmp_path / "footage")
+    clip = tmp_path / "clip"
+    arguments = [str(tmp_path / "footage" / "frames"), str(clip), "--masks", str(tmp_path / "footage" / "masks"), "--quiet"]
+    arguments += ["--preset", "preview", "--method", "mean", "--editor", "diffusion", "--prompt", "a cat", "--steps", "2"]
+    weights = ["--offline", "--controlnet", str(models / "controlnet-sd")]
+    for model, said in ((tmp_path, "is no model"), ("nobody/nothing", "hf download nobody/nothing")):
+        with pytest.raises(UserError, match=said):
+            run(parse_options(RunOptions, [*arguments, *weights, "--model", str(model)]))
+        assert not clip.exists()
+    with pytest.raises(UserError, match="the prompt is empty"):
+        run(parse_options(RunOptions, [*arguments, "--prompt", ""]))
+    arguments += [*weights, "--model", str(models / "sd"), "--keyframes", "auto:2"]
+    run(parse_options(RunOptions, arguments))
+    assert probe(clip / "edits" / "diffusion" / "video.mp4").frames == 12
+    capsys.readouterr()
+    run(parse_options(RunOptions, arguments))
+    assert capsys.readouterr().out.count("up to date") == 5
+
+
+def test_help_loads_no_model_library() -> None:
+    code = (
+        "import runpy, sys\nsys.argv = ['edit.py', '--help']\n"
+        "try:\n    runpy.run_path('scripts/edit.py', run_name='__main__')\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_other_editors_load_no_model_library(fresh_clip: Clip) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom edit.edit import edit\nfrom edit.request import EditOptions\n"
+        f"edit(EditOptions(clip=Path({str(fresh_clip.folder)!r}), name='x', layer='foreground', fit='truth', editor='filter',"
+        " filter='grey', keyframes='0', quiet=True))\n"
+        "print([name for name in ('diffusers', 'transformers', 'huggingface_hub') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
