@@ -53,6 +53,10 @@ class EvaluateOptions(CommonOptions):
     """What becomes of detail that the fit does not hold, as in scripts/render.py."""
     truth: Path | None = None
     """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
+    report: bool = False
+    """With --edit: also write report.html in the edit's folder, one file with film, pictures and numbers, to be passed on."""
+    compare: tuple[str, ...] = ()
+    """Names of several edits: measure each and print them in one table (--report: also edits/comparison.html)."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -196,9 +200,3 @@ def table(report: dict[str, Any]) -> str:
 
 def _cell(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def printed(options: EvaluateOptions) -> dict[str, Any] | str:
-    """What the command prints: the report as JSON or as a table."""
-    report = evaluate(options)
-    return report if options.json else table(report)

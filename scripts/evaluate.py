@@ -1,4 +1,4 @@
-"""Measure a fit and an edit: scripts/evaluate.py CLIP [--fit FIT] [--edit EDIT] [--json]"""
+"""Measure a fit and an edit: scripts/evaluate.py CLIP [--fit FIT] [--edit EDIT [--report]] [--json]"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from atlas.command import run_command
-from atlas.evaluate import EvaluateOptions, printed
+from atlas.evaluate import EvaluateOptions
+from atlas.report import printed
 
 if __name__ == "__main__":
     run_command(EvaluateOptions, printed)
