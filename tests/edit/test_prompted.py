@@ -200,6 +200,13 @@ def test_the_background_is_edited_on_its_atlas(fresh_clip: Clip, prompted: Make)
     assert keyframes.keyframes == [0, 11] and not keyframes.edit.atlas_path("background").exists()
 
 
+def test_xl(fresh_clip: Clip, prompted: Make, models: Path) -> None:
+    xl = {"model": str(models / "xl"), "controlnet": (str(models / "controlnet-xl"),), "keyframes": "0,6"}
+    images = [keyframe(edit(prompted(fresh_clip, name=f"xl-{seed}", seed=seed, **xl)), 0) for seed in (0, 1)]
+    assert images[0][..., :3].std() > 5 and not np.array_equal(*images)
+    edit(prompted(fresh_clip, name="xl-0", layer="background", **(xl | {"keyframes": None})))
+
+
 def test_what_is_kept_stays_at_aggregation_and_rendering(fresh_clip: Clip, prompted: Make, tmp_path: Path) -> None:
     size = Maps(fresh_clip.fit_folder("truth")).atlas_size("foreground")
     mask = np.zeros(size, np.uint8)
