@@ -97,7 +97,8 @@ class Rendering:
         layers = read_edited_layers(edit.folder, maps)
         if not layers:
             raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
-        larger = size == "source" and (clip.source.width, clip.source.height) != (clip.width, clip.height)
+        # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
+        larger = size == "source" and (deep or (clip.source.width, clip.source.height) != (clip.width, clip.height))
         source = open_checked_source(clip) if larger else None
         return cls(clip, edit, maps, layers, mode, transfer, where, source, deep, alone, quiet)
 

@@ -12,6 +12,7 @@ import pytest
 from atlas.errors import UserError
 from atlas.files import (
     GrowingArray,
+    StoredArray,
     atomic_file,
     atomic_folder,
     digest,
@@ -260,3 +261,39 @@ class TestGrowingArray:
             array.append(value)
         array.close()
         assert np.array_equal(np.load(tmp_path / "new" / "a.npy", mmap_mode="r"), values)
+
+
+class TestStoredArray:
+    def test_rows_are_what_was_saved(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).normal(size=(5, 4, 3, 2)).astype(np.float16)
+        np.save(tmp_path / "a.npy", values)
+        array = StoredArray(tmp_path / "a.npy")
+        assert (array.shape, array.dtype) == (values.shape, values.dtype)
+        for index in (4, 0, 2):
+            np.testing.assert_array_equal(array[index], values[index])
+        for index in (-1, 5):
+            with pytest.raises(IndexError):
+                array[index]
+
+    def test_it_reads_what_grew(self, tmp_path: Path) -> None:
+        growing = GrowingArray(tmp_path / "a.npy", np.uint16, (3, 2))
+        for row in range(3):
+            growing.append(np.full(2, row))
+        growing.close()
+        assert StoredArray(tmp_path / "a.npy")[2].tolist() == [2, 2]
+
+    def test_what_it_refuses(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.npy"
+        np.save(path, np.zeros((6, 100)))
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(EOFError, match="cut off"):
+            StoredArray(path)
+        np.save(path, np.array([[{}]], object), allow_pickle=True)
+        with pytest.raises(ValueError, match="row by row"):
+            StoredArray(path)
+        np.save(path, np.asfortranarray(np.zeros((3, 2))))
+        with pytest.raises(ValueError, match="row by row"):
+            StoredArray(path)
+        path.write_bytes(b"something else")
+        with pytest.raises(ValueError):
+            StoredArray(path)

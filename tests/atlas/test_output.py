@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atlas.clip import Clip
+from atlas.clip import Clip, Source
 from atlas.edits import Edit
 from atlas.errors import UserError
 from atlas.files import read_image, to_uint16, write_image
+from atlas.frames import open_source
 from atlas.maps import Maps
 from atlas.metrics import psnr
 from atlas.output import check_format, choose_output, shown
@@ -59,6 +60,20 @@ def test_sixteen_bits(edited: tuple[Clip, np.ndarray]) -> None:
         assert deep.dtype == np.uint16 and eight.dtype == np.uint8
         np.testing.assert_array_equal(deep[away], clip.frame(index)[away].astype(np.uint16) * 257)
         assert np.abs(deep / 257 - eight).max() <= 0.51
+
+
+def test_the_source_keeps_its_sixteen_bits(edited: tuple[Clip, np.ndarray], tmp_path: Path) -> None:
+    clip, _ = edited
+    frames = [clip.frame(i).astype(np.uint16) * 257 + np.uint16(i + 1) for i in range(clip.frames)]
+    for index, frame in enumerate(frames):
+        write_image(tmp_path / "deep" / f"{index:05d}.png", frame)
+    source = open_source(tmp_path / "deep")
+    clip.source = Source(str(source.path), source.sha256, clip.width, clip.height, indices=list(range(12)))
+    clip.save()
+    render(options(clip, format="png16", size="source"))
+    away = Maps(clip.fit_folder("truth")).opacity("foreground", 7) == 0
+    result = read_image(clip.edit_folder("red") / "frames16" / "00007.png")
+    np.testing.assert_array_equal(result[away], frames[7][away])
 
 
 def test_the_layer_alone(edited: tuple[Clip, np.ndarray], sample: Sample) -> None:
