@@ -19,7 +19,8 @@ SEARCH, SEARCH_PIXELS = 0.02, (6, 10)
 SOFT = 4.0
 """Pixels of soft edge across an outline from which on a mask is a matte, whose edge is meant as it is."""
 _SHORTEST = 20  # pixels of outline below which there is nothing to follow
-_TOLERANCE = 1.5  # pixels by which good masks may differ from the picture's edges
+_SETTLED = 1.5  # pixels of margin below which masks are drawn where the edges are
+_TOLERANCE = (1.5, 4.0)  # pixels by which rough and good masks may differ from the picture's edges: blur, antennas
 _NOISE = 1.5  # edge strength (grey levels per pixel) that says nothing
 _BEND = 0.5  # what it costs an outline to step one pixel in or out between neighbours
 
@@ -72,7 +73,7 @@ def follow_edges(
     outlines = [outline for outline in _outlines(image, depth) if outline.free.any()]
     if not outlines:
         return depth
-    settled = abs(margin.offset) < _TOLERANCE
+    settled = abs(margin.offset) < _SETTLED
     centre = 0.0 if settled else margin.offset
     offsets = _offsets(depth.shape)
     stiffness = 0.02 + 0.04 * min(margin.sharpness, 0.5)
@@ -83,7 +84,7 @@ def follow_edges(
         reward[:, offsets > depth.max() / 2] = -1e3  # further in lies the other side of a thin object
         move = _smooth_round(offsets[_best_path(reward)] + 0.5)
         if settled:
-            move = np.sign(move) * np.maximum(np.abs(move) - _TOLERANCE, 0)
+            move = np.sign(move) * np.maximum(np.abs(move) - _TOLERANCE[margin.sharpness > 0], 0)
         moves.append(move)
     if not any(move.any() for move in moves):
         return depth

@@ -36,7 +36,8 @@ class FitOptions(CommonOptions):
     name: str = "default"
     """Name of the fit: a clip can have several."""
     preset: PresetName = "standard"
-    """preview: a quick look. standard: what edits are made on. nla: the published Layered Neural Atlases, to compare with."""
+    """preview: a quick look. standard: what edits are made on. best: a finer atlas and more of everything. nla: the
+    published Layered Neural Atlases, to compare with."""
     seconds: float | None = None
     """Aim for about this many seconds in all: sets how many gradient steps are made."""
     iterations: int | None = None
