@@ -87,7 +87,7 @@ class GrowingArray:
 
 
 class StoredArray:
-    """A .npy file read row by row or at picked places; unlike with a memory map, what has been read does not stay in the process's memory.
+    """A .npy file read row by row or at picked places; unlike with a memory map, what has been read does not stay in memory.
 
     Raises ValueError or EOFError for a file that is none or is cut off, FileNotFoundError where there is none.
     """

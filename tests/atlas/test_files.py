@@ -269,9 +269,10 @@ class TestStoredArray:
         np.save(tmp_path / "a.npy", values)
         array = StoredArray(tmp_path / "a.npy")
         assert (array.shape, array.dtype) == (values.shape, values.dtype)
-        for index in (4, 0, 2):
+        picked = (np.array([1, 3]), np.array([0, 2]))
+        for index in (4, 0, 2, -1, slice(1, 3), picked):
             np.testing.assert_array_equal(array[index], values[index])
-        for index in (-1, 5):
+        for index in (-6, 5):
             with pytest.raises(IndexError):
                 array[index]
 
