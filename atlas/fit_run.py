@@ -135,6 +135,7 @@ class FitRun:
     def _start(self, _: None) -> None:
         if self.model is None:
             self.model = self._registered_model()
+            self.tracks.clear()  # the model holds them from here on
             self.maps_are_current = False
         solve.start_atlases(self._frames())
 
