@@ -96,6 +96,18 @@ class StableDiffusion:
                     part.to(dtype)
             self.conditioning = given
 
+    @contextlib.contextmanager
+    def tiled_decoding(self) -> Iterator[None]:
+        """Encode and decode tile by tile for a while: a large picture's autoencoder takes more memory than all the rest."""
+        vae = self.pipeline.vae
+        before = vae.use_tiling
+        vae.enable_tiling()
+        try:
+            yield
+        finally:
+            if not before:
+                vae.disable_tiling()
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of an image's latent."""
         return self.channels, height // self.factor, width // self.factor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -96,13 +97,13 @@ class AtlasPrompt:
             noise = draw(model.latent_shape(crop.height, crop.width), generator)
             return denoise(denoiser, Start(noise, generator, known, None, strength), steps=options.steps, on_step=steps.update)
 
-        with steps:
+        tiles = model.tiled_decoding() if isinstance(denoiser, Tiled) else contextlib.nullcontext()
+        with steps, tiles:
             return made_carefully(model, make, options, f"the atlas at {crop.width}x{crop.height}", self.notes)
 
     def _denoiser(self, model: StableDiffusion, crop: Crop, tile: int) -> Denoiser:
         if max(crop.height, crop.width) <= 2 * tile and min(crop.height, crop.width) <= tile:
             return model
-        model.pipeline.vae.enable_tiling()
         return Tiled(model, crop.height, crop.width, tile)
 
     def _own_image(self) -> np.ndarray:
