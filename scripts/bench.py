@@ -1,0 +1,16 @@
+"""Measure fits side by side: scripts/bench.py CLIP... [--presets preview,standard] [--seconds 60,120,300] [--truth DIR] ..."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.bench import BenchOptions, bench  # noqa: E402
+from atlas.command import run_command  # noqa: E402
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes the fit that it waits for with it
+    run_command(BenchOptions, bench)
