@@ -6,7 +6,6 @@ where it was and ends with the same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 import time
@@ -21,16 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas import solve
-from atlas.checkpoint import build_model, load_tensors, save_model, save_tensors, shape_from_dict
+from atlas.checkpoint import build_model, save_model, shape_from_dict
 from atlas.clip import Clip
 from atlas.cost import Pace
-from atlas.errors import UserError
 from atlas.fit_outputs import write_layers, write_maps, write_pictures
 from atlas.maps import Maps
 from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig
 from atlas.refine import Refiner
 from atlas.registration import LIMIT, canvas_of, register_round
+from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder
 from atlas.sampling import FitData, Look
 from atlas.tracking import Track, chain_background, chain_object, reference_frame
 
@@ -230,8 +229,8 @@ class FitRun:
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}
         description: dict[str, Any] = {
-            "made_from": self.made_from, "done": self.done, "rounds": self.rounds, "epochs": self.epochs,
-            "log": self.log, "tracks": 0 if self.model else len(self.tracks),
+            "done": self.done, "rounds": self.rounds, "epochs": self.epochs, "log": self.log,
+            "tracks": 0 if self.model else len(self.tracks),
         }  # fmt: skip
         if self.model is None:
             for i, track in enumerate(self.tracks):
@@ -241,31 +240,20 @@ class FitRun:
             tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
             description["shape"] = asdict(self.model.shape)
         if self.refiner is not None:
-            tensors |= self.refiner.state()
-        save_tensors(self.folder / "state.safetensors", tensors, description)
+            tensors |= optimiser_tensors(self.refiner.optimiser)
+        save_state(self.folder, self.made_from, tensors, description)
 
-    def _start_afresh(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        try:
-            FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
-            self._save()
-        except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
-                self.folder.parent.rmdir()
-            raise
+    def _begin(self) -> None:
+        FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
+        self._save()
 
     def _load(self) -> None:
         """Take up a state of the same clip and plan; start afresh where there is none."""
-        path = self.folder / "state.safetensors"
-        try:
-            tensors, description = load_tensors(path) if path.is_file() else ({}, {})
-        except UserError:  # of another version, or damaged: nothing of it can be used
-            description = {}
-        if description.get("made_from") != self.made_from:
-            self._start_afresh()
+        found = load_state(self.folder, self.made_from)
+        if found is None:
+            start_folder(self.folder, self._begin)
             return
+        tensors, description = found
         self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
         self.rounds = tuple(description["rounds"])
         for i in range(description["tracks"]):
@@ -275,4 +263,4 @@ class FitRun:
             self.model = build_model(shape_from_dict(description["shape"]), self.config).to(self.device)
             self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
             if any(name.startswith("optimiser.") for name in tensors):
-                self._refining().restore(tensors)
+                restore_optimiser(self._refining().optimiser, tensors)

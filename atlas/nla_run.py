@@ -6,9 +6,7 @@ number and what the steps before it left, so that a killed run goes on from its 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from atlas.checkpoint import load_tensors, save_nla_model, save_tensors
+from atlas.checkpoint import save_nla_model
 from atlas.clip import Clip
 from atlas.cost import Pace
 from atlas.errors import UserError
@@ -30,6 +28,7 @@ from atlas.nla import NlaModel
 from atlas.nla_config import NlaConfig
 from atlas.nla_loss import PixelData, nla_loss, pretraining_loss
 from atlas.nla_outputs import SIZES, write_nla_atlases, write_nla_maps
+from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder
 
 CHUNK = 25
 """Steps between two saves of the state."""
@@ -174,42 +173,23 @@ class NlaRun:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, entry in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in entry.items()}
-        description = {"made_from": self.made_from, "phase": self.phase, "done": self.done, "log": self.log}
-        save_tensors(self.folder / "state.safetensors", tensors, description)
+        description = {"phase": self.phase, "done": self.done, "log": self.log}
+        save_state(self.folder, self.made_from, tensors | optimiser_tensors(self.optimiser), description)
 
-    def _start_afresh(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        try:
-            PixelData.write(self.clip, self.folder, quiet=self.quiet)
-            self._save()
-        except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
-                self.folder.parent.rmdir()
-            raise
+    def _begin(self) -> None:
+        PixelData.write(self.clip, self.folder, quiet=self.quiet)
+        self._save()
 
     def _load(self) -> None:
         """Take up a state of the same clip and plan; start afresh where there is none."""
-        path = self.folder / "state.safetensors"
-        try:
-            tensors, description = load_tensors(path) if path.is_file() else ({}, {})
-        except UserError:  # of another version, or damaged: nothing of it can be used
-            description = {}
-        if description.get("made_from") != self.made_from:
-            self._start_afresh()
+        found = load_state(self.folder, self.made_from)
+        if found is None:
+            start_folder(self.folder, self._begin)
             return
+        tensors, description = found
         self.phase, self.done, self.log = description["phase"], description["done"], description["log"]
         self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
         if self.phase == len(_PHASES):
             return
         self.optimiser = self._optimiser()
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                state.setdefault(int(index), {})[name] = value
-        if state:
-            self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
+        restore_optimiser(self.optimiser, tensors)

@@ -88,24 +88,6 @@ class Refiner:
             self.optimiser.zero_grad(set_to_none=True)
         return time.perf_counter() - began
 
-    def state(self) -> dict[str, Tensor]:
-        """The optimiser's state as named tensors."""
-        return {
-            f"optimiser.{i}.{name}": value
-            for i, entry in self.optimiser.state_dict()["state"].items()
-            for name, value in entry.items()
-        }
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                state.setdefault(int(index), {})[name] = value
-        if state:
-            self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": state})
-
 
 def fit_loss(model: LayeredAtlas, batch: Batch, config: FitConfig) -> Tensor:
     """The weighted sum of all losses on one batch."""
