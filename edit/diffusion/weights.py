@@ -91,9 +91,7 @@ def check_installed() -> None:
 @lru_cache(maxsize=1)
 def load(weights: Weights) -> StableDiffusion:
     """Load; UserError, in one line, where something is missing, is no model, or does not fit the rest."""
-    check_installed()
-    import diffusers
-
+    diffusers = _imported()
     with quiet():
         path = located(weights.model, "model", offline=weights.offline)
         is_xl = is_xl_model(weights, path)
@@ -106,8 +104,25 @@ def load(weights: Weights) -> StableDiffusion:
         if weights.ip_adapter is not None:
             add_image_prompt(pipeline, weights.ip_adapter, weights.image_prompt_scale, is_xl=is_xl, offline=weights.offline)
         pipeline.set_progress_bar_config(disable=True)
-        _place(pipeline, weights)
+        try:
+            _place(pipeline, weights)
+        except torch.cuda.OutOfMemoryError:
+            advice = "a smaller model, or --device cpu" if weights.offload == "sequential" else "--offload model or sequential"
+            raise UserError(f"out of GPU memory while loading {weights.model}: try {advice}, --dtype float16") from None
     return StableDiffusion(pipeline, weights.device)
+
+
+def _imported() -> Any:
+    """The module diffusers, with what it takes along: that fails where torchvision is of another build than torch."""
+    check_installed()
+    try:
+        import diffusers
+        from diffusers import StableDiffusionControlNetPipeline  # noqa: F401
+    except Exception as problem:  # of many kinds, from deep inside
+        raise UserError(
+            f"diffusers does not import here ({one_line(problem)}): run pip install -e .[diffusion] again"
+        ) from None
+    return diffusers
 
 
 def _pipeline(diffusers: Any, weights: Weights, path: Path, controlnets: list[Any], is_xl: bool) -> Any:

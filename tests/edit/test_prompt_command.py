@@ -78,6 +78,15 @@ def test_all_stages_from_one_command(sample: Sample, models: Path, tmp_path: Pat
     assert capsys.readouterr().out.count("up to date") == 5
 
 
+def test_the_lines_of_the_readme(fresh_clip: Clip, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    weights = f"model={str(models / 'sd')!r}, controlnet=({str(models / 'controlnet-sd')!r},), steps=1, offline=True"
+    here = text.replace('"clips/car"', repr(str(fresh_clip.folder)))
+    exec(here.replace("prompt=", f"fit='truth', keyframes='6', quiet=True, {weights}, prompt="))
+    assert "foreground: keyframes 6" in capsys.readouterr().out
+    assert len([line for line in text.splitlines() if line]) <= 5
+
+
 def test_help_loads_no_model_library() -> None:
     code = (
         "import runpy, sys\nsys.argv = ['edit.py', '--help']\n"
