@@ -129,7 +129,7 @@ def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
     changes = {}
     for layer, pair in layers.items():
         atlas, edited = maps.atlas(layer), to_float(pair.edited)
-        change = edited[..., 3:] * (edited[..., :3] - atlas[..., :3])
+        change = _whole(edited[..., 3], atlas[..., 3])[..., None] * (edited[..., :3] - atlas[..., :3])
         _carry_over_rim(change, atlas[..., 3] > 0)
         changes[layer] = texture(change, device)
     return changes
@@ -148,10 +148,15 @@ def difference(
     if edited.dtype == np.uint8 and reference.dtype == np.uint16:
         reference = ((reference.astype(np.uint32) + 128) // 257).astype(np.uint8)
     new, old = to_float(edited), to_float(reference)
-    known, coverage = old[..., 3] > 0, new[..., 3]
+    known, coverage = old[..., 3] > 0, _whole(new[..., 3], atlas[..., 3])
     new, old = new[..., :3], old[..., :3]
     change = new - old
     painted = ~known & change.any(-1)
     old[painted] = atlas[painted, :3]
     change[painted] = new[painted] - old[painted]
     return change, old, coverage
+
+
+def _whole(coverage: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, N), (N, N) -> (N, N)
+    """Coverage of an edit where its layer's own alpha fades: a painter who keeps that alpha has painted there too."""
+    return np.minimum(coverage / np.where(seen > 0, seen, 1), 1)
