@@ -48,19 +48,24 @@ class FitOptions(CommonOptions):
     """The same seed gives the same fit."""
 
 
-class Run(Protocol):
-    """A fit in progress or at its end, whatever it is made by."""
+class Finished(Protocol):
+    """A fit at its end, whatever it was made by."""
 
     log: list[dict[str, Any]]
     """What log.json will hold."""
+
+    def hand_over(self, folder: Path) -> None:
+        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
+
+
+class Run(Finished, Protocol):
+    """A fit in progress."""
+
     pace: Pace
     """Of its gradient steps."""
 
     def finish(self) -> None:
         """Do all work that is left."""
-
-    def hand_over(self, folder: Path) -> None:
-        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
 
 
 def fit(options: FitOptions) -> str:
@@ -117,7 +122,7 @@ def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:
 
 
 def write_fit(
-    run: Run, clip: Clip, folder: Path, plan: dict[str, Any], made_from: str, *, quiet: bool = True
+    run: Finished, clip: Clip, folder: Path, plan: dict[str, Any], made_from: str, *, quiet: bool = True
 ) -> tuple[dict[str, Any], list[Weakness]]:
     """Write everything a finished fit leaves, replacing `folder` as a whole; returns the metrics and what is weak."""
     with atomic_folder(folder) as making:
