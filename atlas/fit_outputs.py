@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -37,7 +38,9 @@ def write_layers(model: LayeredAtlas, clip: Clip, folder: Path) -> None:
     """Write each layer's atlas image and light below `folder`, beside its maps."""
     for index, layer in enumerate(clip.layers):
         atlas = model.atlas(index).cpu().numpy()
-        seen = np.clip(model.coverage(index).cpu().numpy() * 2, 0, 1)
+        # Pixels leave pinholes between them where the atlas is finer than the frames: closed, or a painter meets dots.
+        whole = cv2.morphologyEx(model.coverage(index).cpu().numpy(), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        seen = np.clip(whole * 2, 0, 1)
         write_atlas(folder, layer, np.dstack([np.clip(atlas, 0, 1), seen]).astype(np.float32))
         write_light(folder, layer, model.lights[index].log_gain.exp().permute(1, 2, 3, 0).cpu().numpy())
 

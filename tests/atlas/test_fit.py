@@ -387,3 +387,12 @@ def test_opacity_is_nearer_to_the_truth_than_bad_masks(fresh_clip: Clip, sample:
     before = np.mean([iou(mask, true) for mask, true in zip(given, truth, strict=True)])
     after = np.mean([iou(maps.opacity("foreground", t), true) for t, true in enumerate(truth)])
     assert after > before + 0.05
+
+
+def test_best_has_finer_atlases_without_pinholes(fitted: Clip, fresh_clip: Clip) -> None:
+    fit(options(fresh_clip, name="best", preset="best", iterations=1))
+    maps, usual = Maps(fresh_clip.fit_folder("best")), Maps(fitted.fit_folder("default"))
+    for layer in maps.layers:
+        assert maps.atlas_size(layer)[0] > 1.4 * usual.atlas_size(layer)[0]
+        seen = (maps.atlas(layer)[..., 3] > 0).astype(np.uint8)
+        np.testing.assert_array_equal(seen, cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
