@@ -13,6 +13,7 @@ from atlas.errors import UserError
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CONTROLNETS = {"canny": "lllyasviel/control_v11p_sd15_canny", "depth": "lllyasviel/control_v11f1p_sd15_depth"}
+XL_CONTROLNETS = {"canny": "diffusers/controlnet-canny-sdxl-1.0", "depth": "diffusers/controlnet-depth-sdxl-1.0"}
 IP_ADAPTER = "h94/IP-Adapter"
 DEPTH_MODEL = "Intel/dpt-hybrid-midas"
 STRENGTH = 0.8
@@ -51,7 +52,7 @@ class DiffusionOptions:
     control: tuple[Control, ...] = ("canny",)
     """What the picture is held to: canny (edges), depth, images (your own, see --control-images); several add up."""
     controlnet: tuple[str, ...] = ()
-    """ControlNet for each --control: hub id, folder or .safetensors file. Default: SD 1.5's for canny and depth."""
+    """ControlNet for each --control: hub id, folder or .safetensors file. Default: canny and depth of the model's family."""
     control_scale: tuple[float, ...] = ()
     """Weight of each ControlNet. Default: 1."""
     control_images: Path | None = None
@@ -128,9 +129,9 @@ class DiffusionOptions:
         """How far keyframes may leave what they start from."""
         return STRENGTH if self.strength is None else self.strength
 
-    def controlnets(self) -> tuple[str, ...]:
-        """The ControlNet of each control."""
-        return self.controlnet or tuple(CONTROLNETS[kind] for kind in self.control)
+    def controlnets(self, is_xl: bool = False) -> tuple[str, ...]:
+        """The ControlNet of each control; where none is named, that of the model's family."""
+        return self.controlnet or tuple((XL_CONTROLNETS if is_xl else CONTROLNETS)[kind] for kind in self.control)
 
     def control_scales(self) -> tuple[float, ...]:
         """The weight of each control."""

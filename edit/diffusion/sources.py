@@ -31,11 +31,13 @@ class Sources:
         check_installed()
         self.options = options
         self.device = choose_device(options.device)
-        self.weights = Weights.of(options, self.device)
+        model = located(options.model, "model", offline=options.offline)
+        self.is_xl = is_xl_model(model, options.model_config, offline=options.offline)
+        self.weights = Weights.of(options, self.device, self.is_xl)
         self._images: ImagesEditor | None = None
         self._depth: DepthEstimator | None = None
         self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt, mode="rgb")
-        self._paths = self._located()
+        self._paths = self._located(model)
 
     def model(self) -> StableDiffusion:
         """The model, loaded once per run."""
@@ -85,18 +87,18 @@ class Sources:
         precision = [str(self.weights.dtype), self.device.type]
         return chosen | {"weights": weights, "loras": loras, "image": image, "precision": precision}
 
-    def _located(self) -> dict[str, Path]:
+    def _located(self, model: Path) -> dict[str, Path]:
         """Where all weights are; what is not in the cache is fetched now."""
         options, offline = self.options, self.options.offline
-        paths = {"model": located(options.model, "model", offline=offline)}
+        paths = {"model": model}
         if options.model_config is not None:
             paths["configuration"] = located(options.model_config, "configuration", offline=offline)
-        for number, name in enumerate(options.controlnets()):
+        for number, name in enumerate(self.weights.controlnets):
             paths[f"ControlNet {number}"] = located(name, "ControlNet", offline=offline)
         if "depth" in options.control:
             paths["depth"] = located(options.depth_model, "depth estimator", offline=offline)
         if options.image_prompt is not None:
-            files = ip_adapter_files(is_xl_model(self.weights, paths["model"]))
+            files = ip_adapter_files(self.is_xl)
             paths["IP-Adapter"] = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=files)
         return paths
 

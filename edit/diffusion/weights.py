@@ -60,13 +60,13 @@ class Weights:
     offline: bool
 
     @classmethod
-    def of(cls, options: DiffusionOptions, device: torch.device) -> Weights:
-        """What the options ask for on a device."""
+    def of(cls, options: DiffusionOptions, device: torch.device, is_xl: bool = False) -> Weights:
+        """What the options ask for on a device, for a model of the family that `is_xl_model` found."""
         precise = "float32" if device.type == "cpu" else "float16"
         return cls(
             options.model,
             options.model_config,
-            options.controlnets(),
+            options.controlnets(is_xl),
             tuple(options.loras()),
             options.ip_adapter if options.image_prompt is not None else None,
             options.image_prompt_scale,
@@ -94,7 +94,7 @@ def load(weights: Weights) -> StableDiffusion:
     diffusers = _imported()
     with quiet():
         path = located(weights.model, "model", offline=weights.offline)
-        is_xl = is_xl_model(weights, path)
+        is_xl = is_xl_model(path, weights.model_config, offline=weights.offline)
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
         pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
         for name, controlnet in zip(weights.controlnets, controlnets, strict=True):
@@ -159,17 +159,17 @@ def _controlnet(name: str, weights: Weights) -> Any:
         )
 
 
-def is_xl_model(weights: Weights, path: Path) -> bool:
+def is_xl_model(path: Path, config: str | None, *, offline: bool) -> bool:
     """Whether the model found at `path` is of the XL family; UserError where it is of none that this editor takes."""
-    if path.is_file() and weights.model_config is None:
+    if path.is_file() and config is None:
         return any(key.startswith("conditioner.embedders.1") for key in _keys(path))
-    folder = path if path.is_dir() else located(weights.model_config or "", "configuration", offline=weights.offline)
+    folder = path if path.is_dir() else located(config or "", "configuration", offline=offline)
     try:
         found = str(json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder / 'model_index.json'} does not describe a model: download it again") from None
     if not found.startswith("StableDiffusion"):
-        raise UserError(f"{weights.model} is a {found}: this editor takes Stable Diffusion 1.x, 2.x and XL")
+        raise UserError(f"{path} is a {found}: this editor takes Stable Diffusion 1.x, 2.x and XL")
     return "XL" in found
 
 

@@ -107,6 +107,20 @@ def test_strength_equals_the_image_to_image_pipeline(models: Path, kind: str, st
     assert np.array_equal(ours, theirs)
 
 
+def test_strength_0_is_the_autoencoder_alone(models: Path) -> None:
+    model = loaded(models)
+    model.condition("a cat", "", [CONTROL], [1.0], 9.0)
+    generator = torch.Generator().manual_seed(4)
+    known = model.encode(picture(), generator)
+    start = Start(draw(model.latent_shape(*SIZE), generator), generator, known, strength=0.0)
+    through = model.decode(model.encode(picture(), torch.Generator().manual_seed(4)))
+    assert np.array_equal(model.decode(denoise(model, start, steps=STEPS)), through)
+    start.strength = 1.0  # forgotten: what it was makes no difference
+    forgotten = denoise(model, start, steps=STEPS)
+    start.known = torch.zeros_like(known)
+    assert torch.equal(denoise(model, start, steps=STEPS), forgotten)
+
+
 class Oracle:
     """A denoiser that is sure of one picture: every prediction leads to `wanted`."""
 

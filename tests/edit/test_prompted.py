@@ -247,6 +247,8 @@ def test_from_a_prompt_to_a_video(fresh_clip: Clip, prompted: Make) -> None:
         ({"controlnet": ("{models}/controlnet-xl",)}, "is of another family"),
         ({"model": "{models}"}, "is no model"),
         ({"model": "nobody/nothing"}, "is not in the cache, and --offline fetches nothing"),
+        ({"model": "{models}/xl", "controlnet": ()}, "the ControlNet diffusers/controlnet-canny-sdxl-1.0 is not in the cache"),
+        ({"controlnet": ()}, "the ControlNet lllyasviel/control_v11p_sd15_canny is not in the cache"),
         ({"filter": "grey"}, "--filter is for --editor filter"),
     ],
 )

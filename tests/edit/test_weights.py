@@ -22,13 +22,6 @@ from tests.edit import tiny
 CONTROL = (np.random.default_rng(0).random((64, 64, 3)) > 0.8).astype(np.uint8) * 255
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No repository is in the hub's cache, whatever stands in the user's own."""
-    hub = pytest.importorskip("huggingface_hub.constants", reason="diffusers is not installed: pip install -e .[diffusion]")
-    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-
 def weights(models: Path, **changes: Any) -> Weights:
     given: dict[str, Any] = {"prompt": "a cat", "model": str(models / "sd"), "controlnet": (str(models / "controlnet-sd"),)}
     return Weights.of(DiffusionOptions(**(given | {"offline": True} | changes)), torch.device("cpu"))
