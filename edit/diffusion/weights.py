@@ -116,8 +116,9 @@ def _imported() -> Any:
     """The module diffusers, with what it takes along: that fails where torchvision is of another build than torch."""
     check_installed()
     try:
-        import diffusers
-        from diffusers import StableDiffusionControlNetPipeline  # noqa: F401
+        with quiet():
+            import diffusers
+            from diffusers import StableDiffusionControlNetPipeline  # noqa: F401
     except Exception as problem:  # of many kinds, from deep inside
         raise UserError(
             f"diffusers does not import here ({one_line(problem)}): run pip install -e .[diffusion] again"
