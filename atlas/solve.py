@@ -66,7 +66,7 @@ class Part:
         self.colour = sample(frames.model.atlas(index), self.uv)
 
 
-def light_at(model: LayeredAtlas, layer: int, t: int, size: tuple[int, int]) -> Tensor:  # (H, W, 3)
+def light_at(model: LayeredAtlas, layer: int, t: int, size: tuple[int, ...]) -> Tensor:  # (H, W, 3)
     """A layer's gain at every pixel of a frame."""
     log_gain = model.lights[layer].log_gain[:, t]
     return F.interpolate(log_gain[None], size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).exp()
