@@ -12,8 +12,10 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
+from aggregate.match import Matched, match
 from aggregate.merge import merged_coverage, weighted_mean, weighted_median
-from aggregate.network import Training, View, refine
+from aggregate.network import Training, refine
+from aggregate.windows import View
 from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import measured
@@ -26,7 +28,7 @@ from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
 
-VERSION = 1  # of the method: a changed one makes earlier results out of date
+VERSION = 2  # of the method: a changed one makes earlier results out of date
 
 
 @dataclass(kw_only=True)
@@ -38,7 +40,12 @@ class AggregateOptions(CommonOptions):
     edit: str
     """Name of the edit."""
     method: Literal["network", "mean", "median"] = "network"
-    """network: the mean, corrected by a small network trained on the keyframes; mean, median: coverage-weighted."""
+    """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
+    keyframe from the others; mean, median: coverage-weighted."""
+    match_gain: bool = True
+    """Even out how bright the keyframes are against each other; what they have in common stays."""
+    match_shift: bool = True
+    """Move keyframes that sit a little aside (up to 3 texels) onto the others."""
     steps: int = 160
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0
@@ -67,6 +74,8 @@ class LayerResult:
         if self.up_to_date:
             return f"{text}, up to date"
         text += f" cover {self.covered:.1%} of its visible pixels"
+        if self.covered is not None and self.covered < 0.9995:
+            text += f", the other {1 - self.covered:.1%} stay as they were"
         if self.further is not None:
             text += f"; keyframe {self.further[0]} would add {self.further[1]:.1%}"
         return "\n".join([text, *self.notes])
@@ -126,7 +135,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
             size = f"{images[index].shape[1]}x{images[index].shape[0]}"
             raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
     network = [options.seed, options.steps] if options.method == "network" else []
-    how = [VERSION, options.method, network, list(files)]
+    how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
     fit = fit_identity(clip, maps, layer)
     mask = edit.keep_path(layer)
     keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
@@ -153,7 +162,14 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         partials.append(partial)
         views.append(view)
     edited, reference = merge(
-        partials, views, options.method, Training(steps=options.steps), seed=options.seed, quiet=options.quiet
+        partials,
+        views,
+        options.method,
+        Training(steps=options.steps),
+        match_gain=options.match_gain,
+        match_shift=options.match_shift,
+        seed=options.seed,
+        quiet=options.quiet,
     )
     coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
     if job.keep is not None:
@@ -184,19 +200,40 @@ def merge(
     method: str,
     training: Training | None = None,
     *,
+    match_gain: bool = True,
+    match_shift: bool = True,
     seed: int = 0,
     quiet: bool = True,
 ) -> tuple[Tensor, Tensor]:  # edited (H, W, 3), reference (H, W, 3)
-    """Merge partial atlases: the edited and the unedited channels by the same weights and the same method."""
+    """Merge partial atlases: the edited and the unedited channels are matched and merged alike.
+
+    Each is matched for itself, because an edit may have other disagreements than the frames; where nothing was edited
+    both are the same numbers and stay so.
+    """
     colours, weights = torch.stack([p.colour for p in partials]), torch.stack([p.weight for p in partials])
-    merged = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
-    edited, reference = merged.split(3, dim=-1)
+    if len(partials) > 1 and (match_gain or match_shift):
+        both = [match(part, weights, gains=match_gain, shifts=match_shift) for part in colours.split(3, dim=-1)]
+        colours = torch.cat([matched.colours for matched in both], -1)
+        views = [_matched_view(view, number, *both) for number, view in enumerate(views)]
     if method == "network":
         coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
-        refined = refine(edited, reference, coverage, views, seed=seed, training=training, quiet=quiet)
+        refined = refine(colours, weights, coverage, views, seed=seed, training=training, quiet=quiet)
         edited, reference = refined.edited, refined.reference
+    else:
+        merged = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
+        edited, reference = merged.split(3, dim=-1)
     # Equal up to rounding is equal: what was not edited must leave no difference.
     return torch.where((edited - reference).abs() < 1e-5, reference, edited), reference
+
+
+def _matched_view(view: View, number: int, edited: Matched, original: Matched) -> View:
+    return View(
+        edited.moved(number, view.uv),
+        view.edited * edited.gains[number],
+        view.original * original.gains[number],
+        view.weight,
+        original.moved(number, view.uv),
+    )
 
 
 def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> tuple[Partial, View]:

@@ -2,14 +2,16 @@
 
     A = x + W2 relu(W1 x),   two 3x3 convolutions 3 -> 64 -> 3 without bias, over the initial aggregate x
 
-W2 starts at zero, so that training starts from the initial aggregate. The loss is the L1 distance between each
-keyframe and the atlas rendered into it, weighted by opacity, inside coverage. The same network is applied to the
-edited aggregate and to the unedited one (the reference), and the difference of the two, which is what delta
-rendering adds to a frame, counts in the loss beside the edited atlas itself. So it learns to undo the blur of
-splatting, and keyframes that were not edited leave no difference at all.
+W2 starts at zero, so that training starts from the initial aggregate. What a keyframe shows is predicted from the
+OTHER keyframes' aggregate: one that was allowed to see the keyframe itself would learn to bring back its noise and its
+errors. The loss is the L1 distance between the keyframe and that atlas rendered into it, weighted by opacity, inside
+what the others cover. The same network is applied to the edited aggregate and to the unedited one (the reference), and
+the difference of the two, which is what delta rendering adds to a frame, counts in the loss beside the edited atlas
+itself. So it learns to undo the blur of splatting and merging as far as keyframes confirm it, and keyframes that were
+not edited leave no difference at all. A single keyframe predicts itself.
 
-Published: SGD 1e-3, momentum 0.9, 500 epochs over all of the atlas. Here: Adam on random windows, which gets
-there in a small part of the work, and stops when fixed windows no longer improve.
+Published: SGD 1e-3, momentum 0.9, 500 epochs over all of the atlas. Here: Adam on random windows with averaged weights,
+stopped by pixels that it is not trained on.
 """
 
 from __future__ import annotations
@@ -21,25 +23,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from aggregate.merge import robust_weights, weighted_mean
+from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_random
 from atlas.warp import sample
 
-_MARGIN = 3  # texels at a window's edge whose neighbours are missing
 _SECOND = 0.03  # how much slower W2 learns than W1
+_AVERAGED = 20  # steps over which weights are averaged
 _BAND = 128  # rows put through the network at a time: memory stays small
-
-
-@dataclass
-class View:
-    """The pixels of one keyframe that count: where they are in the atlas, and what is to be seen there."""
-
-    uv: Tensor
-    """(P, 2)"""
-    edited: Tensor
-    """(P, 3) light removed"""
-    original: Tensor
-    """(P, 3) light removed"""
-    weight: Tensor
-    """(P,) opacity times where the edit applies"""
 
 
 @dataclass(kw_only=True)
@@ -83,103 +73,104 @@ class Refined:
     reference: Tensor
     """(H, W, 3)"""
     loss_before: float
-    """Loss of the initial aggregate over the keyframes' pixels."""
+    """Loss of the initial aggregate over pixels that were held out."""
     loss_after: float
     """Loss of the result: never above loss_before."""
     steps: int
 
 
 def refine(
-    edited: Tensor,  # (H, W, 3) initial aggregate
-    reference: Tensor,  # (H, W, 3) the same of the unedited keyframes
+    colours: Tensor,  # (K, H, W, 6) partial atlases: edited, then unedited
+    weights: Tensor,  # (K, H, W)
     coverage: Tensor,  # (H, W)
-    views: Sequence[View],
+    views: Sequence[View],  # one for each partial atlas
     *,
     seed: int = 0,
     training: Training | None = None,
     quiet: bool = True,
 ) -> Refined:
-    """Train the network on the views and apply it to both images, inside the box that is covered.
+    """Train the network on the views and apply it to the aggregate of all, inside the box that is covered.
 
-    Runs on the device of `edited`. Where training does not lower the loss, the initial aggregate is returned.
+    Runs on the device of `colours`. The start is the mean or the robust mean, whichever predicts held-out pixels better;
+    where training does not predict them better still, the start is returned.
     """
     training = training or Training()
     generator = torch.Generator().manual_seed(seed)
-    top, left, bottom, right = _covered_box(coverage)
+    top, left, bottom, right = box = _covered_box(coverage)
+    choices = [weights, *([robust_weights(colours, weights)] if len(colours) > 2 else [])]
     if bottom <= top:
-        return Refined(edited, reference, 0.0, 0.0, 0)
-    pair = torch.stack([edited, reference])[:, top:bottom, left:right].permute(0, 3, 1, 2)
-    pair = pair.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-    pixels = _Pixels.of(views, coverage.shape, (top, left, bottom, right), training.pixels, generator)
-    network = AggregationNetwork(generator).to(edited.device)
-    steps = _train(network, pair, pixels, training, generator, quiet)
+        return _refined(weighted_mean(colours, weights), 0.0, 0.0, 0)
+    pixels = Pixels.of(views, coverage.shape, box, training.pixels, generator)
+    cut = (slice(None), slice(top, bottom), slice(left, right))
+    sources = [Source(colours[cut], choice[cut]) for choice in choices]
+    usable = pixels[sources[0].predicted(pixels)]
+    held = held_out(sources[0], usable, training.window, generator)
+    best = 0
+    if held:
+        losses = [_checked(None, source, held, squared=True) for source in sources]
+        best = losses.index(min(losses))
+    whole = weighted_mean(colours, choices[best])
+    if not held:  # no texel was seen twice
+        return _refined(whole, 0.0, 0.0, 0)
+    network = AggregationNetwork(generator).to(colours.device)
+    steps, before, after = _train(network, sources[best], usable[~usable.held], held, training, generator, quiet)
+    if after < before:
+        pair = torch.stack(whole[top:bottom, left:right].split(3, dim=-1)).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            result = _in_bands(network, pair.contiguous(memory_format=torch.channels_last))  # twice as fast on a CPU
+        whole[top:bottom, left:right] = torch.cat(result.unbind(0)).permute(1, 2, 0)
+    return _refined(whole, before, min(before, after), steps)
 
-    with torch.no_grad():
-        before = float(_loss(pair, pixels.texel, pixels))
-        result = _in_bands(network, pair)
-        after = float(_loss(result, pixels.texel, pixels))
-    if not after < before:  # NaN too
-        return Refined(edited, reference, before, before, steps)
-    outcome = []
-    for start, part in zip((edited, reference), result, strict=True):
-        whole = start.clone()
-        whole[top:bottom, left:right] = part.permute(1, 2, 0)
-        outcome.append(whole)
-    return Refined(outcome[0], outcome[1], before, after, steps)
 
-
-@dataclass
-class _Pixels:
-    """All views' pixels together; texel coordinates count from the box's corner, centres at +0.5."""
-
-    texel: Tensor  # (P, 2)
-    edited: Tensor
-    original: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(
-        cls, views: Sequence[View], size: torch.Size, box: tuple[int, int, int, int], most: int, generator: torch.Generator
-    ) -> _Pixels:
-        uv = torch.cat([view.uv for view in views])
-        texel = (uv + 1) * (uv.new_tensor([size[1], size[0]]) / 2) - uv.new_tensor([box[1], box[0]])
-        found = cls(texel, *(torch.cat([getattr(v, name) for v in views]) for name in ("edited", "original", "weight")))
-        if len(texel) <= most:
-            return found
-        return found[torch.randperm(len(texel), generator=generator)[:most].to(texel.device)]
-
-    def __getitem__(self, index: Tensor) -> _Pixels:
-        return _Pixels(self.texel[index], self.edited[index], self.original[index], self.weight[index])
+def _refined(whole: Tensor, before: float, after: float, steps: int) -> Refined:
+    edited, reference = (part.contiguous() for part in whole.split(3, dim=-1))
+    return Refined(edited, reference, before, after, steps)
 
 
 def _train(
-    network: AggregationNetwork, pair: Tensor, pixels: _Pixels, training: Training, generator: torch.Generator, quiet: bool
-) -> int:
-    """Train in place; the network ends with the weights that were best on the fixed windows. Returns the steps made."""
+    network: AggregationNetwork,
+    source: Source,
+    pixels: Pixels,
+    held: list[Window],
+    training: Training,
+    generator: torch.Generator,
+    quiet: bool,
+) -> tuple[int, float, float]:
+    """Train in place; the network ends with the weights that were best on what was held out.
+
+    Returns the steps made, and the loss there before and after.
+    """
+    before = best = _checked(None, source, held)
+    if not len(pixels.texel):
+        return 0, before, before
     optimiser = _optimiser(network, training.learning_rate)
-    fixed = [_window(pair, pixels, training.window, generator) for _ in range(6)]
-    best, best_state, setbacks, step = _checked(network, fixed), _state(network), 0, 0
+    best_state, average, setbacks, step = _state(network), _state(network), 0, 0
+    trial = AggregationNetwork(torch.Generator()).to(pixels.texel.device)
     bar = tqdm(range(1, training.steps + 1), desc="aggregation network", unit="step", leave=False, disable=quiet)
     for step in bar:
-        images, part, texel = _window(pair, pixels, training.window, generator)
-        loss = _loss(network(images), texel, part)
+        window = window_at_random(source, pixels, training.window, generator)
+        loss = _loss(network(window.images(source)), window)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
+        for name, value in _state(network).items():
+            average[name].lerp_(value, 1 / min(step, _AVERAGED))
         if step % training.check_every == 0:
-            now = _checked(network, fixed)
+            trial.load_state_dict(average)
+            now = _checked(trial, source, held)
             stalled = not now < best * 0.998  # NaN too
             if now < best:
-                best, best_state = now, _state(network)
+                best, best_state = now, _state(trial)
             bar.set_postfix(loss=f"{best:.4f}")
             if stalled:  # the nearer the start is to the keyframes, the smaller the steps must be
                 setbacks += 1
                 if setbacks >= training.patience:
                     break
                 network.load_state_dict(best_state)
+                average = _state(network)
                 optimiser = _optimiser(network, training.learning_rate / 4**setbacks)
     network.load_state_dict(best_state)
-    return step
+    return step, before, best
 
 
 def _optimiser(network: AggregationNetwork, rate: float) -> torch.optim.Optimizer:
@@ -193,38 +184,26 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _checked(network: AggregationNetwork, windows: list[tuple[Tensor, _Pixels, Tensor]]) -> float:
-    losses = [_loss(network(images), texel, part) for images, part, texel in windows]
+def _checked(network: AggregationNetwork | None, source: Source, windows: list[Window], *, squared: bool = False) -> float:
+    """Mean loss (or the mean of its squares); None is the identity."""
+    images = (window.images(source) for window in windows)
+    losses = [_loss(network(i) if network else i, window, squared=squared) for i, window in zip(images, windows, strict=True)]
     return float(sum(losses)) / len(losses)
 
 
-def _window(pair: Tensor, pixels: _Pixels, size: int, generator: torch.Generator) -> tuple[Tensor, _Pixels, Tensor]:
-    """A window around a random keyframe pixel: both images there, its pixels, and their place in the window."""
-    height, width = pair.shape[2:]
-    centre = pixels.texel[int(torch.randint(len(pixels.texel), (), generator=generator))].tolist()
-    left = int(min(max(centre[0] - size / 2, 0), max(width - size, 0)))
-    top = int(min(max(centre[1] - size / 2, 0), max(height - size, 0)))
-    right, bottom = min(left + size, width), min(top + size, height)
-    # At the box's own border there is nothing beyond that could be missing.
-    low_x, low_y = (edge + _MARGIN if edge > 0 else edge for edge in (left, top))
-    high_x, high_y = right - _MARGIN if right < width else right, bottom - _MARGIN if bottom < height else bottom
-    x, y = pixels.texel.unbind(-1)
-    inside = torch.nonzero((x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y))[:, 0]
-    part = pixels[inside]
-    images = pair[:, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
-    return images, part, part.texel - part.texel.new_tensor([left, top])
-
-
-def _loss(pair: Tensor, texel: Tensor, pixels: _Pixels) -> Tensor:
+def _loss(pair: Tensor, window: Window, *, squared: bool = False) -> Tensor:
     """Weighted L1 of the rendered edited atlas, plus that of the rendered difference to the reference.
 
-    pair: (2, 3, H, W), edited and reference; texel: (P, 2) in it.
+    pair: (2, 3, H, W), edited and reference in the window.
     """
-    edited, reference = pair.permute(0, 2, 3, 1).unbind(0)
-    size = texel.new_tensor([pair.shape[3], pair.shape[2]])
-    uv = texel * (2 / size) - 1
-    rendered, unedited = sample(torch.cat([edited, reference], -1), uv).split(3, dim=-1)
-    wrong = (rendered - pixels.edited).abs() + ((rendered - unedited) - (pixels.edited - pixels.original)).abs()
+    pixels = window.pixels
+    size = pixels.texel.new_tensor([pair.shape[3], pair.shape[2]])
+    places = (pixels.texel, pixels.texel_original)
+    images = pair.permute(0, 2, 3, 1).unbind(0)
+    rendered, unedited = (sample(image, texel * (2 / size) - 1) for image, texel in zip(images, places, strict=True))
+    apart = rendered - pixels.edited
+    change_apart = (rendered - unedited) - (pixels.edited - pixels.original)
+    wrong = apart**2 + change_apart**2 if squared else apart.abs() + change_apart.abs()
     return (wrong.mean(-1) * pixels.weight).sum() / pixels.weight.sum().clamp(min=1e-6)
 
 

@@ -22,6 +22,7 @@ _MOST_SAMPLES = 6_000_000
 _CLOSE = (0.5, 0.8)  # texels between neighbouring pixels: nearer than the first they are averaged, beyond the second looked up
 _FULL = 0.25  # a texel that collected this much opacity counts as seen
 _MOST_GROWN = 16  # texels
+_FADE = 4  # texels, even
 _GROW = 2.0  # pixels by which coverage outgrows what was seen: the layer's edge moves by fractions of a pixel
 
 
@@ -60,7 +61,7 @@ def partial_atlas(
     steps = _texel_steps(uv, size)
     step = float(_subset(steps.longer[opacity > 0]).median())
     sheet = _Sheet(uv, opacity, applies, steps, size)
-    box = sheet.box(margin=math.ceil(min(_GROW * step, _MOST_GROWN)) + 4)
+    box = sheet.box(margin=math.ceil(min(_GROW * step, _MOST_GROWN)) + 3 * _FADE)
     total, weight, collected = (_cut(image, box) for image in sheet.spread(values))
     colour = push_pull(total / weight.clamp(min=1e-8)[..., None], weight / _FULL)
     for _ in range(refine):
@@ -228,6 +229,9 @@ def _highest(image: Tensor, radius: int) -> Tensor:
 
 
 def _grown(image: Tensor, by: float) -> Tensor:
-    """`image` grown outwards by about `by` texels, falling off smoothly."""
-    radius = int(min(max(round(by), 1), _MOST_GROWN))
-    return torch.maximum(image, F.avg_pool2d(_highest(image, radius)[None, None], 3, 1, 1, count_include_pad=False)[0, 0])
+    """`image` grown outwards by about `by` texels, then fading out over a few: where an edit ends there is no seam."""
+    radius = int(min(max(round(by), 1), _MOST_GROWN)) + _FADE
+    faded = _highest(image, radius)[None, None]
+    for _ in range(2):
+        faded = F.avg_pool2d(faded, _FADE + 1, 1, _FADE // 2, count_include_pad=False)
+    return torch.maximum(image, faded[0, 0])

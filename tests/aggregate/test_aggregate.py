@@ -162,7 +162,7 @@ def test_the_further_keyframe_is_named(fresh_clip: Clip) -> None:
     result = aggregate(AggregateOptions(clip=fresh_clip.folder, edit="test", method="mean", quiet=True)).layers[0]
     assert result.further is not None and result.further[0] > 5 and result.further[1] > 0.05
     assert result.covered is not None and 0.4 < result.covered < 1
-    assert f"keyframe {result.further[0]} would add" in str(result)
+    assert f"% stay as they were; keyframe {result.further[0]} would add" in str(result) and "\n" not in str(result)
 
 
 def test_a_painted_atlas_needs_no_merging(fresh_clip: Clip) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from aggregate.merge import weighted_mean, weighted_median
+from aggregate.merge import robust_mean, weighted_mean, weighted_median
 
 
 def texels(*values: float) -> torch.Tensor:  # (K, 1, 1, 1)
@@ -34,3 +34,12 @@ def test_a_texel_seen_once_keeps_its_colour() -> None:
 def test_the_median_agrees_with_numpy_on_equal_weights() -> None:
     colours = torch.rand(5, 70, 9, 3, generator=torch.Generator().manual_seed(0))
     assert np.array_equal(weighted_median(colours, torch.ones(5, 70, 9)).numpy(), np.median(colours.numpy(), axis=0))
+
+
+def test_the_robust_mean_leaves_no_ghost_and_is_the_mean_where_all_agree() -> None:
+    noise = 0.01 * torch.randn(5, 60, 60, 3, generator=torch.Generator().manual_seed(0))
+    colours = 0.5 + noise
+    assert (robust_mean(colours, torch.ones(5, 60, 60)) - colours.mean(0)).abs().mean() < 1e-3
+    colours[2, 20:40, 20:40] = 1.0  # one keyframe shows something else there
+    ghost = (robust_mean(colours, torch.ones(5, 60, 60)) - 0.5)[22:38, 22:38].mean()
+    assert ghost < 0.35 * (colours.mean(0) - 0.5)[22:38, 22:38].mean()

@@ -1,0 +1,133 @@
+"""What the aggregation network is trained on: windows of the atlas as all keyframes but one make it, and that one's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from atlas.warp import sample
+
+_MARGIN = 3  # texels at a window's edge whose neighbours are missing
+_HELD = 0.15  # share of the pixels that are not trained on
+_CHECKED = 12  # windows of them
+
+
+@dataclass
+class View:
+    """The pixels of one keyframe that count: where they are in the atlas, and what is to be seen there."""
+
+    uv: Tensor
+    """(P, 2)"""
+    edited: Tensor
+    """(P, 3) light removed"""
+    original: Tensor
+    """(P, 3) light removed"""
+    weight: Tensor
+    """(P,) opacity times where the edit applies"""
+    uv_original: Tensor | None = None
+    """(P, 2) where the unedited pixels are, if elsewhere."""
+
+
+@dataclass
+class Pixels:
+    """All views' pixels together; texel coordinates count from the box's corner, centres at +0.5."""
+
+    texel: Tensor  # (P, 2)
+    texel_original: Tensor  # (P, 2)
+    edited: Tensor
+    original: Tensor
+    weight: Tensor
+    keyframe: Tensor  # (P,) number of the view
+    held: Tensor  # (P,) bool: not trained on
+
+    @classmethod
+    def of(
+        cls, views: Sequence[View], size: torch.Size, box: tuple[int, int, int, int], most: int, generator: torch.Generator
+    ) -> Pixels:
+        share = min(1.0, most / max(1, sum(len(view.uv) for view in views)))
+        parts = []
+        for number, view in enumerate(views):
+            chosen = torch.randperm(len(view.uv), generator=generator)[: round(share * len(view.uv))].to(view.uv.device)
+            uvs = [view.uv, view.uv if view.uv_original is None else view.uv_original]
+            scale, corner = view.uv.new_tensor([size[1], size[0]]) / 2, view.uv.new_tensor([box[1], box[0]])
+            texels = [(uv[chosen] + 1) * scale - corner for uv in uvs]
+            held = (torch.rand(len(chosen), generator=generator) < _HELD).to(view.uv.device)
+            colours = (view.edited[chosen], view.original[chosen], view.weight[chosen])
+            parts.append((*texels, *colours, torch.full_like(chosen, number), held))
+        return cls(*(torch.cat(planes) for planes in zip(*parts, strict=True)))
+
+    def __getitem__(self, index: Tensor) -> Pixels:
+        return Pixels(*(getattr(self, item.name)[index] for item in fields(self)))
+
+
+@dataclass
+class Source:
+    """The keyframes' partial atlases inside the box."""
+
+    colours: Tensor  # (K, h, w, 6)
+    weights: Tensor  # (K, h, w)
+
+    def predicted(self, pixels: Pixels) -> Tensor:  # (P,) bool
+        """Whether the other keyframes know the pixel's texel; a single keyframe stands for itself."""
+        if len(self.weights) == 1:
+            return torch.ones_like(pixels.held)
+        total = self.weights.sum(0)
+        result = torch.zeros_like(pixels.held)
+        size = pixels.texel.new_tensor([total.shape[1], total.shape[0]])
+        for number, own in enumerate(self.weights):
+            mine = torch.nonzero(pixels.keyframe == number)[:, 0]
+            uv = pixels.texel[mine] * (2 / size) - 1
+            result[mine] = sample((total - own)[..., None], uv)[:, 0] > 0.5
+        return result
+
+    def window(self, keyframe: int, rows: slice, columns: slice) -> Tensor:  # (2, 3, h, w)
+        """The others' aggregate: edited and unedited. Where they saw nothing, the keyframe's own."""
+        colours, weights = self.colours[:, rows, columns], self.weights[:, rows, columns].clone()
+        if len(weights) > 1:
+            weights[keyframe] *= 1e-6
+        mean = torch.einsum("khwc,khw->chw", colours, weights) / weights.sum(0).clamp(min=1e-12)
+        return mean.view(2, 3, *mean.shape[1:]).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Window:
+    """A part of the atlas, and pixels of one keyframe in it."""
+
+    keyframe: int
+    rows: slice
+    columns: slice
+    pixels: Pixels
+
+    def images(self, source: Source) -> Tensor:  # (2, 3, h, w)
+        return source.window(self.keyframe, self.rows, self.columns)
+
+
+def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> Window:
+    """A window around a random keyframe pixel, with that keyframe's pixels in it."""
+    height, width = source.weights.shape[1:]
+    chosen = int(torch.randint(len(pixels.texel), (), generator=generator))
+    centre, keyframe = pixels.texel[chosen].tolist(), int(pixels.keyframe[chosen])
+    left = int(min(max(centre[0] - size / 2, 0), max(width - size, 0)))
+    top = int(min(max(centre[1] - size / 2, 0), max(height - size, 0)))
+    right, bottom = min(left + size, width), min(top + size, height)
+    # At the box's own border there is nothing beyond that could be missing.
+    low_x, low_y = (edge + _MARGIN if edge > 0 else edge for edge in (left, top))
+    high_x, high_y = right - _MARGIN if right < width else right, bottom - _MARGIN if bottom < height else bottom
+    x, y = pixels.texel.unbind(-1)
+    inside = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y) & (pixels.keyframe == keyframe)
+    part = pixels[torch.nonzero(inside)[:, 0]]
+    corner = part.texel.new_tensor([left, top])
+    part = replace(part, texel=part.texel - corner, texel_original=part.texel_original - corner)
+    return Window(keyframe, slice(top, bottom), slice(left, right), part)
+
+
+def held_out(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> list[Window]:
+    """Windows that say how good a network is, by pixels that it is not trained on."""
+    held = pixels[pixels.held]
+    if not len(held.texel):
+        return []
+    windows = [window_at_random(source, held, size, generator) for _ in range(_CHECKED)]
+    return [window for window in windows if len(window.pixels.texel)]
