@@ -152,7 +152,7 @@ class NlaRun:
         return self.model.parameters() if self.phase == _TRAIN else self.model.mapping(self.phase).parameters()
 
     def _optimiser(self) -> torch.optim.Adam:
-        return torch.optim.Adam(self._parameters(), lr=self.config.learning_rate, fused=True)
+        return torch.optim.Adam(self._parameters(), lr=self.config.learning_rate, fused=self.device.type != "mps")
 
     # The budget
 

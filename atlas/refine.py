@@ -40,7 +40,8 @@ class Refiner:
             groups.append({"params": grids, "lr": self.config.learning_rate * GRID_RATE})
         if self.config.offset_learning_rate > 0:
             groups.append({"params": offsets, "lr": self.config.offset_learning_rate})
-        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        fused = offsets[0].device.type != "mps"  # which older versions of torch have no fused Adam for
+        self.optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=fused)
         self.rates = [group["lr"] for group in groups]
 
     def step(self, data: FitData, index: int, device: torch.device) -> float:
