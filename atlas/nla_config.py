@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -164,6 +163,7 @@ def _whole(data: dict[str, Any], name: str, low: int, high: int) -> int:
 
 
 def _scale(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and 0 < value <= 10):
+    # Compared before anything is made of it: a whole number may have hundreds of digits. NaN and infinity fail the test.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 10:
         raise ValueError(f"uv_mapping_scale is {str(value)[:40]}, not a number between 0 and 10")
     return float(value)

@@ -22,6 +22,7 @@ from atlas.nla_config import NlaConfig, published_config
 
 _LARGEST_CONFIG = 1_000_000
 _LARGEST_CHECKPOINT = 2_000_000_000
+_NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _PROBES = 4000
 _CLEARLY = 2.0  # dB by which another frame count must explain the frames better
 _GOOD = 18.0  # dB below which neither explains them
@@ -56,7 +57,7 @@ def read_networks(path: Path, config: NlaConfig) -> NlaModel:
         tensor = tensors.get(name)
         part, key = name.split(".", 1)
         where = f"{PUBLISHED_NAMES[part]}, {key}"
-        if not isinstance(tensor, Tensor) or tensor.is_sparse or not tensor.is_floating_point():
+        if not isinstance(tensor, Tensor) or not _is_plain(tensor):
             raise UserError(f"{path} has no numbers for {where}: its config.json belongs to another checkpoint")
         if tuple(tensor.shape) != shape:
             found_size, size = ("x".join(map(str, s)) for s in (tensor.shape, shape))
@@ -70,6 +71,12 @@ def read_networks(path: Path, config: NlaConfig) -> NlaModel:
     model = NlaModel(config, torch.Generator())
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return model.requires_grad_(False)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is stored number by number: of all other kinds even asking for the shape may raise."""
+    dense = tensor.layout is torch.strided and not tensor.is_nested
+    return dense and tensor.device.type == "cpu" and tensor.dtype in _NUMBERS
 
 
 def _loaded(path: Path) -> dict[Any, Any]:

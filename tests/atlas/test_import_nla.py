@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -303,6 +304,18 @@ def changed_tensor(network: str, name: str, tensor: Any) -> Callable[[Path], Non
     return change
 
 
+def sparse_rows() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls them a beta
+        return torch.ones(37, 32).to_sparse_csr()
+
+
+def nested() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls them a prototype
+        return torch.nested.nested_tensor([torch.ones(37), torch.ones(2)])
+
+
 def written(name: str, content: bytes | str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -325,6 +338,9 @@ def configured(**changes: Any) -> Callable[[Path], None]:
         (written("config.json", b"\xff\xfe\x00"), r"config\.json is no config of Layered Neural Atlases"),
         (written("config.json", "{}"), r"config\.json .*maximum_number_of_frames \(or number_of_frames\) is missing"),
         (configured(resx=10**9), "resx is 1000000000, not a whole number from 16 to 8192"),
+        (configured(uv_mapping_scale=10**400), r"config\.json .*uv_mapping_scale is 1000"),
+        (configured(uv_mapping_scale=math.inf), "uv_mapping_scale is inf, not a number"),
+        (configured(uv_mapping_scale=math.nan), "uv_mapping_scale is nan, not a number"),
         (configured(number_of_channels_atlas=8000), r"config\.json .*parameters, more than"),
         (configured(number_of_layers_atlas=9), "model.*config.json belongs to another checkpoint|F_atlas_state_dict, hidden"),
         (configured(number_of_layers_alpha=6), "config.json describes"),
@@ -343,6 +359,10 @@ def configured(**changes: Any) -> Callable[[Path], None]:
         (changed_tensor("F_atlas_state_dict", "hidden.0.bias", torch.ones(37).int()), "has no numbers for"),
         (changed_tensor("F_atlas_state_dict", "hidden.0.bias", torch.full((37,), math.nan)), "holds NaN or infinity"),
         (changed_tensor("F_atlas_state_dict", "hidden.0.bias", torch.ones(1).expand(10**6, 10**6)), "1000000x1000000 numbers"),
+        (changed_tensor("F_atlas_state_dict", "hidden.0.bias", torch.ones(37, device="meta")), "has no numbers for F_atlas"),
+        (changed_tensor("F_atlas_state_dict", "hidden.0.weight", sparse_rows()), "has no numbers for F_atlas"),
+        (changed_tensor("F_atlas_state_dict", "hidden.0.bias", torch.ones(37).to(torch.float8_e5m2)), "has no numbers for"),
+        (changed_tensor("F_atlas_state_dict", "hidden.0.bias", nested()), "has no numbers for F_atlas|more than numbers"),
         (lambda folder: [path.unlink() for path in (folder / "clip").iterdir()], "holds no frames"),
         (written("clip/00002.png", b"no image"), r"00002\.png is not a readable image"),
         (lambda folder: write_image(folder / "clip" / "00003.png", np.zeros((30, 30, 3), np.uint8)), r"00003\.png is 30x30"),
