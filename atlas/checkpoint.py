@@ -41,7 +41,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             description = json.loads((file.metadata() or {})[_DESCRIPTION])
             if not isinstance(description, dict):
                 raise ValueError("its description is no object")
-            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118
+            # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are ValueErrors
         raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
 
