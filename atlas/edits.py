@@ -7,6 +7,7 @@
     reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
     keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
     cache/<layer>/...             what a model made, by what it was made from; may be deleted
+    unfinished/<layer>/00012.png  keyframes of a run that is to replace an earlier edit, until all of them are there
     replaced/...                  what someone had repainted before a changed request replaced it
 """
 
@@ -86,6 +87,10 @@ class Edit:
     def keyframes_folder(self, layer: str) -> Path:
         """Folder of the layer's edited keyframes."""
         return self.folder / "keyframes" / layer
+
+    def unfinished_folder(self, layer: str) -> Path:
+        """Folder of keyframes that are to replace those of an earlier edit, as long as some are missing."""
+        return self.folder / "unfinished" / layer
 
     def keyframe_path(self, layer: str, index: int) -> Path:
         """The edited keyframe of frame `index`, RGBA and frame-sized."""

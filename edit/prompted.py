@@ -17,7 +17,7 @@ from edit.editors.diffusion_atlas import AtlasPrompt
 from edit.editors.protocol import Keyframe, cut_out
 from edit.keyframes import DEFAULT, automatic_count, listed, outwards
 from edit.request import EditOptions, EditRequest
-from edit.saved import EditResult, forget, is_done, record, save_atlas
+from edit.saved import EditResult, forget, is_done, record, replaced_when_done, save_atlas
 
 
 def edit_by_prompt(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> EditResult:
@@ -51,12 +51,15 @@ def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -
         result.up_to_date = True
     else:
         editor.check()
-        forget(entry, layer, result.notes)
-        with measured(clip.folder, f"edit {entry.name} {layer}") as cost:
+        with (
+            measured(clip.folder, f"edit {entry.name} {layer}") as cost,
+            replaced_when_done(entry, layer, result.notes) as folder,
+        ):
             for index in tqdm(editor.order, desc=f"edit {layer}", unit="keyframe", disable=options.quiet):
                 keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
-                write_image(entry.keyframe_path(layer, index), cut_out(keyframe, editor.edit(keyframe)))
-                entry.sign(entry.keyframes_folder(layer))  # a killed run's keyframes are no repainted ones
+                write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
+                if folder == entry.keyframes_folder(layer):
+                    entry.sign(folder)  # a killed run's keyframes are no repainted ones
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
         result.notes += editor.notes
     record(entry, layer, EditRequest.of(options), keyframes, made_from, result.up_to_date)

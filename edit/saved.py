@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +42,7 @@ def is_done(entry: Edit, layer: str, made_from: str, paths: list[Path]) -> bool:
 
 def forget(entry: Edit, layer: str, notes: list[str]) -> None:
     """What was made from the layer's earlier request goes (what was repainted by hand: to replaced/)."""
-    made = [entry.keyframes_folder(layer), entry.partial_folder(layer), entry.atlas_path(layer), entry.reference_path(layer)]
-    for path in made:
+    for path in _made(entry, layer):
         moved = entry.set_aside(path)
         if moved is not None:
             notes.append(f"{path} was repainted by hand: kept as {moved}")
@@ -49,6 +50,27 @@ def forget(entry: Edit, layer: str, notes: list[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replaced_when_done(entry: Edit, layer: str, notes: list[str]) -> Iterator[Path]:
+    """The folder to write the layer's new keyframes to, one by one.
+
+    Where there is an earlier edit that is a folder beside it, and the earlier edit goes once all are written: whatever
+    fails before leaves it whole. What a failed run had written stays to be looked at until the next one.
+    """
+    final, beside = entry.keyframes_folder(layer), entry.unfinished_folder(layer)
+    shutil.rmtree(beside, ignore_errors=True)
+    if not any(path.exists() for path in _made(entry, layer)):
+        yield final
+        return
+    yield beside
+    forget(entry, layer, notes)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside.replace(final)
+    with contextlib.suppress(OSError):  # another layer's may still lie there
+        beside.parent.rmdir()
+    entry.sign(final)
 
 
 def record(entry: Edit, layer: str, request: EditRequest, keyframes: list[int], made_from: str, up_to_date: bool) -> None:
@@ -73,6 +95,11 @@ def save_atlas(
         write_image(path, image)
         entry.sign(path)
     write_stamp(entry.folder, fit, f"fit {layer}")
+
+
+def _made(entry: Edit, layer: str) -> list[Path]:
+    """What an edit of the layer leaves: keyframes and what is made from them, or its atlas."""
+    return [entry.keyframes_folder(layer), entry.partial_folder(layer), entry.atlas_path(layer), entry.reference_path(layer)]
 
 
 def _stage(layer: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ class Sources:
     def model(self) -> StableDiffusion:
         """The model, loaded once per run."""
         return load(self.weights)
+
+    def check(self, prompts: Iterable[str]) -> None:
+        """UserError where weights do not load or do not fit each other, or a prompt is too long for them."""
+        model = self.model()
+        for prompt in prompts:
+            model.check_prompt(prompt)
+        model.check_prompt(self.options.negative, "negative prompt")
+        if "depth" in self.options.control:
+            self._depth_estimator()
 
     def image_prompt(self) -> np.ndarray | None:
         """(H, W, 3) uint8."""

@@ -78,10 +78,7 @@ class DiffusionEditor:
         missing = self.missing()
         if not missing:
             return
-        model = self.sources.model()
-        for prompt in {self._prompt(index) for index in missing}:
-            model.check_prompt(prompt)
-        model.check_prompt(self.options.negative, "negative prompt")
+        self.sources.check({self._prompt(index) for index in missing})
         for index in self.order:
             self._crop(index)
 

@@ -47,9 +47,7 @@ class AtlasPrompt:
     def check(self) -> None:
         """UserError where weights or prompts cannot be used; loads the weights where the picture has to be made."""
         if not self._path.is_file():
-            model = self.sources.model()
-            model.check_prompt((self.options.prompt or "").strip())
-            model.check_prompt(self.options.negative, "negative prompt")
+            self.sources.check([(self.options.prompt or "").strip()])
 
     def edit(self) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 4) uint16 both
         """The edited atlas, and the fit's own that it is compared with."""
