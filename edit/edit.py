@@ -64,6 +64,8 @@ def check_editor(options: EditOptions) -> None:
         raise UserError("a painted atlas has no keyframes: leave --keyframes out")
     if options.editor == "diffusion":
         options.check()
+        if not -(2**63) <= options.seed < 2**64:
+            raise UserError(f"--seed {options.seed} is out of range: choose from {-(2**63)} to {2**64 - 1}")
     elif option := stray(options):
         raise UserError(f"{option} is for --editor diffusion, not --editor {options.editor}: leave one of them out")
 

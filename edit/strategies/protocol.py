@@ -70,7 +70,7 @@ class View:
     def generator(self) -> torch.Generator:
         """This keyframe's own: the first one's is the seed's, as of the pipelines of diffusers; on the CPU, so that every
         device draws the same numbers."""
-        own = self.seed if self.is_first else (self.seed + 1) * 1_000_003 + self.index
+        own = self.seed if self.is_first else ((self.seed + 1) * 1_000_003 + self.index) % 2**63  # all that torch takes
         return torch.Generator().manual_seed(own)
 
 

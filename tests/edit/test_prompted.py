@@ -249,6 +249,7 @@ def test_from_a_prompt_to_a_video(fresh_clip: Clip, prompted: Make) -> None:
         ({"model": "nobody/nothing"}, "is not in the cache, and --offline fetches nothing"),
         ({"model": "{models}/xl", "controlnet": ()}, "the ControlNet diffusers/controlnet-canny-sdxl-1.0 is not in the cache"),
         ({"controlnet": ()}, "the ControlNet lllyasviel/control_v11p_sd15_canny is not in the cache"),
+        ({"seed": 2**64}, "--seed 18446744073709551616 is out of range"),
         ({"filter": "grey"}, "--filter is for --editor filter"),
     ],
 )
@@ -258,7 +259,7 @@ def test_wrong_requests_write_nothing(
     def filled(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(filled, value))
-        return value.replace("{models}", str(models))
+        return value if isinstance(value, int) else value.replace("{models}", str(models))
 
     with pytest.raises(UserError, match=said) as problem:
         edit(prompted(fresh_clip, **{name: filled(value) for name, value in changes.items()}))

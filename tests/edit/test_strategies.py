@@ -51,6 +51,8 @@ def test_random_draws_anew_and_fixed_does_not() -> None:
     randoms = [STRATEGIES["random"]().start(view(index)).noise for index in (3, 4, 3)]
     assert not torch.equal(randoms[0], randoms[1]) and torch.equal(randoms[0], randoms[2])
     assert not torch.equal(randoms[0], STRATEGIES["random"]().start(view(3, seed=6)).noise)
+    large = STRATEGIES["random"]().start(view(3, seed=2**64 - 1)).noise
+    assert not torch.equal(large, STRATEGIES["random"]().start(view(3, seed=2**64 - 2)).noise)
     fixed = STRATEGIES["fixed"]()
     assert torch.equal(fixed.start(view(3)).noise, fixed.start(view(4, position=0)).noise)
     larger = fixed.start(view(3, shape=(4, 8, 12))).noise
