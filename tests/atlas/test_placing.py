@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from atlas.clip import Clip
+from atlas.clip import Clip, Source
 from atlas.errors import UserError
 from atlas.files import read_image, write_image, write_json
 from atlas.maps import Maps
+from atlas.nla import NlaModel
+from atlas.nla_config import NlaConfig
+from atlas.nla_outputs import write_nla_atlases, write_nla_maps
 from atlas.placing import placed
 from edit.editors.atlas import read_painted
 
@@ -58,18 +62,35 @@ def test_a_crop_spans_what_is_seen(sample_clip: Clip) -> None:
     assert middle.tolist() == [255, 0, 0, 255]
 
 
-def test_the_background_of_a_published_fit(fresh_clip: Clip) -> None:
-    """There a square layer spans the square box that begins where the seen part does."""
-    write_json(fresh_clip.fit_folder("truth") / "config.json", {"preset": "nla"})
-    maps = Maps(fresh_clip.fit_folder("truth"))
-    rows, columns = seen_box(maps, "background")
-    side = max(rows.stop - rows.start, columns.stop - columns.start)
-    opaque = np.full((1000, 1000, 4), 255, np.uint8)
-    image, _ = placed(opaque, HERE, maps, "background")
-    expected = np.zeros(image.shape[:2], bool)
-    expected[rows.start : rows.start + side, columns.start : columns.start + side] = True
-    np.testing.assert_array_equal(image[..., 3] > 0, expected)
-    assert (placed(opaque, HERE, maps, "foreground")[0][..., 3] == 255).all()
+def test_the_background_of_a_published_fit(tmp_path: Path) -> None:
+    """There a square layer spans the square that begins at the least uv of the visible pixels, as the networks have them."""
+    count, height, width, side = 3, 30, 40, 500
+    config = NlaConfig(width, height, count, number_of_channels_mapping2=16, number_of_channels_alpha=16)
+    model = NlaModel(config, torch.Generator().manual_seed(3)).requires_grad_(False)
+    model.mapping2.hidden[-1].weight *= 4
+    model.mapping2.hidden[-1].bias.fill_(0.1)
+    points = torch.cat([model.pixels(t, height, width) for t in range(count)])
+    spread, last = model.alpha(points).atanh(), model.alpha.hidden[-1]
+    last.bias.copy_((last.bias - spread.mean()) / spread.std())  # half of the pixels are the foreground's
+    last.weight /= spread.std()
+    clip = Clip(tmp_path, "clip", count, width, height, 24.0, ["foreground", "background"], Source("", "", width, height))
+    write_nla_maps(model, clip, tmp_path / "fit")
+    maps = Maps(tmp_path / "fit")
+    write_nla_atlases(model, maps, tmp_path / "fit", 0, [side])
+    write_json(tmp_path / "fit" / "config.json", {"preset": "nla"})
+    uv = model.mapping2(points)[model.alpha(points)[:, 0] < 0.5]  # so do the published editors choose what counts
+    assert 100 < len(uv) < len(points)
+    low, high = ((end + 1).numpy() * side / 2 for end in (uv.amin(0), uv.amax(0)))
+    edge = (high - low).max()
+    assert low.min() > 0 and (low + edge).max() < side and edge < 0.8 * side
+    for pixels in (1000, 60):
+        image, _ = placed(np.full((pixels, pixels, 4), 255, np.uint8), HERE, maps, "background")
+        alpha = image[..., 3] / 255
+        assert abs(np.sqrt(alpha.sum()) - edge) < 1
+        rows, columns = np.indices(alpha.shape) + 0.5
+        middle = np.array([(columns * alpha).sum(), (rows * alpha).sum()]) / alpha.sum()
+        assert np.abs(middle - (low + edge / 2)).max() < 0.5
+    assert (placed(np.full((60, 60, 4), 255, np.uint8), HERE, maps, "foreground")[0][..., 3] == 255).all()
 
 
 def test_what_cannot_be_placed(sample_clip: Clip) -> None:
