@@ -46,7 +46,8 @@ class ImportOptions(CommonOptions):
     clip: tyro.conf.Positional[Path]
     """Folder of the clip to make."""
     name: str = "default"
-    """Name of the fit; importing another checkpoint of the same frames under another name adds it to the clip."""
+    """Name of the fit; importing another checkpoint of the same frames under another name adds it to the clip,
+    whose masks stay as they are."""
     frames: Path | None = None
     """Folder of the frames that were trained on; default: FOLDER/<its name>, as StableVideo has it, FOLDER itself, or
     the one folder of images in it."""
@@ -127,13 +128,17 @@ def import_nla(options: ImportOptions) -> str:
     model.config = config = replace(config, maximum_number_of_frames=trained)
     indices = list(range(count))
     masks = _masks(options, source, indices)
-    clip_made_from = _digest(source, options, masks, indices, size, [] if masks else [trained, config_path, checkpoint])
+    clip_made_from = _digest(source, options, masks, indices, size)
     plan = {"version": VERSION, **config.to_dict(), "imported": True, "seconds": None, "device": device.type}
     sizes = SIZES if options.atlas_size is None else (options.atlas_size,)
     made_from = digest(_METHOD, plan, clip_made_from, checkpoint, sizes)
     known = _known_clip(options.clip, clip_made_from)
     if known and is_up_to_date(known.fit_folder(options.name), made_from):
         return f"{known.fit_folder(options.name)} is up to date"
+    if known:
+        _refuse_other_fit(known.fit_folder(options.name))
+        if masks is None:
+            told.append(f"{options.clip} keeps its masks, which are those of the checkpoint that it was made with")
     model.to(device)
     with measured(options.clip, f"import {options.name}") as cost:
         if known:
@@ -188,6 +193,15 @@ def _known_clip(target: Path, made_from: str) -> Clip | None:
     return Clip.open(target)
 
 
+def _refuse_other_fit(folder: Path) -> None:
+    """UserError where the folder holds a fit that was computed here, finished or begun: it may have taken hours."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else None
+    if not isinstance(config, dict) or not config.get("imported"):
+        raise UserError(f"{folder} holds a fit that was not imported: choose another --name")
+
+
 def _frames_folder(folder: Path, config_path: Path) -> Path:
     """Where the frames of a model lie. Of what the config says only the last part of a path counts, inside `folder`."""
     if not folder.is_dir():
@@ -233,10 +247,10 @@ def _digest(
     masks: MaskFolder | None,
     indices: list[int],
     size: tuple[int, int],
-    more: list[Any],
 ) -> str:
+    """Of what makes the clip. Not of the networks, though masks may come from them: the clip of one takes another's fit."""
     files = [path or "none" for column in masks.files for path in column] if masks else []
-    return digest(_METHOD, source.sha256, options.fps, len(indices), size, *files, *more)
+    return digest(_METHOD, source.sha256, options.fps, len(indices), size, *files)
 
 
 def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -201,6 +201,29 @@ def test_again_and_a_second_checkpoint(published: Path, tmp_path: Path) -> None:
         import_nla(replace(first, masks="opacity"))
 
 
+def test_a_second_checkpoint_without_masks(published: Path, tmp_path: Path) -> None:
+    """The masks stay those of the first; a fit that was not imported is never replaced."""
+    first = options(published, tmp_path / "clip", atlas_size=100)
+    import_nla(first)
+    clip = Clip.open(tmp_path / "clip")
+    masks = [clip.mask_path("foreground", t).read_bytes() for t in range(FRAMES)]
+    other = write_folder(tmp_path / "clip 2" / "clip", random_checkpoint(1))
+    assert "keeps its masks" in import_nla(replace(first, folder=other, name="other"))
+    assert [clip.mask_path("foreground", t).read_bytes() for t in range(FRAMES)] == masks
+    assert "up to date" in import_nla(first) and "up to date" in import_nla(replace(first, folder=other, name="other"))
+    for name, content in (("mine", '{"preset": "standard"}'), ("begun", None)):
+        folder = clip.fit_folder(name)
+        (folder / "resume").mkdir(parents=True)
+        (folder / "resume" / "state").write_text("hours")
+        if content:
+            (folder / "config.json").write_text(content)
+        with pytest.raises(UserError, match="holds a fit that was not imported: choose another --name"):
+            import_nla(replace(first, name=name))
+        assert (folder / "resume" / "state").read_text() == "hours"
+    import_nla(replace(first, folder=other))  # an imported one is
+    assert read_json(clip.fit_folder("default") / "stamp.json") == read_json(clip.fit_folder("other") / "stamp.json")
+
+
 def write_masks(folder: Path, frames: int = FRAMES) -> None:
     for t in range(frames):
         mask = np.zeros((54, 80), np.uint8)
