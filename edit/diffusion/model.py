@@ -119,7 +119,8 @@ class StableDiffusion:
             if tokenizer is None:
                 continue
             most = tokenizer.model_max_length
-            tokens = tokenizer(prompt).input_ids
+            with quiet():  # it warns of what is said below
+                tokens = tokenizer(prompt).input_ids
             if len(tokens) > most:
                 cut = tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip()
                 raise UserError(
