@@ -51,7 +51,7 @@ def denoise(model: Denoiser, start: Start, *, steps: int, on_step: Callable[[], 
     scheduler.set_timesteps(steps, device="cpu")
     times = scheduler.timesteps
     noise, known, mask = _placed(start, model)
-    enters = _first_step(steps, start.strength) * scheduler.order if known is not None else 0
+    enters = 0 if known is None else _first_step(steps, start.strength, len(times), scheduler.order)
     first = enters if known is not None and mask is None else 0
     if first >= len(times):
         assert known is not None
@@ -78,9 +78,10 @@ def _placed(start: Start, model: Denoiser) -> tuple[Tensor, Tensor | None, Tenso
     return noise, start.known.to(model.device, model.dtype), None if start.mask is None else start.mask.to(model.device)
 
 
-def _first_step(steps: int, strength: float) -> int:
-    """The step at which what is known enters: `int` as diffusers rounds it."""
-    return max(steps - min(int(steps * strength), steps), 0)
+def _first_step(steps: int, strength: float, times: int, order: int) -> int:
+    """The one of `times` at which what is known enters: `int` as diffusers rounds it. PNDM has one time more than steps."""
+    left = min(int(steps * strength), steps)
+    return (steps - left) * order if left else times
 
 
 def _weight(index: int, enters: int, hold: float) -> float:

@@ -5,6 +5,7 @@ Every step predicts each tile on its own and averages where they overlap, weight
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from edit.diffusion.model import StableDiffusion
 
-_STRIDE = 0.75  # of a tile: a quarter of each is shared
+_STRIDE = 0.75  # of a tile: at least a quarter of each is shared
 
 
 class Tiled:
@@ -52,11 +53,14 @@ class Tiled:
 
 
 def spread(length: int, tile: int) -> list[slice]:
-    """Tiles of equal size over `length` pixels (multiples of 64), the last ending where it ends."""
+    """Tiles of equal size over `length` pixels (both multiples of 64), the last ending where it ends; each shares at least
+    a quarter with the next. They begin at multiples of 16, and of 64 where the tile's size allows it."""
     if length <= tile:
         return [slice(0, length)]
-    count = -(-(length - tile) // int(tile * _STRIDE)) + 1
-    starts = [round((length - tile) * i / (count - 1) / 64) * 64 for i in range(count)]
+    stride = int(tile * _STRIDE)
+    grid = math.gcd(stride, 64)  # rounding to what divides the stride leaves no two tiles farther apart
+    count = -(-(length - tile) // stride) + 1
+    starts = [round((length - tile) * i / (count - 1) / grid) * grid for i in range(count)]
     return [slice(start, start + tile) for start in starts]
 
 
