@@ -90,7 +90,10 @@ def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:
         return False
     if kind != "model":
         return True
-    parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    try:
+        parts = dict(json.loads((folder / "model_index.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # of JSON that is cut short, too
+        return False
     networks = [name for name in ("unet", "vae", "text_encoder", "text_encoder_2") if isinstance(parts.get(name), list)]
     return all(any((folder / name).glob("*.safetensors")) for name in networks)
 

@@ -13,7 +13,7 @@ import torch
 
 from atlas.errors import UserError
 from edit.diffusion.denoise import denoise
-from edit.diffusion.hub import fetch_command, fingerprint
+from edit.diffusion.hub import fetch_command, fingerprint, located
 from edit.diffusion.options import CONTROLNETS, MODEL, DiffusionOptions
 from edit.diffusion.weights import Weights, load
 from edit.strategies.protocol import Start, draw
@@ -146,6 +146,18 @@ def test_what_cannot_be_loaded(models: Path, tmp_path: Path, changes: dict[str, 
 def test_what_is_wrong_whatever_the_weights(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         DiffusionOptions(**({"prompt": "a cat"} | changes)).check()
+
+
+def test_a_cached_model_whose_description_is_cut_short_is_not_whole(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "models--a--b" / "snapshots" / ("0" * 40)
+    shutil.copytree(models / "sd", folder)
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text("0" * 40)
+    assert located("a/b", "model", offline=True) == folder
+    for text in ('{"_class_name": "StableDiff', "3"):
+        (folder / "model_index.json").write_text(text)
+        with pytest.raises(UserError, match="the model a/b is not in the cache"):
+            located("a/b", "model", offline=True)
 
 
 def test_the_hash_follows_the_weights(models: Path, tmp_path: Path) -> None:
