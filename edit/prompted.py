@@ -24,7 +24,13 @@ def edit_by_prompt(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) ->
     """Edit the layer as `options` ask; UserError, before anything is written, where that is not possible."""
     check_target(options, options.layer)
     if options.target(options.layer) == "atlas":
-        return _edit_atlas(options, clip, maps, entry)
+        result = _edit_atlas(options, clip, maps, entry)
+        for name, given in (("strategy", options.strategy != EditOptions.strategy), ("hold", options.hold > 0)):
+            if given:
+                result.notes.append(
+                    f"--{name} is for keyframes and changed nothing: the atlas of {options.layer} is edited itself"
+                )
+        return result
     return _edit_keyframes(options, clip, maps, entry)
 
 

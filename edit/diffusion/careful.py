@@ -13,6 +13,8 @@ from atlas.errors import UserError
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.options import DiffusionOptions
 
+_FULL = ("out of memory", "can't allocate memory", "not enough memory")  # as torch says it on GPUs and CPUs
+
 
 def made_carefully(
     model: StableDiffusion, make: Callable[[], Tensor], options: DiffusionOptions, what: str, notes: list[str]
@@ -30,8 +32,9 @@ def made_carefully(
             notes.append(f"{what} overflowed in half precision and was made again in float32")
             with model.in_float32():
                 image = model.decode(make())
-    except (torch.cuda.OutOfMemoryError, RuntimeError) as problem:
-        if not isinstance(problem, torch.cuda.OutOfMemoryError) and "memory" not in str(problem):
+    except (RuntimeError, MemoryError) as problem:
+        known = isinstance(problem, (torch.cuda.OutOfMemoryError, MemoryError))
+        if not known and not any(words in str(problem).lower() for words in _FULL):
             raise
         raise UserError(f"out of {_where(model)} memory while making {what}: try {_advice(options, model.device)}") from None
     finally:

@@ -26,7 +26,8 @@ from edit.editors.atlas import as_uint16, paired
 from edit.request import EditOptions
 from edit.strategies.protocol import Start, draw
 
-VERSION = 1  # raise it when the same request gives another picture
+VERSION = 2  # raise it when the same request gives another picture
+_OF_KEYFRAMES = ("strategy", "hold")  # what an atlas that is edited itself does not depend on
 _ONE_TILE = 1.25  # times the model's own size: a picture that large is still seen at once, a little smaller
 
 
@@ -39,7 +40,8 @@ class AtlasPrompt:
         own = options.control_images
         self._own = None if own is None else self._checked(own)
         self.key = digest(
-            sources.identity() | {"version": VERSION, "seed": options.seed, "prompt": options.prompt},
+            {name: value for name, value in sources.identity().items() if name not in _OF_KEYFRAMES}
+            | {"version": VERSION, "seed": options.seed, "prompt": options.prompt},
             fit_identity(clip, maps, options.layer),
             None if own is None else digest(own),
         )

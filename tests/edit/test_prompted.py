@@ -174,6 +174,22 @@ def test_out_of_memory_says_what_lowers_it(fresh_clip: Clip, prompted: Make, mon
         edit(prompted(fresh_clip, keyframes="6"))
 
 
+def test_other_errors_about_memory_are_no_lack_of_it(fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edit.diffusion.model import StableDiffusion
+
+    said = ["CUDA error: an illegal memory access was encountered", "DefaultCPUAllocator: can't allocate memory: you tried"]
+
+    def fails(self: StableDiffusion, latents: torch.Tensor) -> None:
+        raise RuntimeError(said[0])
+
+    monkeypatch.setattr(StableDiffusion, "decode", fails)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        edit(prompted(fresh_clip, keyframes="6"))
+    del said[0]
+    with pytest.raises(UserError, match="out of main memory"):
+        edit(prompted(fresh_clip, keyframes="6"))
+
+
 def test_own_control_images(fresh_clip: Clip, prompted: Make, tmp_path: Path) -> None:
     for grey in (0, 255):
         write_image(tmp_path / str(grey) / "00006.png", np.full((64, 96, 3), grey, np.uint8))
@@ -192,6 +208,8 @@ def test_the_background_is_edited_on_its_atlas(fresh_clip: Clip, prompted: Make)
     seen = maps.atlas("background")[..., 3] > 0
     assert np.array_equal(atlas[..., 3] > 0, seen) and (atlas != reference)[seen].any(-1).mean() > 0.9
     assert edit(prompted(fresh_clip, layer="background", keyframes=None)).up_to_date
+    same = edit(prompted(fresh_clip, layer="background", keyframes=None, strategy="random", hold=0.5))
+    assert same.up_to_date and "--strategy is for keyframes and changed" in str(same) and "--hold is for" in str(same)
     weaker = edit(prompted(fresh_clip, layer="background", keyframes=None, strength=0.3))
     assert not np.array_equal(read_image(weaker.edit.atlas_path("background")), atlas)
     with pytest.raises(UserError, match="the atlas of background is edited itself"):
