@@ -19,7 +19,7 @@ from atlas.device import choose_device
 from atlas.edits import Edit, open_maps
 from atlas.errors import UserError
 from atlas.exr import check_exr, write_exr
-from atlas.files import atomic_folder, digest, is_up_to_date, read_stamp, to_uint8, to_uint16, write_image, write_stamp
+from atlas.files import STAMP, atomic_folder, digest, is_up_to_date, read_stamp, to_uint8, to_uint16, write_image, write_json
 from atlas.full_size import evaluated_from, maps_at_size
 from atlas.maps import Maps
 from atlas.parallel import in_order
@@ -27,6 +27,8 @@ from atlas.rendering import Rendering, open_checked_source
 from atlas.textures import EditedLayer, difference
 
 _VERSION = 1
+_NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
+"""Names of files that nobody misses: the stamp, and what file managers leave."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +38,7 @@ class ExportOptions(CommonOptions):
     clip: tyro.conf.Positional[Path]
     """Folder of the clip."""
     output: Path
-    """Folder to write; made, or replaced where it is an earlier export."""
+    """Folder to write; made, or replaced where it is an earlier export to which nothing was added."""
     fit: str | None = None
     """Name of the fit. Default: that of the edit, else "default"."""
     edit: str | None = None
@@ -66,14 +68,33 @@ def export(options: ExportOptions) -> str:
     made_from = digest(_VERSION, evaluated_from(maps), *originals, list(edited), atlases, height, width, options.edit)
     if is_up_to_date(output, made_from, "export"):
         return f"{output}: up to date"
+    _refuse_work(output)
     with measured(clip.folder, f"export {fit}") as cost, atomic_folder(output) as making:
         sized = maps_at_size(clip, maps, height, width, choose_device(options.device), quiet=options.quiet)
         _write_frames(making, maps, sized, quiet=options.quiet)
         _write_atlases(making, maps, edited)
         (making / "README.txt").write_text(_explained(clip, maps, height, width, list(edited)), encoding="utf-8")
-        write_stamp(making, made_from, "export")
+        write_json(making / STAMP, {"export": made_from, "files": _contents(making)})
         cost |= {"frames": clip.frames, "width": width, "height": height}
     return f"{output}: {clip.frames} frames of {width}x{height}, layers {', '.join(maps.layers)}; see {output / 'README.txt'}"
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """Digests of the files in an export, by their names within it."""
+    found = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
+    return {file.relative_to(folder).as_posix(): digest(file) for file in found}
+
+
+def _refuse_work(output: Path) -> None:
+    """UserError where an earlier export holds what somebody added or changed: it is replaced as a whole."""
+    if not output.exists():
+        return
+    written = read_stamp(output).get("files")
+    written = written if isinstance(written, dict) else {}
+    for name, content in _contents(output).items():
+        if written.get(name) != content:
+            how = "was changed since it was exported" if name in written else "is none of the files that were exported"
+            raise UserError(f"{output / name} {how}: move it away, or choose another --output")
 
 
 def _edited(options: ExportOptions, clip: Clip) -> dict[str, EditedLayer]:

@@ -151,6 +151,27 @@ def test_again_and_over_other_things(painted: Clip, tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "letter.txt").read_text() == "keep" and not (tmp_path / "x").exists()
 
 
+def test_what_was_added_to_an_export_is_kept(painted: Clip, tmp_path: Path) -> None:
+    pytest.importorskip("OpenEXR")
+    folder = tmp_path / "export"
+    export(options(painted, folder))
+    atlas = folder / "foreground" / "atlas.png"
+    (folder / ".DS_Store").write_text("a file manager's")
+    (folder / "foreground" / "painted.png").write_text("hours of work")
+    with pytest.raises(UserError, match=r"painted\.png is none of the files that were exported: move it away"):
+        export(options(painted, folder, edit="paint"))
+    assert "up to date" in export(options(painted, folder))
+    (folder / "foreground" / "painted.png").unlink()
+    exported = atlas.read_bytes()
+    atlas.write_text("hours of work")
+    with pytest.raises(UserError, match=r"atlas\.png was changed since it was exported"):
+        export(options(painted, folder, edit="paint"))
+    assert atlas.read_text() == "hours of work"
+    atlas.write_bytes(exported)
+    export(options(painted, folder, edit="paint"))
+    assert (folder / "foreground" / "edited.png").is_file()
+
+
 def test_without_the_package_one_line_says_what_to_install(
     painted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
