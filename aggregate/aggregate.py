@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
+from aggregate.lighting import unlit_share
 from aggregate.match import Matched, match
 from aggregate.merge import merged_coverage, weighted_mean, weighted_median
 from aggregate.network import Training, refine
@@ -23,7 +24,17 @@ from atlas.coverage import covered_share, visibility
 from atlas.device import choose_device
 from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
-from atlas.files import atomic_folder, digest, is_up_to_date, read_image, to_float, to_uint16, write_image, write_stamp
+from atlas.files import (
+    atomic_folder,
+    digest,
+    is_up_to_date,
+    read_image,
+    to_float,
+    to_uint16,
+    write_image,
+    write_json,
+    write_stamp,
+)
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
@@ -144,7 +155,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
 
 def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
     layer, indices = job.layer, list(job.files)
-    outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
+    outputs = [edit.atlas_path(layer), edit.reference_path(layer), edit.lighting_path(layer)]
     stage = f"aggregate {layer}"
     if is_up_to_date(edit.folder, job.made_from, stage) and all(path.is_file() for path in outputs):
         return LayerResult(layer, indices, up_to_date=True)
@@ -161,6 +172,8 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         partial, view = _read_keyframe(clip, job, index, device)
         partials.append(partial)
         views.append(view)
+    light = torch.stack([p.colour[..., 6] for p in partials])
+    partials = [replace(p, colour=p.colour[..., :6]) for p in partials]
     edited, reference = merge(
         partials,
         views,
@@ -183,6 +196,8 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
     with atomic_folder(edit.partial_folder(layer)) as folder:
         for index, partial in zip(indices, partials, strict=True):
             write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
+    unlit = unlit_share(torch.stack([p.colour for p in partials]), light, torch.stack([p.weight for p in partials]))
+    write_json(edit.lighting_path(layer), {"unlit": round(unlit, 3)})
     for path, image in zip(outputs, _writable(edited, reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
@@ -237,7 +252,7 @@ def _matched_view(view: View, number: int, edited: Matched, original: Matched) -
 
 
 def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> tuple[Partial, View]:
-    """One keyframe and its unedited frame, light removed, in the atlas and as pixels."""
+    """One keyframe and its unedited frame, light removed, in the atlas (the light last) and as pixels."""
     maps, layer = job.maps, job.layer
     keyframe = torch.from_numpy(to_float(job.images[index])).to(device)
     frame = torch.from_numpy(to_float(clip.frame(index))).to(device)
@@ -247,7 +262,8 @@ def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> t
     # A keyframe's alpha is opacity times where the edit applies; a painter may have made it all opaque.
     applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
     values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
-    partial = partial_atlas(values, uv, opacity, applies, maps.atlas_size(layer))
+    lit = torch.cat([values, light.mean(-1, keepdim=True)], -1)
+    partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer))
     counts = (opacity * applies) > 0
     edited, original = values[counts].split(3, dim=-1)
     return partial, View(uv[counts], edited, original, (opacity * applies)[counts])

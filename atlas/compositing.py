@@ -72,9 +72,9 @@ def add_deltas(
     frame: np.ndarray,  # (H, W, 3) uint8 or uint16
     index: int,
     maps: FrameMaps,
-    deltas: Mapping[str, Texture],  # layer -> 3 planes that light multiplies, and 3 that the frame multiplies (or none)
+    deltas: Mapping[str, Texture],  # layer -> planes of 3: lit, times the frame, unlit (or fewer)
 ) -> np.ndarray:  # (H, W, 3), of the frame's type
-    """frame + sum over the layers of opacity * (light * delta(uv) + gain(uv) * frame), rounded once.
+    """frame + sum over the layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
 
     Where every term is 0 the result is the frame, to the bit.
     """
@@ -95,8 +95,10 @@ def add_deltas(
                 added = found[channel].mul_(top)
                 if view.light:
                     added.mul_(view.light[channel])
-                if len(found) == 6:
+                if len(found) > 3:
                     added.addcmul_(found[channel + 3], source[channel][within])
+                if len(found) > 6:
+                    added.add_(found[channel + 6], alpha=top)
                 total[channel][within].addcmul_(view.opacity, added)
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
     rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in total]
@@ -162,8 +164,10 @@ def layers_alone(
             light = view.light[channel] if view.light else 1.0
             colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
             added = found[channel] * light * top
-            if len(found) == 6:
+            if len(found) > 3:
                 added.addcmul_(found[channel + 3], colour)
+            if len(found) > 6:
+                added.add_(found[channel + 6], alpha=top)
             total[channel][within].addcmul_(view.opacity, colour + added)
         total[3][within] += view.opacity
     alpha = total[3].clamp(min=1e-6)

@@ -1,14 +1,15 @@
 """The folder of an edit: edit.json, keyframes, partial atlases, the edited atlas and what it is compared with.
 
-    edit.json                     version, name, fit, and for each layer what was asked for
-    keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
-    partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas; alpha = coverage
-    atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
-    reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
-    keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
-    cache/<layer>/...             what a model made, by what it was made from; may be deleted
-    unfinished/<layer>/00012.png  keyframes of a run that is to replace an earlier edit, until all of them are there
-    replaced/...                  what someone had repainted before a changed request replaced it
+edit.json                     version, name, fit, and for each layer what was asked for
+keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
+partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas; alpha = coverage
+atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
+reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
+reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the layer's light, 1 where it maps colours seen
+keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
+cache/<layer>/...             what a model made, by what it was made from; may be deleted
+unfinished/<layer>/00012.png  keyframes of a run that is to replace an earlier edit, until all of them are there
+replaced/...                  what someone had repainted before a changed request replaced it
 """
 
 from __future__ import annotations
@@ -116,6 +117,10 @@ class Edit:
     def reference_path(self, layer: str) -> Path:
         """What the edited atlas is compared with, RGBA 16 bit."""
         return self.folder / "reference" / f"{layer}.png"
+
+    def lighting_path(self, layer: str) -> Path:
+        """How the layer's keyframes answer light, beside the reference: {"unlit": 0 to 1}. It need not exist."""
+        return self.reference_path(layer).with_suffix(".json")
 
     def is_painted(self, layer: str) -> bool:
         """Whether the layer's atlas was edited itself, by hand or by a prompt: there are no keyframes then."""

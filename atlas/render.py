@@ -20,7 +20,7 @@ from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
 from atlas.textures import Transfer
 
-_VERSION = 3  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 4  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES = 6
 
 
@@ -60,7 +60,8 @@ def render(options: RenderOptions) -> str:
     """
     check_format(options.format, alpha=options.alpha, crf=options.crf)
     output = choose_output(
-        Clip.open(options.clip).edit_folder(options.edit),
+        Clip.open(options.clip),
+        options.edit,
         options.format,
         alpha=options.alpha,
         crf=options.crf,

@@ -115,7 +115,8 @@ class Rendering:
     def made_from(self) -> str:
         """Digest of everything that decides the rendered frames."""
         files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
-        files += [path for layer in self.layers if (path := self.edit.keep_path(layer)).is_file()]
+        beside = [path(layer) for layer in self.layers for path in (self.edit.keep_path, self.edit.lighting_path)]
+        files += [path for path in beside if path.is_file()]
         stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
         evaluated = evaluated_from(self.maps) if self.source else ""
         originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]

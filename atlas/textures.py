@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from atlas.errors import UserError
-from atlas.files import read_image, to_float
+from atlas.files import read_image, read_json, to_float
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.mipmaps import Texture, texture
-from atlas.transfer import left_over_gain
+from atlas.transfer import transferred
 
 Transfer = Literal["local", "additive"]
 RIM = 8
@@ -30,6 +30,8 @@ class EditedLayer:
     """(N, N, 4) uint8 or uint16, alpha = coverage."""
     reference: np.ndarray
     """(N, N, 4) uint8 or uint16, alpha = where it is known."""
+    unlit: float = 0.0
+    """1 for an edit that maps the colours seen, light and all; 0 for one that takes on the layer's light."""
 
 
 def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
@@ -45,11 +47,21 @@ def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
         if not path.is_file():
             continue
         reference = edit_folder / "reference" / f"{layer}.png"
+        unlit = _unlit(reference.with_suffix(".json")) if reference.is_file() else 0.0
         if not reference.is_file():
             reference = maps.atlas_path(layer)
         edited = _open(_of_size(path, maps, layer), edit_folder, maps, layer)
-        found[layer] = EditedLayer(edited, _of_size(reference, maps, layer))
+        found[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit)
     return found
+
+
+def _unlit(path: Path) -> float:
+    """What the aggregate stage measured; 0 where it did not."""
+    found = read_json(path) if path.is_file() else {}
+    value = found.get("unlit", 0.0) if isinstance(found, dict) else 0.0
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f"{path} is damaged: run scripts/aggregate.py again")
+    return float(value)
 
 
 def _open(edited: np.ndarray, edit_folder: Path, maps: Maps, layer: str) -> np.ndarray:
@@ -77,16 +89,18 @@ def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
 def delta_textures(
     layers: dict[str, EditedLayer], maps: Maps, transfer: Transfer = "local", device: torch.device | str = "cpu"
 ) -> dict[str, Texture]:
-    """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, and 3 by the frame.
+    """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, 3 by the frame, 3 as they are.
 
     "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
-    coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain.
+    coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain. As
+    far as the edit maps colours, light and all, the first is not multiplied by light (the last 3 planes; else there are 6).
     """
     return {layer: texture(_delta(pair, maps.atlas(layer), transfer), device) for layer, pair in layers.items()}
 
 
 def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarray:
-    result = np.zeros((*atlas.shape[:2], 3 if transfer == "additive" else 6), np.float32)
+    planes = 3 if transfer == "additive" else 9 if pair.unlit else 6
+    result = np.zeros((*atlas.shape[:2], planes), np.float32)
     covered = pair.edited[..., 3] > 0
     if not covered.any():
         return result
@@ -94,10 +108,11 @@ def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarr
     box = tuple(slice(max(found[0] - RIM, 0), found[-1] + 1 + RIM) for found in (rows, columns))
     change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
     if transfer == "local":
-        gain = left_over_gain(reference + change, reference, coverage)
+        gain, mapped = transferred(reference + change, reference, coverage)
         # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
         change += (1 - gain) * reference
-        change = np.concatenate([change, gain - 1], -1)
+        mapped *= pair.unlit
+        change = np.concatenate([(1 - mapped) * change, gain - 1, *([mapped * change] if pair.unlit else [])], -1)
     change *= coverage[..., None]
     _carry_over_rim(change, atlas[box][..., 3] > 0)
     result[box] = change

@@ -18,6 +18,8 @@ RIDGE = 1e-3
 """Variance of colour that counts as much as the prior, the ratio."""
 DARK = 0.04
 """Colour below which a ratio says little: it is drawn towards 1."""
+FAINT = 1e-5
+"""Variance of colour too small to tell whether the edit follows it."""
 _COARSE = 3  # texels between the places where neighbourhoods are averaged
 LIMITS = (-1.5, 2.0)
 """Range of the gain: noise must not be amplified beyond measure."""
@@ -29,10 +31,23 @@ def left_over_gain(
     coverage: np.ndarray,  # (N, N) float32
 ) -> np.ndarray:  # (N, N, 3) float32
     """Gain of the left-over at each texel, per channel; exactly 1 where edited and reference are the same or not covered."""
+    return transferred(edited, reference, coverage)[0]
+
+
+def transferred(
+    edited: np.ndarray,  # (N, N, 3) float32
+    reference: np.ndarray,  # (N, N, 3) float32
+    coverage: np.ndarray,  # (N, N) float32
+) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 3) and (N, N, 3) float32
+    """The gain of the left-over, and how far the edit is a map of the colours that were there, in [0, 1].
+
+    A colour map is given what the frame shows, light and all, so what it adds is not lit once more. A new texture, which
+    says nothing about the old colours, is: it gets the layer's light.
+    """
     changed = (edited != reference).any(-1) & (coverage > 0)
-    gain = np.ones_like(edited)
+    gain, mapped = np.ones_like(edited), np.zeros_like(edited)
     if not changed.any():
-        return gain
+        return gain, mapped
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     margin = int(3 * RADIUS)
     box = tuple(slice(max(found[0] - margin, 0), found[-1] + 1 + margin) for found in (rows, columns))
@@ -41,16 +56,29 @@ def left_over_gain(
     new, old = edited[box], reference[box]
     support = np.maximum(_mean_around(weight), 1e-6)[..., None]
     weighted = weight * old
-    new_mean, old_mean, square, product = (
-        _mean_around(image) / support for image in (weight * new, weighted, weighted * old, weighted * new)
+    new_mean, old_mean, square, new_square, product = (
+        _mean_around(image) / support for image in (weight * new, weighted, weighted * old, weight * new * new, weighted * new)
     )
     variance = np.maximum(square - old_mean * old_mean, 0)
+    new_variance = np.maximum(new_square - new_mean * new_mean, 0)
     covariance = product - new_mean * old_mean
-    ratio = np.clip((new_mean + DARK) / (old_mean + DARK), 0, LIMITS[1])
+    ratio = np.clip((new_mean + DARK) / (old_mean + DARK), 0, LIMITS[1]) * _curve(new[changed[box]], old[changed[box]])
     slope = np.clip((covariance + RIDGE * ratio) / (variance + RIDGE), *LIMITS)
-    slope = cv2.resize(slope.astype(np.float32), new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    gain[box] = np.where(changed[box][..., None], slope, 1)
-    return gain
+    follows = np.clip(covariance**2 / ((variance + FAINT) * (new_variance + FAINT)), 0, 1)
+    for result, found in ((gain, slope), (mapped, follows)):
+        fine = cv2.resize(found.astype(np.float32), new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        result[box] = np.where(changed[box][..., None], fine, result[box])
+    return gain, mapped
+
+
+def _curve(edited: np.ndarray, reference: np.ndarray) -> np.ndarray:  # (M, 3), (M, 3) -> (3,)
+    """By what power of the old colours the new ones go over the whole layer (1 = in proportion), as far as they do."""
+    step = max(1, len(edited) // 100_000)
+    new, old = (np.log(np.maximum(image[::step], DARK / 4)).astype(np.float64) for image in (edited, reference))
+    new, old = new - new.mean(0), old - old.mean(0)
+    covariance, variance = (new * old).mean(0), (old * old).mean(0) + 1e-4
+    share = covariance**2 / (variance * ((new * new).mean(0) + 1e-4))
+    return (1 + share * (np.clip(covariance / variance, 0, 2) - 1)).astype(np.float32)
 
 
 def _mean_around(image: np.ndarray) -> np.ndarray:  # (h, w, C) -> (h / _COARSE, w / _COARSE, C)

@@ -33,10 +33,11 @@ def test_a_delta_of_zero_changes_no_bit(sample: Sample, maps: Maps) -> None:
     )
 
 
-def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, maps: Maps) -> None:
+@pytest.mark.parametrize("planes", [6, 9])
+def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, maps: Maps, planes: int) -> None:
     generator = np.random.default_rng(0)
     # Smooth ones, so that it does not matter which texels a pixel is said to span.
-    coarse = {layer: generator.uniform(-0.4, 0.4, (5, 5, 6)).astype(np.float32) for layer in maps.layers}
+    coarse = {layer: generator.uniform(-0.3, 0.3, (5, 5, planes)).astype(np.float32) for layer in maps.layers}
     deltas = {
         layer: cv2.resize(delta, maps.atlas_size(layer), interpolation=cv2.INTER_CUBIC) for layer, delta in coarse.items()
     }
@@ -45,7 +46,8 @@ def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, ma
     for layer, delta in deltas.items():  # the same equation over whole frames, in plain steps
         looked_up = texture(delta).at(maps.uv(layer, index), maps.opacity(layer, index))
         seen = torch.stack(looked_up, -1).numpy()
-        change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:] * sample.frames[index]
+        change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:6] * sample.frames[index]
+        change = change + 255 * seen[..., 6:] if planes == 9 else change
         expected += maps.opacity(layer, index)[..., None] * change
     result = add_deltas(sample.frames[index], index, maps, {layer: texture(d) for layer, d in deltas.items()})
     rounded = np.floor(np.clip(expected, 0, 255) + 0.5)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atlas.files import to_uint16
+from atlas.errors import UserError
+from atlas.files import to_uint16, write_image, write_json
 from atlas.maps import Maps, MapsWriter, write_atlas
-from atlas.textures import RIM, EditedLayer, delta_textures, full_changes
+from atlas.textures import RIM, EditedLayer, delta_textures, full_changes, read_edited_layers
 
 SIDE = 64
 
@@ -66,3 +67,29 @@ def test_nothing_painted_is_exactly_nothing(maps: Maps) -> None:
     for painted in (reference, np.zeros_like(reference)):
         planes = looked_up(delta_textures({"background": EditedLayer(painted, reference)}, maps)["background"])
         assert planes.shape[2] == 6 and (planes == 0).all()
+
+
+def test_what_maps_colours_is_not_lit_again(maps: Maps) -> None:
+    """A curve over a busy layer: as far as the keyframes say that it is one, its change moves to the planes without light."""
+    reference = np.full((SIDE, SIDE, 4), 65535, np.uint16)
+    reference[..., :3] = np.random.default_rng(0).integers(8000, 60000, (SIDE, SIDE, 1))
+    painted = reference.copy()
+    painted[..., :3] = np.sqrt(reference[..., :3] / 65535) * 65535
+    lit = looked_up(delta_textures({"background": EditedLayer(painted, reference)}, maps)["background"])
+    unlit = looked_up(delta_textures({"background": EditedLayer(painted, reference, unlit=1.0)}, maps)["background"])
+    assert unlit.shape[2] == 9
+    np.testing.assert_allclose(unlit[..., 3:6], lit[..., 3:6])
+    np.testing.assert_allclose(unlit[..., :3] + unlit[..., 6:], lit[..., :3], atol=1e-6)
+    seen = slice(0, 28)
+    assert np.abs(unlit[:, seen, :3]).mean() < 0.2 * np.abs(lit[:, seen, :3]).mean()
+
+
+def test_a_damaged_note_on_light_is_named(maps: Maps, tmp_path: Path) -> None:
+    for name in ("atlas", "reference"):
+        write_image(tmp_path / "edit" / name / "background.png", to_uint16(maps.atlas("background")))
+    assert read_edited_layers(tmp_path / "edit", maps)["background"].unlit == 0
+    write_json(tmp_path / "edit" / "reference" / "background.json", {"unlit": 0.25})
+    assert read_edited_layers(tmp_path / "edit", maps)["background"].unlit == 0.25
+    write_json(tmp_path / "edit" / "reference" / "background.json", {"unlit": "very"})
+    with pytest.raises(UserError, match="background.json is damaged"):
+        read_edited_layers(tmp_path / "edit", maps)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atlas.transfer import LIMITS, left_over_gain
+from atlas.transfer import LIMITS, left_over_gain, transferred
 
 
 @pytest.fixture
@@ -63,3 +63,19 @@ def test_gain_is_finite_in_the_dark(texture: np.ndarray) -> None:
     for edited, reference in ((texture, black), (black, texture)):
         gain = left_over_gain(edited, reference, np.ones((96, 96), np.float32))
         assert np.isfinite(gain).all() and gain.min() >= LIMITS[0] and gain.max() <= LIMITS[1]
+
+
+def test_a_curve_is_a_map_of_the_old_colours_and_a_new_texture_is_not(texture: np.ndarray) -> None:
+    coverage = np.ones((96, 96), np.float32)
+    gain, mapped = transferred(np.sqrt(texture), texture, coverage)
+    assert np.median(mapped) > 0.95
+    assert np.abs(np.median(gain) - 0.5 / np.sqrt(0.5)) < 0.1
+    other = np.ascontiguousarray(texture[::-1, ::-1, [1, 2, 0]])
+    assert np.median(transferred(other, texture, coverage)[1]) < 0.1
+    assert not transferred(texture, texture, coverage)[1].any()
+
+
+def test_flat_parts_follow_the_curve_of_the_whole(texture: np.ndarray) -> None:
+    texture[30:70, 30:70] = 0.4
+    gain = left_over_gain(np.sqrt(texture), texture, np.ones((96, 96), np.float32))
+    assert np.median(gain[45:55, 45:55]) == pytest.approx(0.5 / np.sqrt(0.4), abs=0.12)
