@@ -40,14 +40,19 @@ def check_target(options: EditOptions, layer: str) -> None:
         raise UserError(f"the atlas of {layer} is edited itself: leave --keyframes and --prompt-at out, or say --on keyframes")
 
 
+def check_prompts(options: EditOptions, keyframes: list[int]) -> None:
+    """UserError where a frame that is no keyframe has a prompt of its own."""
+    unused = sorted(set(options.keyframe_prompts()) - set(keyframes))
+    if unused:
+        raise UserError(f"--prompt-at {unused[0]} is no keyframe: the keyframes are {', '.join(map(str, keyframes))}")
+
+
 def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> EditResult:
     layer = options.layer
     seen = visibility(maps, layer)
     count = automatic_count(options.keyframes or DEFAULT)
     keyframes = listed(options.keyframes or "", clip.frames) if count is None else seen.choose(count)
-    unused = sorted(set(options.keyframe_prompts()) - set(keyframes))
-    if unused:
-        raise UserError(f"--prompt-at {unused[0]} is no keyframe: the keyframes are {', '.join(map(str, keyframes))}")
+    check_prompts(options, keyframes)
     sources = Sources(options)
     sources.open_images(clip.width, clip.height, keyframes)
     editor = DiffusionEditor(options, clip, maps, sources, outwards(keyframes, seen), entry.cache_folder(layer))

@@ -17,16 +17,18 @@ from aggregate.aggregate import AggregateOptions, aggregate
 from atlas.clip import Clip, checked_name
 from atlas.command import CommonOptions, run_command
 from atlas.errors import UserError
+from atlas.files import read_image
 from atlas.fit import FitOptions, fit
 from atlas.output import check_format, choose_output
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
 from edit.diffusion.sources import Sources
 from edit.edit import EDITORS, check_editor, edit
+from edit.editors.diffusion_atlas import control_image
 from edit.editors.filters import FilterEditor
 from edit.editors.images import ImagesEditor
 from edit.keyframes import DEFAULT, automatic_count, checked, listed
-from edit.prompted import check_target
+from edit.prompted import check_prompts, check_target
 from edit.request import EditOptions
 
 Stage = TypeVar("Stage", bound=CommonOptions)
@@ -55,22 +57,26 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
 def run(options: RunOptions) -> str:
     """Run all stages; each skips what is up to date. Returns where the results are.
 
-    What can be wrong with the edit is found out before the fit, which takes longest.
+    What can be wrong with the edit is found out before the fit, which takes longest. For that the weights are loaded where
+    there is no fit yet.
     """
     name = checked_name(options.name or default_name(options), "edit")
-    _check_request(options)
+    sources = _check_request(options)
+    if sources is not None and not (options.clip / "fits" / options.fit / "maps" / "maps.json").is_file():
+        sources.check([(options.prompt or "").strip(), *options.keyframe_prompts().values()])
+        sources.make_room()
     _timed("prepare", prepare, _part(PrepareOptions, options))
     clip = Clip.open(options.clip)
     layer = options.layer or clip.layers[0]
     clip.check_layer(layer)
-    _check_keyframes(options, clip)
+    _check_keyframes(options, clip, sources)
     _timed("fit", fit, _part(FitOptions, options, name=options.fit))
     _timed("edit", edit, _part(EditOptions, options, name=name, layer=layer))
     # --steps is the edit's; the network that merges keyframes takes its own default.
     _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name, steps=AggregateOptions.steps))
     _timed("render", render, _part(RenderOptions, options, edit=name))
     folder = clip.edit_folder(name)
-    result = choose_output(folder, options.format, alpha=options.alpha, path=options.output).path
+    result = choose_output(clip, name, options.format, alpha=options.alpha, path=options.output).path
     return "\n".join(
         [
             f"result: {result}",
@@ -85,26 +91,37 @@ def default_name(options: RunOptions) -> str:
     return (options.filter or options.editor).partition(":")[0].strip() or options.editor
 
 
-def _check_request(options: RunOptions) -> None:
+def _check_request(options: RunOptions) -> Sources | None:
+    """What can be said before there is a clip; what a prompt needs is found (and fetched) now."""
     check_editor(options)
-    given = getattr(options, EDITORS[options.editor])
+    checked_name(options.fit, "fit")
+    sources, given = None, getattr(options, EDITORS[options.editor])
     if options.editor == "filter":
         FilterEditor(given)
     elif options.editor == "diffusion":
-        Sources(options)
+        sources = Sources(options)
     elif not given.exists():
         raise UserError(f"{given} is missing: check --{EDITORS[options.editor]}")
     automatic_count(options.keyframes or DEFAULT)
+    if options.keep is not None:
+        read_image(options.keep)
     check_format(options.format, alpha=options.alpha, crf=options.crf)
+    return sources
 
 
-def _check_keyframes(options: RunOptions, clip: Clip) -> None:
+def _check_keyframes(options: RunOptions, clip: Clip, sources: Sources | None) -> None:
     """What can be said of keyframes as soon as the clip's length and size are known."""
-    if options.editor == "diffusion":
-        check_target(options, options.layer or clip.layers[0])
     numbers = None
     if options.keyframes and automatic_count(options.keyframes) is None:
         numbers = listed(options.keyframes, clip.frames)
+    if sources is not None:
+        layer = options.layer or clip.layers[0]
+        check_target(options, layer)
+        if options.target(layer) == "keyframes":
+            check_prompts(options, checked(list(options.keyframe_prompts()), clip.frames) if numbers is None else numbers)
+            sources.open_images(clip.width, clip.height, numbers or [])
+        elif options.control_images is not None:
+            control_image(options.control_images)
     if options.editor == "images" and options.images is not None:
         images = ImagesEditor(options.images, clip.width, clip.height)
         if numbers is None and options.keyframes is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from atlas.device import choose_device
 from atlas.errors import UserError
@@ -51,6 +53,15 @@ class Sources:
         model.check_prompt(self.options.negative, "negative prompt")
         if "depth" in self.options.control:
             self._depth_estimator()
+
+    def make_room(self) -> None:
+        """Let go of networks on a GPU, for a stage that needs its memory; in main memory they wait for their use."""
+        if self.device.type != "cpu":
+            self._depth = None
+            load.cache_clear()
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def image_prompt(self) -> np.ndarray | None:
         """(H, W, 3) uint8."""

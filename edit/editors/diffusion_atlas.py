@@ -111,12 +111,17 @@ class AtlasPrompt:
         return self._own
 
     def _checked(self, path: Path) -> np.ndarray:
-        if not path.is_file():
-            raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
-        image, size = as_uint8(read_image(path, mode="rgba")), self.maps.atlas_size(self.options.layer)
+        image, size = control_image(path), self.maps.atlas_size(self.options.layer)
         if image.shape[:2] != size:
             raise UserError(f"{path} is {image.shape[1]}x{image.shape[0]}, the atlas is {size[1]}x{size[0]}: make it that size")
         return image
+
+
+def control_image(path: Path) -> np.ndarray:  # (H, W, 3) uint8
+    """The user's own control image of an atlas; UserError where `path` is not one image."""
+    if not path.is_file():
+        raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
+    return as_uint8(read_image(path, mode="rgba"))
 
 
 def working_crop(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from atlas.clip import Clip
 from atlas.command import parse_options
 from atlas.errors import UserError
+from atlas.files import write_image
 from atlas.sample import Sample
 from atlas.sample_files import write_sample
 from atlas.video import probe
@@ -68,6 +71,31 @@ def test_all_stages_from_one_command(sample: Sample, models: Path, tmp_path: Pat
         with pytest.raises(UserError, match=said):
             run(parse_options(RunOptions, [*arguments, *weights, "--model", str(model)]))
         assert not clip.exists()
+    wide = str(tiny.save_lora(tmp_path / "wide.safetensors", width=12))
+    usable = [*weights, "--model", str(models / "sd")]
+    one, own = tmp_path / "one", ["--control", "images", "--control-images"]
+    write_image(one / "00003.png", np.zeros((64, 96, 3), np.uint8))
+    for more, said in (
+        (["--prompt", "a" * 80], "the prompt is 5 tokens too long"),
+        (["--prompt-at", f"3:{'a' * 76}"], "the prompt is 1 tokens too long"),
+        (["--negative", "b" * 76], "the negative prompt is 1 tokens too long"),
+        (["--controlnet", str(models / "controlnet-xl")], "is of another family"),
+        (["--lora", wide], "wide.safetensors does not fit the model"),
+        (["--keep", str(tmp_path / "keep.png")], "keep.png is missing"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(parse_options(RunOptions, [*arguments, *usable, *more]))
+        assert not clip.exists()
+    for more, said in (
+        ([*own, str(one), "--keyframes", "3,4"], "has no image of keyframe 4"),
+        ([*own, str(one), "--on", "atlas"], "one is no file: --on atlas takes one image"),
+        (["--keyframes", "3,4", "--prompt-at", "5:a dog"], "--prompt-at 5 is no keyframe"),
+        (["--prompt-at", "50:a dog"], "keyframe 50 is past the end"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(parse_options(RunOptions, [*arguments, *usable, *more]))
+        assert not (clip / "fits").exists()
+    shutil.rmtree(clip)
     with pytest.raises(UserError, match="the prompt is empty"):
         run(parse_options(RunOptions, [*arguments, "--prompt", ""]))
     arguments += [*weights, "--model", str(models / "sd"), "--keyframes", "auto:2"]
