@@ -190,7 +190,11 @@ def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments
                 frame = next(rest, None)
             process.stdin.close()
             process.wait()
-        except BrokenPipeError:  # ffmpeg stopped: its log says why
+        except OSError as problem:
+            # ffmpeg stopped: its log says why. Windows has EINVAL for a pipe that nobody reads any more. Whatever else
+            # went wrong, in reading the frames for one, is told as it is.
+            if not _broken_pipe(problem, process):
+                raise
             process.wait()
         finally:
             if process.poll() is None:
@@ -201,6 +205,19 @@ def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments
         log.seek(0)
         _check_encoded(process.returncode, log.read().decode("utf-8", "replace"), path)
     return count
+
+
+def _broken_pipe(problem: OSError, process: subprocess.Popen[bytes]) -> bool:
+    """Whether an error of a write means that ffmpeg has ended."""
+    if isinstance(problem, BrokenPipeError):
+        return True
+    if problem.errno != errno.EINVAL:
+        return False
+    try:
+        process.wait(5)  # the pipe closes a moment before the process is gone
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _check_encoded(status: int, said: str, path: Path) -> None:

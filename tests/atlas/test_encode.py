@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from atlas.encode import FORMATS, write_video
+from atlas.encode import FORMATS, _broken_pipe, write_video
 from atlas.video import probe, read_frames
 
 TAGS = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -95,6 +97,14 @@ def test_a_lower_rate_factor_is_a_better_picture(tmp_path: Path) -> None:
         for crf in (5, 45):
             write_video(tmp_path / f"{crf}", noise, 24, kind=kind, crf=crf)
         assert (tmp_path / "5").stat().st_size > 2 * (tmp_path / "45").stat().st_size
+
+
+def test_what_a_dead_ffmpeg_looks_like() -> None:
+    """A write to a closed pipe is EINVAL on Windows; a full disk, or an error while ffmpeg is well, is something else."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        assert _broken_pipe(OSError(errno.EINVAL, "Invalid argument"), ended)
+        assert _broken_pipe(BrokenPipeError(), ended)
+        assert not _broken_pipe(OSError(errno.ENOSPC, "No space left on device"), ended)
 
 
 def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
