@@ -2,8 +2,8 @@
 
 The pixel grid is a mesh of quads, two triangles each, spanned between the pixels' centres and drawn in the atlas.
 Every texel whose centre lies under a triangle gets its place in the frame by the triangle's barycentric coordinates:
-no holes however far the atlas is enlarged, nothing outside of what the frame shows. Where the mapping folds the quad
-of the highest opacity wins.
+no holes while two neighbouring pixels lie fewer than 96 texels apart (quads beyond that are not drawn), nothing outside
+of what the frame shows. Where the mapping folds the quad of the highest opacity wins.
 """
 
 from __future__ import annotations

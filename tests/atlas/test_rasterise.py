@@ -49,6 +49,14 @@ def test_there_are_no_holes_however_uneven_the_sheet_is(size: int) -> None:
     assert found.mean() > 0.05 and _holes(found) == 0
 
 
+@pytest.mark.parametrize(("side", "holes"), [(96 * 4, False), (110 * 4, True)])
+def test_how_far_an_atlas_may_be_enlarged(side: int, holes: bool) -> None:
+    """4 x 4 pixels over the whole atlas."""
+    found = covered(inverse_map(pixel_grid(4, 4), torch.ones(4, 4), (side, side)), side)
+    inner = found[side // 8 + 1 : -side // 8 - 1, side // 8 + 1 : -side // 8 - 1]
+    assert bool(inner.all()) != holes
+
+
 def test_of_two_sheets_the_more_opaque_is_in_front() -> None:
     """The frame's left half lies on its right half, as where a mapping folds over."""
     uv = pixel_grid(16, 40) * 0.9
