@@ -89,6 +89,9 @@ def _disk_message(problem: OSError) -> str | None:
         errno.EDQUOT: "disk quota exceeded: free some space and run the same command again",
         errno.EACCES: "permission denied: choose a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
+        errno.EPERM: "the operation is not permitted: choose another folder",
+        errno.ENOENT: "a file or folder that is needed is not there, or cannot be made: check the path",
+        errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
         errno.ENAMETOOLONG: "the path is too long: choose a shorter one",
     }
     if problem.errno in advice:

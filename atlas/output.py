@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from atlas.files import atomic_folder, write_image
 
 IMAGES = {"png": 8, "png16": 16}
 """Formats that are folders of images, and the bits of a channel."""
-_OURS = re.compile(r"\d{5,}\.png")
+_MARK = ".rendered"
+"""An empty file that tells a folder of images written here from one that someone needs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Output:
             with atomic_folder(self.path) as making:
                 for index, frame in enumerate(frames):
                     write_image(making / f"{index:05d}.png", frame)
+                (making / _MARK).touch()
             return
         source = clip.source
         sound, first = Path(source.path), source.indices[0] if source.indices else source.start
@@ -74,15 +75,23 @@ def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> N
         raise UserError(f"--crf {crf}: {name} {allowed}")
 
 
-def choose_output(folder: Path, name: str, *, alpha: bool = False, crf: int | None = None, path: Path | None = None) -> Output:
-    """The output of an edit in `folder`: at `path`, or under its usual name there. UserError where it cannot be written."""
+def choose_output(
+    clip: Clip, edit: str, name: str, *, alpha: bool = False, crf: int | None = None, path: Path | None = None
+) -> Output:
+    """The output of an edit: at `path`, or under its usual name in the edit's folder.
+
+    UserError where it cannot be written, or would replace what it was not written for: the clip, its source, other images.
+    """
     check_format(name, alpha=alpha, crf=crf)
+    folder = clip.edit_folder(edit)
+    if path:
+        _refuse_what_is_needed(path, clip, folder)
     if name in IMAGES:
         usual = ("layer" if alpha else "frames") + ("16" if name == "png16" else "")
         chosen = path or folder / usual
         if chosen.exists() and not chosen.is_dir():
             raise UserError(f"{chosen} is a file, --format {name} is a folder of images: choose another --output")
-        if path and chosen.is_dir() and not all(_OURS.fullmatch(file.name) for file in chosen.iterdir()):
+        if path and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / _MARK).is_file():
             raise UserError(f"{chosen} holds other files, which would be lost: choose another --output")
     else:
         suffix = FORMATS[name].suffix
@@ -97,6 +106,15 @@ def choose_output(folder: Path, name: str, *, alpha: bool = False, crf: int | No
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{chosen} cannot be written ({above} is no folder that you may write to): choose another --output")
     return Output(chosen, name, alpha, crf)
+
+
+def _refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
+    """UserError where a rendering at `path` would lie among the clip's own files or take its source's place."""
+    target, source = path.resolve(), Path(clip.source.path).resolve()
+    if target.is_relative_to(clip.folder.resolve()) and target.parent != folder.resolve():
+        raise UserError(f"{path} lies inside the clip {clip.folder}: choose another --output, or leave it out")
+    if target == source or source.is_relative_to(target) or (source.is_dir() and target.is_relative_to(source)):
+        raise UserError(f"{path} is the source of {clip.folder}, which would be lost: choose another --output")
 
 
 def shown(image: np.ndarray) -> np.ndarray:

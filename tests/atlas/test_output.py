@@ -98,7 +98,7 @@ def test_another_place(edited: tuple[Clip, np.ndarray], tmp_path: Path) -> None:
     assert probe(target).frames == 12 and not (clip.edit_folder("red") / "video.mp4").exists()
     render(options(clip, output=tmp_path / "images", format="png"))
     render(options(clip, output=tmp_path / "images", format="png", mode="full"))  # its own work is replaced
-    assert len(list((tmp_path / "images").iterdir())) == 12
+    assert len(list((tmp_path / "images").glob("*.png"))) == 12
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,34 @@ def test_what_is_refused(edited: tuple[Clip, np.ndarray], tmp_path: Path, change
     assert (tmp_path / "folder.mp4" / "mine.txt").read_text() == "mine" and (tmp_path / "FILE").read_text() == "mine"
 
 
-def test_usual_names(tmp_path: Path) -> None:
-    names = {(f, a): choose_output(tmp_path, f, alpha=a).path.name for f in ("png", "png16", "webm", "prores") for a in (0, 1)}
+@pytest.mark.parametrize("where", ["frames", "masks/foreground", "edits/red/keyframes", "fits/truth/film", "."])
+def test_the_clip_is_not_rendered_over(edited: tuple[Clip, np.ndarray], where: str) -> None:
+    clip, _ = edited
+    (clip.folder / "edits" / "red" / "keyframes").mkdir(exist_ok=True)
+    write_image(clip.folder / "edits" / "red" / "keyframes" / "00000.png", clip.frame(0))
+    before = clip.frame_path(0).read_bytes()
+    with pytest.raises(UserError, match="choose another --output"):
+        render(options(clip, format="png", output=clip.folder / where))
+    assert clip.frame_path(0).read_bytes() == before
+
+
+def test_other_images_are_not_replaced_but_an_own_rendering_is(edited: tuple[Clip, np.ndarray], tmp_path: Path) -> None:
+    clip, _ = edited
+    write_image(tmp_path / "mine" / "00000.png", clip.frame(0))
+    with pytest.raises(UserError, match="holds other files"):
+        render(options(clip, format="png", output=tmp_path / "mine"))
+    source = Path(clip.source.path)
+    if source.exists():
+        with pytest.raises(UserError, match="would be lost"):
+            render(options(clip, format="png", output=source))
+    for _ in range(2):
+        render(options(clip, format="png", output=tmp_path / "new"))
+    assert len(list((tmp_path / "new").glob("*.png"))) == clip.frames
+
+
+def test_usual_names(fresh_clip: Clip) -> None:
+    formats = ("png", "png16", "webm", "prores")
+    names = {(f, a): choose_output(fresh_clip, "red", f, alpha=a).path.name for f in formats for a in (False, True)}
     assert len(set(names.values())) == 8
     check_format("mp4", crf=51)
 
