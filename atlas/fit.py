@@ -25,6 +25,8 @@ from atlas.quality import report_quality, told
 from atlas.weaknesses import Weakness
 
 VERSION = 1
+ENOUGH_OF_NLA = 2000
+"""Gradient steps under which the weaknesses of a published model tell of nothing but too few steps."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +43,7 @@ class FitOptions(CommonOptions):
     seconds: float | None = None
     """Aim for about this many seconds in all: sets how many gradient steps are made."""
     iterations: int | None = None
-    """Gradient steps in all, instead of the preset's."""
+    """Gradient steps in all, instead of the preset's. nla makes 200 a frame before them, to lay out its mappings."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
@@ -100,6 +102,8 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     line = f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
+    if isinstance(config, NlaConfig) and (steps := run.log[-1]["iteration"]) < ENOUGH_OF_NLA:
+        return f"{line}\n{steps} gradient steps are far too few for nla: give it more --seconds or --iterations"
     return "\n".join([line, told(found)]) if found else line
 
 

@@ -21,6 +21,7 @@ _GAP = 2  # frames: an object that hides for longer may truly be hidden
 _JUMP = 1.7  # between a mask's area and that of the masks around it
 _FOLLOWED, _DROP, _TEXTURED = 0.35, 0.5, 0.15  # share of pixels with valid flow: of a frame; of the clip's median; of a clip
 _EXPLAINED, _ORDINARY = 6.0, 4.0  # the background's error in the masks, over the object's own there; over its own elsewhere
+_BEHIND = 0.2  # share of a mask behind which the background was seen in other frames, for it to be asked
 _AREA = 2.0  # the object's visible area over its masks', either way
 _FOLDED, _FOLDED_FRAME = 0.001, 0.01
 _DISAGREEMENT, _DISAGREEMENT_FRAME = 0.75, 2.0  # pixels, medians
@@ -137,7 +138,7 @@ def _identity(series: FrameSeries, layer: str) -> Iterator[Weakness]:
     if not len(mask) or mask.max() < _SEEN:
         return
     own, other, known = (_array(values, name) for name in ("own_error", "background_error", "behind_known"))
-    asked = np.isfinite(own) & np.isfinite(other) & (known > 0.3)
+    asked = np.isfinite(own) & np.isfinite(other) & (known > _BEHIND)
     area = float(visible.sum() / mask.sum())
     if asked.sum() >= max(2, 0.2 * len(mask)):
         away = _array(series.whole, "away_error")[asked]
@@ -146,8 +147,8 @@ def _identity(series: FrameSeries, layer: str) -> Iterator[Weakness]:
         if ratio < _EXPLAINED and _median(other[asked]) < _ORDINARY * max(_median(away), 1e-4):
             yield Weakness(
                 "indistinct", layer, [], ratio,
-                f"the background explains what is in the masks of {layer} nearly as well as what lies outside of them "
-                f"({ratio:.1f} times the error of {layer} itself)",
+                f"where {layer} is masked, the background's own atlas fits the frames about as well as it does elsewhere "
+                f"(its error there is {ratio:.1f} times that of {layer}; an object of its own makes it far more)",
                 "the masks may show no object that moves by itself, or the background has swallowed it: look at masks.png",
             )  # fmt: skip
     if area < 1 / _AREA:
