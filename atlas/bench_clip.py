@@ -67,10 +67,9 @@ def _write_flow(clip: Clip, derived: Clip, order: list[int], *, quiet: bool) -> 
             (clip.flow_validity, "_valid", np.uint8, ()),
         ):
             along, against = read(way), read(other)
-            array = GrowingArray(derived.folder / "flow" / f"{way}{ending}.npy", dtype, (*shape, *channels))
-            for here, there in tqdm(steps, f"flow {way}{ending}", unit="frame", disable=quiet, leave=False):
-                array.append(along[here] if there > here else against[there])
-            array.close()
+            with GrowingArray(derived.folder / "flow" / f"{way}{ending}.npy", dtype, (*shape, *channels)) as array:
+                for here, there in tqdm(steps, f"flow {way}{ending}", unit="frame", disable=quiet, leave=False):
+                    array.append(along[here] if there > here else against[there])
 
 
 def _check_space(folder: Path, clip: Clip, frames: int, linked: bool) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -62,7 +63,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 class GrowingArray:
-    """A .npy file whose rows are written in order; unlike a memory map, it fails with a message when the disk is full."""
+    """A .npy file whose rows are written in order; unlike a memory map, it fails with a message when the disk is full.
+
+    In a `with` block it is closed at the end, and after an error too: Windows deletes no folder with an open file in it.
+    """
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +75,15 @@ class GrowingArray:
         self._stream = path.open("wb")
         header = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._stream, header)
+
+    def __enter__(self) -> GrowingArray:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
 
     def append(self, row: np.ndarray) -> None:
         """Write the next row, of shape `shape[1:]`."""
@@ -84,6 +97,18 @@ class GrowingArray:
         self._stream.close()
         if self._left:
             raise ValueError(f"{self._left} rows of {self.shape[0]} were not written")
+
+    def abandon(self) -> None:
+        """Close the file as it is, after an error; what closing it raises in turn (the disk is full) is not news."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
+
+
+@contextlib.contextmanager
+def growing_arrays(*specified: tuple[Path, Any, tuple[int, ...]]) -> Iterator[list[GrowingArray]]:
+    """A `GrowingArray` for each (path, dtype, shape); all are closed when the block ends, however it does."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(GrowingArray(*one)) for one in specified]
 
 
 class StoredArray:

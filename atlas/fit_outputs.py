@@ -27,11 +27,10 @@ def write_maps(model: LayeredAtlas, data: FitData, folder: Path) -> None:
     """Evaluate the model's uv and opacity in every frame and write them below `folder`."""
     device = model.atlas(0).device
     clip = data.clip
-    writer = MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width)
-    for t in range(clip.frames):
-        uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, torch.from_numpy(data.depth(t)).to(device)))
-        writer.append_frame(dict(zip(clip.layers, uv, strict=True)), dict(zip(clip.layers, opacity, strict=True)))
-    writer.close()
+    with MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width) as writer:
+        for t in range(clip.frames):
+            uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, torch.from_numpy(data.depth(t)).to(device)))
+            writer.append_frame(dict(zip(clip.layers, uv, strict=True)), dict(zip(clip.layers, opacity, strict=True)))
 
 
 def write_layers(model: LayeredAtlas, clip: Clip, folder: Path) -> None:

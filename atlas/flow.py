@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atlas.files import GrowingArray, atomic_folder
+from atlas.files import atomic_folder, growing_arrays
 
 AGREEMENT = 1.0
 """Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
@@ -85,9 +85,14 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
     """
     height, width = frame(0).shape[:2]
     shape = (frames - 1, height, width)
-    with atomic_folder(folder) as making, one_thread(), ThreadPoolExecutor(2) as pool:
-        flows = [GrowingArray(making / f"{way}.npy", np.float16, (*shape, 2)) for way in WAYS]
-        valid = [GrowingArray(making / f"{way}_valid.npy", np.uint8, shape) for way in WAYS]
+    with ExitStack() as stack:
+        making = stack.enter_context(atomic_folder(folder))
+        flow_files = [(making / f"{way}.npy", np.float16, (*shape, 2)) for way in WAYS]
+        valid_files = [(making / f"{way}_valid.npy", np.uint8, shape) for way in WAYS]
+        flows = stack.enter_context(growing_arrays(*flow_files))
+        valid = stack.enter_context(growing_arrays(*valid_files))
+        stack.enter_context(one_thread())
+        pool = stack.enter_context(ThreadPoolExecutor(2))
         previous = frame(0)
         for index in tqdm(range(frames - 1), desc="flow", unit="frame", disable=quiet):
             following = frame(index + 1)
@@ -99,8 +104,6 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
             valid[0].append(flow_validity(there, back, previous, following))
             valid[1].append(flow_validity(back, there, following, previous))
             previous = following
-        for array in (*flows, *valid):
-            array.close()
 
 
 _threads = threading.Lock()

@@ -62,19 +62,18 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
     if needed > 0.9 * free:
         raise UserError(f"they would take {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free on the disk")
     with atomic_folder(folder) as making:
-        writer = MapsWriter(making.parent, maps.layers, maps.frames, height, width, making.name)
-        with tempfile.TemporaryDirectory(dir=making) as scratch:
-            follow = bool(read_json(maps.folder / "config.json").get("follow_edges"))
-            FitData.write(clip, Path(scratch), quiet=quiet, follow=follow)
-            data = FitData(clip, Path(scratch))
-            for t in tqdm(range(maps.frames), desc=f"maps {width}x{height}", unit="frame", disable=quiet):
-                depth = torch.from_numpy(enlarged_depth(data.depth(t), height, width)).to(device)
-                uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, depth))
-                writer.append_frame(dict(zip(maps.layers, uv, strict=True)), dict(zip(maps.layers, opacity, strict=True)))
-        for layer in maps.layers:  # a coarse grid that any size is interpolated from
-            if maps.has_light(layer):
-                shutil.copy(maps.maps_folder / layer / "light.npy", making / layer / "light.npy")
-        writer.close()
+        with MapsWriter(making.parent, maps.layers, maps.frames, height, width, making.name) as writer:
+            with tempfile.TemporaryDirectory(dir=making) as scratch:
+                follow = bool(read_json(maps.folder / "config.json").get("follow_edges"))
+                FitData.write(clip, Path(scratch), quiet=quiet, follow=follow)
+                data = FitData(clip, Path(scratch))
+                for t in tqdm(range(maps.frames), desc=f"maps {width}x{height}", unit="frame", disable=quiet):
+                    depth = torch.from_numpy(enlarged_depth(data.depth(t), height, width)).to(device)
+                    uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, depth))
+                    writer.append_frame(dict(zip(maps.layers, uv, strict=True)), dict(zip(maps.layers, opacity, strict=True)))
+            for layer in maps.layers:  # a coarse grid that any size is interpolated from
+                if maps.has_light(layer):
+                    shutil.copy(maps.maps_folder / layer / "light.npy", making / layer / "light.npy")
         write_stamp(making, made_from)
     return Maps(maps.folder, name)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 import numpy as np
@@ -117,7 +118,10 @@ class Maps:
 
 
 class MapsWriter:
-    """Writes maps frame by frame into `folder`/`name` (`folder` being that of a fit, or one that becomes it)."""
+    """Writes maps frame by frame into `folder`/`name` (`folder` being that of a fit, or one that becomes it).
+
+    In a `with` block they are whole at its end; after an error the files are closed as they are.
+    """
 
     def __init__(self, folder: Path, layers: list[str], frames: int, height: int, width: int, name: str = "maps") -> None:
         self.folder, self.layers = Path(folder) / name, layers
@@ -129,6 +133,20 @@ class MapsWriter:
 
     def _create(self, layer: str, name: str, dtype: type, shape: tuple[int, ...]) -> GrowingArray:
         return GrowingArray(self.folder / layer / f"{name}.npy", dtype, shape)
+
+    def __enter__(self) -> MapsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            for array in self._arrays():
+                array.abandon()
+
+    def _arrays(self) -> list[GrowingArray]:
+        return [*self._uv.values(), *self._opacity.values()]
 
     def append_frame(
         self,
@@ -145,7 +163,7 @@ class MapsWriter:
 
     def close(self) -> None:
         """Write maps.json: only now are the maps whole."""
-        for array in (*self._uv.values(), *self._opacity.values()):
+        for array in self._arrays():
             array.close()
         description = {"version": VERSION, "layers": self.layers, "frames": self.frames}
         write_json(self.folder / "maps.json", description | {"height": self.height, "width": self.width})

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from atlas import losses
 from atlas.clip import Clip
-from atlas.files import GrowingArray, StoredArray
+from atlas.files import StoredArray, growing_arrays
 from atlas.flow import WAYS, flow_validity
 from atlas.nla import BACKGROUND, FOREGROUND, NlaModel
 from atlas.nla_config import NlaConfig
@@ -52,18 +52,17 @@ class PixelData:
     def write(clip: Clip, folder: Path, *, quiet: bool) -> None:
         """Decode the clip's frames and masks into `folder`; flow is valid where it meets its way back, as published."""
         shape = (clip.frames, clip.height, clip.width)
-        frames = GrowingArray(folder / "frames.npy", np.uint8, (*shape, 3))
-        masks = GrowingArray(folder / "masks.npy", np.uint8, shape)
-        valid = [GrowingArray(folder / f"{way}_valid.npy", np.uint8, (clip.frames - 1, *shape[1:])) for way in WAYS]
+        files: list[tuple[Path, type, tuple[int, ...]]] = [(folder / "frames.npy", np.uint8, (*shape, 3))]
+        files.append((folder / "masks.npy", np.uint8, shape))
+        files += [(folder / f"{way}_valid.npy", np.uint8, (clip.frames - 1, *shape[1:])) for way in WAYS]
         there, back = (clip.flow(way) for way in WAYS)
-        for t in tqdm(range(clip.frames), desc="read", unit="frame", disable=quiet, leave=False):
-            frames.append(clip.frame(t))
-            masks.append(clip.mask(clip.objects[0], t))
-            if t + 1 < clip.frames:
-                valid[0].append(flow_validity(there[t], back[t]))
-                valid[1].append(flow_validity(back[t], there[t]))
-        for array in (frames, masks, *valid):
-            array.close()
+        with growing_arrays(*files) as (frames, masks, *valid):
+            for t in tqdm(range(clip.frames), desc="read", unit="frame", disable=quiet, leave=False):
+                frames.append(clip.frame(t))
+                masks.append(clip.mask(clip.objects[0], t))
+                if t + 1 < clip.frames:
+                    valid[0].append(flow_validity(there[t], back[t]))
+                    valid[1].append(flow_validity(back[t], there[t]))
 
     def batch(self, count: int, rng: np.random.Generator, device: torch.device) -> PixelBatch:
         """`count` random pixels with all that the loss compares them with."""

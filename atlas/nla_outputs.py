@@ -33,16 +33,15 @@ _ROUGH = 500  # texels along a side of what unseen texels are filled from
 def write_nla_maps(model: NlaModel, clip: Clip, folder: Path, *, stride: int = 1, quiet: bool = True) -> None:
     """Evaluate mappings and opacity in every frame and write them below `folder`; stride: at every so many pixels only."""
     device = model.alpha.hidden[0].weight.device
-    writer = MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width)
-    size = (-(-clip.height // stride), -(-clip.width // stride))
-    for t in tqdm(range(clip.frames), desc="maps", unit="frame", disable=quiet, leave=False):
-        uv, opacity = model.frame_maps(t, torch.empty(1, *size, device=device))
-        if stride > 1:
-            uv = F.interpolate(uv.permute(0, 3, 1, 2), (clip.height, clip.width), mode="bilinear").permute(0, 2, 3, 1)
-            opacity = F.interpolate(opacity[None], (clip.height, clip.width), mode="bilinear")[0]
-        found = ([part.cpu().numpy() for part in parts] for parts in (uv, opacity))
-        writer.append_frame(*(dict(zip(clip.layers, parts, strict=True)) for parts in found))
-    writer.close()
+    with MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width) as writer:
+        size = (-(-clip.height // stride), -(-clip.width // stride))
+        for t in tqdm(range(clip.frames), desc="maps", unit="frame", disable=quiet, leave=False):
+            uv, opacity = model.frame_maps(t, torch.empty(1, *size, device=device))
+            if stride > 1:
+                uv = F.interpolate(uv.permute(0, 3, 1, 2), (clip.height, clip.width), mode="bilinear").permute(0, 2, 3, 1)
+                opacity = F.interpolate(opacity[None], (clip.height, clip.width), mode="bilinear")[0]
+            found = ([part.cpu().numpy() for part in parts] for parts in (uv, opacity))
+            writer.append_frame(*(dict(zip(clip.layers, parts, strict=True)) for parts in found))
 
 
 def write_nla_atlases(model: NlaModel, maps: Maps, folder: Path, seed: int, sizes: Sequence[int] = SIZES) -> None:

@@ -93,16 +93,15 @@ def _write_mask(path: Path, masks: list[np.ndarray]) -> None:
 def write_truth(sample: Sample, folder: Path) -> None:
     """Write the true maps and layers into `folder` in the format of a fit."""
     count, height, width = sample.frames.shape[:3]
-    writer = MapsWriter(folder, sample.layers, count, height, width)
-    for i in range(count):
-        writer.append_frame(
-            {layer: sample.uvs[layer][i] for layer in sample.layers},
-            {layer: sample.opacities[layer][i] for layer in sample.layers},
-        )
-    for layer in sample.layers:
-        write_light(folder, layer, sample.light_grids[layer])
-        write_atlas(folder, layer, sample.atlases[layer])
-    writer.close()
+    with MapsWriter(folder, sample.layers, count, height, width) as writer:
+        for i in range(count):
+            writer.append_frame(
+                {layer: sample.uvs[layer][i] for layer in sample.layers},
+                {layer: sample.opacities[layer][i] for layer in sample.layers},
+            )
+        for layer in sample.layers:
+            write_light(folder, layer, sample.light_grids[layer])
+            write_atlas(folder, layer, sample.atlases[layer])
 
 
 def write_truth_fit(sample: Sample, clip: Clip, fit_name: str = "truth") -> Path:

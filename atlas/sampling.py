@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from atlas.clip import Clip
 from atlas.contours import Margin, clip_margin, follow_edges, is_matte
-from atlas.files import GrowingArray, StoredArray
+from atlas.files import StoredArray, growing_arrays
 from atlas.flow import one_thread
 from atlas.outline import STEPS, background_weight, depth_of, object_weight, pack_depth, unpack_depth
 from atlas.parallel import in_order
@@ -63,8 +63,6 @@ class FitData:
     def write(clip: Clip, folder: Path, *, quiet: bool, follow: bool = False) -> None:
         """Decode the clip's frames and masks into `folder`; follow: outlines are moved to the edges of the picture."""
         shape = (clip.frames, clip.height, clip.width)
-        frames = GrowingArray(folder / "frames.npy", np.uint8, (*shape, 3))
-        depths = [GrowingArray(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
         margins = [_margin(clip, layer) if follow else None for layer in clip.objects]
 
         def one(t: int) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -75,14 +73,13 @@ class FitData:
             ]
             return image, [pack_depth(depth) for depth in found]
 
-        with one_thread():
+        files = [(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
+        with growing_arrays((folder / "frames.npy", np.uint8, (*shape, 3)), *files) as (frames, *depths), one_thread():
             read = tqdm(in_order(one, range(clip.frames)), "read", clip.frames, unit="frame", disable=quiet, leave=False)
             for image, found in read:
                 frames.append(image)
                 for depth, packed in zip(depths, found, strict=True):
                     depth.append(packed)
-        for array in (frames, *depths):
-            array.close()
 
     def colour(self, t: int) -> np.ndarray:
         """Frame `t`, (H, W, 3) float32 in [0, 1]."""

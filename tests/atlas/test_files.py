@@ -16,6 +16,7 @@ from atlas.files import (
     atomic_file,
     atomic_folder,
     digest,
+    growing_arrays,
     is_up_to_date,
     read_image,
     read_json,
@@ -261,6 +262,19 @@ class TestGrowingArray:
             array.append(value)
         array.close()
         assert np.array_equal(np.load(tmp_path / "new" / "a.npy", mmap_mode="r"), values)
+
+    def test_an_error_closes_it_and_stays_the_one_that_is_told(self, tmp_path: Path) -> None:
+        opened: list[GrowingArray] = []
+        with pytest.raises(KeyError, match="mine"), growing_arrays(*[(tmp_path / n, np.uint8, (3, 2)) for n in "ab"]) as arrays:
+            opened += arrays
+            arrays[0].append(np.zeros(2))
+            raise KeyError("mine")
+        assert len(opened) == 2
+        for array in opened:
+            with pytest.raises(ValueError, match="closed file"):
+                array.append(np.zeros(2))
+        with pytest.raises(ValueError, match="3 rows of 3 were not written"), GrowingArray(tmp_path / "c", np.uint8, (3, 2)):
+            pass
 
 
 class TestStoredArray:

@@ -132,3 +132,11 @@ def test_a_missing_atlas_is_named(tmp_path: Path) -> None:
     (tmp_path / "layers" / "foreground" / "atlas.png").unlink()
     with pytest.raises(UserError, match="atlas.png is missing"):
         Maps(tmp_path).atlas("foreground")
+
+
+def test_an_error_closes_the_files_and_leaves_no_whole_maps(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="mine"), MapsWriter(tmp_path, ["background"], 2, 4, 6) as writer:
+        raise KeyError("mine")
+    with pytest.raises(ValueError, match="closed file"):
+        writer.append_frame({"background": np.zeros((4, 6, 2))}, {"background": np.ones((4, 6))})
+    assert not (tmp_path / "maps" / "maps.json").exists()
