@@ -1,4 +1,4 @@
-"""Where the picture says that a mask's outline lies: masks drawn too wide, too tight or roughly are put right.
+"""Where the picture says that a mask's outline lies: masks drawn too wide or too tight are put right, rough ones nearer.
 
 Each outline is looked at along its normals. How far off the masks are as a whole (a rotoscoper's margin, an eroded
 segmentation) shows as a ridge in the mean edge strength of all outlines of the clip; around it each outline takes
@@ -20,7 +20,7 @@ SOFT = 4.0
 """Pixels of soft edge across an outline from which on a mask is a matte, whose edge is meant as it is."""
 _SHORTEST = 20  # pixels of outline below which there is nothing to follow
 _SETTLED = 1.5  # pixels of margin below which masks are drawn where the edges are
-_TOLERANCE = (1.5, 4.0)  # pixels by which rough and good masks may differ from the picture's edges: blur, antennas
+_TOLERANCE = ((0.12, 0.2), (1.5, 4.0))  # sharpness of rough and of good masks; pixels of blur that are left to them
 _NOISE = 1.5  # edge strength (grey levels per pixel) that says nothing
 _BEND = 0.5  # what it costs an outline to step one pixel in or out between neighbours
 
@@ -84,7 +84,7 @@ def follow_edges(
         reward[:, offsets > depth.max() / 2] = -1e3  # further in lies the other side of a thin object
         move = _smooth_round(offsets[_best_path(reward)] + 0.5)
         if settled:
-            move = np.sign(move) * np.maximum(np.abs(move) - _TOLERANCE[margin.sharpness > 0], 0)
+            move = np.sign(move) * np.maximum(np.abs(move) - np.interp(margin.sharpness, *_TOLERANCE), 0)
         moves.append(move)
     if not any(move.any() for move in moves):
         return depth
