@@ -47,6 +47,7 @@ class Pixels:
     def of(
         cls, views: Sequence[View], size: torch.Size, box: tuple[int, int, int, int], most: int, generator: torch.Generator
     ) -> Pixels:
+        """All views in a box (left corner at box[1], top at box[0]); a random share where there are more pixels than `most`."""
         share = min(1.0, most / max(1, sum(len(view.uv) for view in views)))
         parts = []
         for number, view in enumerate(views):
@@ -102,6 +103,7 @@ class Window:
     pixels: Pixels
 
     def images(self, source: Source) -> Tensor:  # (2, 3, h, w)
+        """What the network sees of this part of the atlas: the edited and the original merge of the other keyframes."""
         return source.window(self.keyframe, self.rows, self.columns)
 
 

@@ -93,7 +93,9 @@ def load_nla_model(path: Path) -> NlaModel:
 class FrameModel(Protocol):
     """What `open_model` gives: a model whose maps can be evaluated at any size of the frame."""
 
-    def frame_maps(self, index: int, depth: Tensor) -> tuple[Tensor, Tensor]: ...
+    def frame_maps(self, index: int, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """uv (layers, H, W, 2) and visible opacity (layers, H, W) of a frame; depth (objects, H, W) also gives the size."""
+        ...
 
 
 def open_model(fit_folder: Path) -> FrameModel:

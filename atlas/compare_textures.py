@@ -52,6 +52,7 @@ class HashTexture(nn.Module):
         return self.network(self.grid((uv + 1) / 2)).sigmoid()
 
     def groups(self) -> list[dict[str, Any]]:
+        """Parameters and learning rates, for Adam."""
         rate = RATES["hash"]
         return [{"params": [self.grid.params], "lr": rate}, {"params": list(self.network.parameters()), "lr": rate / 5}]
 
@@ -70,6 +71,7 @@ class PyramidTexture(nn.Module):
         return 0.5 + torch.stack([sample(image, uv) for image in self.images]).sum(0)
 
     def groups(self) -> list[dict[str, Any]]:
+        """Parameters and learning rates, for Adam."""
         return [{"params": list(self.parameters()), "lr": RATES["pyramid"]}]
 
 
@@ -102,6 +104,7 @@ class Pixels:
         return t, y, x
 
     def colour(self, where: tuple[Any, ...]) -> Tensor:
+        """True colours (N, 3) in [0, 1] of the pixels that an index into the frames picks."""
         return torch.from_numpy(np.array(self.colours[where])).reshape(-1, 3).float() / 255
 
     def predicted(self, textures: list[nn.Module], where: tuple[Any, ...], light: list[Tensor]) -> Tensor:  # (n, 3)

@@ -102,7 +102,8 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     line = f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
-    if isinstance(config, NlaConfig) and (steps := run.log[-1]["iteration"]) < ENOUGH_OF_NLA:
+    steps = max((entry["iteration"] for entry in run.log if entry["kind"] == "train"), default=0)
+    if isinstance(config, NlaConfig) and steps < ENOUGH_OF_NLA:
         return f"{line}\n{steps} gradient steps are far too few for nla: give it more --seconds or --iterations"
     return "\n".join([line, told(found)]) if found else line
 

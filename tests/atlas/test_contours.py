@@ -55,14 +55,15 @@ def test_good_masks_stay() -> None:
         np.testing.assert_allclose(follow_edges(frame(index), depth, margin), depth, atol=0.05)
 
 
-def test_rough_masks_come_nearer() -> None:
+@pytest.mark.parametrize(("wobbles", "gain"), [(3, 0.005), (4, 0.02), (5, 0.02)])
+def test_rough_masks_come_nearer(wobbles: float, gain: float) -> None:
     rng = np.random.default_rng(0)
     masks = []
     for index in range(FRAMES):
-        wobble = cv2.resize(rng.normal(0, 3, (8, 12)).astype(np.float32), (240, 160), interpolation=cv2.INTER_CUBIC)
+        wobble = cv2.resize(rng.normal(0, wobbles, (8, 12)).astype(np.float32), (240, 160), interpolation=cv2.INTER_CUBIC)
         masks.append(np.where(depth_of(disc(index)) + wobble > 0, np.uint8(255), np.uint8(0)))
-    # A little: the price of leaving good masks, whose edges blur and hair may seem to move, as they are.
-    assert worst(corrected(masks)) > worst(masks) + 0.005
+    # The nearer they are already, the less: good masks, whose edges blur and hair may seem to move, stay as they are.
+    assert worst(corrected(masks)) > worst(masks) + gain
 
 
 def test_an_even_picture_moves_nothing() -> None:
