@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import json
+import re
 import os
 import sys
 from pathlib import Path
@@ -13,14 +15,46 @@ import pytest
 from scripts import environment
 
 SCRIPTS = Path(environment.__file__).parent
+MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "imageio": "PIL"}
+"""What is imported of a package that goes by another name; Pillow is what comes with imageio."""
+
+
+def declared() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(environment.ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def packages(text: str) -> list[str]:
+    """Names of the packages in a list of requirements, without versions."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return [re.split(r"[<>=!~ ;]", line.strip())[0] for line in lines]
+
+
+def imported(files: list[Path]) -> set[str]:
+    """Names of the top modules that these files import anywhere."""
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("name", ["environment.py", "demo.py", "test.py"])
 def test_needs_the_standard_library_alone(name: str) -> None:
-    tree = ast.parse((SCRIPTS / name).read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    assert {module.split(".")[0] for module in imported} <= sys.stdlib_module_names | {"environment"}
+    assert imported([SCRIPTS / name]) <= sys.stdlib_module_names | {"environment"}
+
+
+def test_every_package_that_is_asked_for_is_imported() -> None:
+    used = imported(
+        [file for part in ("atlas", "edit", "aggregate", "scripts") for file in (environment.ROOT / part).rglob("*.py")]
+    )
+    for name in packages(declared()["options"]["install_requires"]):
+        assert MODULES.get(name, name.replace("-", "_")) in used
+
+
+def test_the_tests_get_the_packages_of_what_they_test() -> None:
+    """Without them the tests of prompts and of the export skip, and nobody notices."""
+    assert "layered-atlas[diffusion,exr]" in packages(declared()["options.extras_require"]["test"])
 
 
 def test_an_old_python_is_told_so() -> None:
