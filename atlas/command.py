@@ -28,14 +28,21 @@ class CommonOptions:
 Options = TypeVar("Options", bound=CommonOptions)
 
 
-def run_command(options_type: type[Options], stage: Callable[[Options], object]) -> NoReturn:
+def run_command(
+    options_type: type[Options],
+    stage: Callable[[Options], object],
+    answer: Callable[[list[str]], str | None] = lambda arguments: None,
+) -> NoReturn:
     """Parse the command line into `options_type`, run `stage` and exit with its status.
 
+    `answer` may find a question among the arguments (`--filter help`), whatever else is missing there: its text is then all.
     Exit status: 0 done, 2 the user must change something, 130 interrupted (run again to go on).
     Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
     """
     try:
-        result = stage(parse_options(options_type, sys.argv[1:]))
+        result: object = answer(sys.argv[1:])
+        if result is None:
+            result = stage(parse_options(options_type, sys.argv[1:]))
         if result is not None:
             print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
         sys.stdout.flush()

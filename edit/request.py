@@ -48,6 +48,15 @@ class EditOptions(DiffusionOptions, LayerOptions):
     """Edit keyframes of a layer, or its atlas. The same --name adds another layer to an edit."""
 
 
+def answer(arguments: list[str]) -> str | None:
+    """The list of filters where the command line has `--filter help`; None where it asks for nothing."""
+    if "--filter=help" not in arguments and ("--filter", "help") not in zip(arguments, arguments[1:], strict=False):
+        return None
+    from edit.editors.filters import filter_help
+
+    return "\n".join(filter_help())
+
+
 @dataclass
 class EditRequest:
     """What was asked for one layer. `keyframes` is the text of the command, `seed` counts for editors that draw."""

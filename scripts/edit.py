@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from atlas.command import run_command  # noqa: E402
-from edit.request import EditOptions  # noqa: E402
+from edit.request import EditOptions, answer  # noqa: E402
 
 
 def _edit(options: EditOptions) -> object:
@@ -18,4 +18,4 @@ def _edit(options: EditOptions) -> object:
 
 
 if __name__ == "__main__":
-    run_command(EditOptions, _edit)
+    run_command(EditOptions, _edit, answer)

@@ -29,7 +29,7 @@ from edit.editors.filters import FilterEditor
 from edit.editors.images import ImagesEditor
 from edit.keyframes import DEFAULT, automatic_count, checked, listed
 from edit.prompted import check_prompts, check_target
-from edit.request import EditOptions
+from edit.request import EditOptions, answer
 
 Stage = TypeVar("Stage", bound=CommonOptions)
 
@@ -142,4 +142,4 @@ def _timed(name: str, stage: Callable[[Stage], object], options: Stage) -> None:
 
 
 if __name__ == "__main__":
-    run_command(RunOptions, run)
+    run_command(RunOptions, run, answer)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edit.editors.filters import FILTERS
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem not in ("environment", "demo", "test"))
 
@@ -21,6 +23,21 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
     assert stop.value.code == 0
     assert "--quiet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("edit", ["--filter", "help"]), ("run", ["a.mp4", "clip", "--editor", "filter", "--filter=help"])]
+)
+def test_the_list_of_filters_is_an_answer_and_no_error(
+    name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert stop.value.code == 0 and err == ""
+    assert [line.partition(":")[0] for line in out.splitlines()] == list(FILTERS)
 
 
 def _started(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
