@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import configparser
 import json
-import re
 import os
+import re
 import sys
 from pathlib import Path
 
