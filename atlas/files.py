@@ -187,8 +187,12 @@ def read_image(path: Path, *, mode: str = "keep") -> np.ndarray:
     """
     try:
         data = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path} is missing: check the path") from None
+    except OSError as problem:
+        if path.is_dir():  # Windows calls reading one a matter of permission
+            raise UserError(f"{path} is a folder: name an image") from None
+        if isinstance(problem, FileNotFoundError):
+            raise UserError(f"{path} is missing: check the path") from None
+        raise
     _refuse_damaged(path, data)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from atlas.errors import UserError
 from atlas.files import read_image, with_channels
 from atlas.maps import Maps
 from atlas.placing import placed
@@ -20,7 +21,8 @@ def read_painted(
     maps: Maps,
     layer: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # edited (N, N, 4), reference (N, N, 4), uint16
-    """Edited atlas and reference from a painted atlas; UserError where it is unreadable or of a size that fits nothing.
+    """Edited atlas and reference from a painted atlas; UserError where it is unreadable, of a size that fits nothing, or
+    transparent wherever the layer is seen.
 
     An unpainted texel is the same in both, bit for bit. Alpha of an RGBA image says where the paint applies: the
     whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent. The
@@ -31,7 +33,13 @@ def read_painted(
     if image.shape[:2] != reference.shape[:2]:
         image, said = placed(image, path, maps, layer)
         print(said, file=sys.stderr)
-    return paired(with_channels(image, 4), reference), reference
+    edited = paired(with_channels(image, 4), reference)
+    if not edited[..., 3].any():
+        raise UserError(
+            f"{path} is transparent wherever layer {layer!r} is seen, nothing would be edited:"
+            f" paint on a copy of {maps.atlas_path(layer)}, or opaquely over it"
+        )
+    return edited, reference
 
 
 def paired(

@@ -161,6 +161,7 @@ def test_a_painted_atlas_differs_only_where_painted(fresh_clip: Clip, tmp_path: 
         ({"editor": "images", "filter": "grey", "images": Path(".")}, "--filter is for --editor filter"),
         ({"editor": "images", "images": Path("missing")}, "--images missing is not a folder"),
         ({"editor": "atlas", "image": Path("missing.png")}, "missing.png is missing"),
+        ({"editor": "atlas", "image": Path(".")}, ". is a folder: name an image"),
         ({"editor": "atlas", "image": Path("missing.png"), "keyframes": "1"}, "a painted atlas has no keyframes"),
     ],
 )
@@ -196,6 +197,22 @@ def test_a_painted_atlas_of_another_size(fresh_clip: Clip, tmp_path: Path) -> No
     write_image(tmp_path / "painted.png", np.zeros((30, 20, 3), np.uint8))
     with pytest.raises(UserError, match="painted.png is 20x30, the atlas of layer 'foreground' is"):
         edit(options(fresh_clip, editor="atlas", image=tmp_path / "painted.png"))
+
+
+@pytest.mark.parametrize("size", ["its own", "another"])
+def test_an_atlas_without_paint_is_refused(fresh_clip: Clip, tmp_path: Path, size: str) -> None:
+    """Transparent throughout, or opaque only where the layer is never seen: nothing would be edited."""
+    seen = read_image(Maps(fresh_clip.fit_folder("truth")).atlas_path("foreground"))[..., 3] > 0
+    assert not seen.all()
+    images = [np.dstack([np.full((*seen.shape, 3), 200, np.uint8), np.where(seen, 0, 255).astype(np.uint8)])]
+    images += [np.full((50, 50, 4) if size == "another" else (*seen.shape, 4), (200, 0, 0, 0), np.uint8)]
+    for image in images:
+        write_image(tmp_path / "painted.png", image)
+        with pytest.raises(
+            UserError, match="painted.png is transparent wherever layer 'foreground' is seen.* paint on a copy of"
+        ):
+            edit(options(fresh_clip, editor="atlas", image=tmp_path / "painted.png"))
+    assert not (fresh_clip.folder / "edits").exists()
 
 
 def test_edits_that_cannot_be_opened(fresh_clip: Clip) -> None:
