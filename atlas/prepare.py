@@ -42,8 +42,9 @@ class PrepareOptions(CommonOptions):
     clip: tyro.conf.Positional[Path]
     """Folder of the clip to make; fits and edits in it are kept when it is made again."""
     masks: str = "auto"
-    """Folder of masks (PNG, one per frame, as large as the source); `auto`: what moves against the background; or
-    `box:x,y,w,h`: the object in this box of the first frame taken, in the source's pixels."""
+    """Folder of masks, as large as the source and named as its frames (some may be missing), or with a folder of them for each
+    object; `auto`: what moves against the background; or `box:x,y,w,h`: the object in this box of the first frame taken, in
+    the source's pixels."""
     max_side: int = 768
     """Frames are averaged down until their longer side is at most this many pixels; they are never enlarged."""
     start: int = 0

@@ -36,7 +36,8 @@ class LayerOptions(CommonOptions):
     filter: str | None = None
     """With --editor filter: NAME[:key=value,...], such as recolour:color=orange,strength=0.8; `--filter help` lists all."""
     image: Path | None = None
-    """With --editor atlas: the painted atlas, RGB or RGBA, of the atlas's size."""
+    """With --editor atlas: a painted copy of the layer's atlas.png, or paint on transparent that goes over it. The latter may
+    be of another size: square, or cropped to what is seen of the layer."""
     keep: Path | None = None
     """Mask of the layer's atlas, of its size: white keeps the original. Copied to the edit's keep/LAYER.png, where it may be repainted."""  # noqa: E501
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
