@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from edit.diffusion.hub import located, one_line
+from atlas.hub import located, one_line
 
 _IP_ADAPTERS = {False: ("models", "ip-adapter_sd15.safetensors"), True: ("sdxl_models", "ip-adapter_sdxl.safetensors")}
 

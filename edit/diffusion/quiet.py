@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from logging import CRITICAL
+
+from atlas import quiet as transformers
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """What is wrong is said by us, in one line; what is deprecated is no concern of who runs this."""
     import diffusers
-    from transformers.utils import logging
 
-    levels = logging.get_verbosity(), diffusers.utils.logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level = diffusers.utils.logging.get_verbosity()
     diffusers.utils.logging.set_verbosity(CRITICAL)
     diffusers.utils.logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch_dtype: its new name is not in older versions
+        with transformers.quiet():
             yield
     finally:
-        logging.set_verbosity(levels[0])
-        diffusers.utils.logging.set_verbosity(levels[1])
+        diffusers.utils.logging.set_verbosity(level)

@@ -13,9 +13,9 @@ import torch
 from atlas.device import choose_device
 from atlas.errors import UserError
 from atlas.files import digest, read_image
+from atlas.hub import fingerprint, located
 from edit.conditions import DepthEstimator, canny
 from edit.diffusion.adapters import ip_adapter_files
-from edit.diffusion.hub import fingerprint, located
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
 from edit.editors.images import ImagesEditor

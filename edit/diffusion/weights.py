@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from atlas.errors import UserError
+from atlas.hub import located, one_line
 from edit.diffusion.adapters import add_image_prompt, add_loras
-from edit.diffusion.hub import located, one_line
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.options import DiffusionOptions
 from edit.diffusion.quiet import quiet

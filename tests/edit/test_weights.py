@@ -13,7 +13,7 @@ import torch
 
 from atlas.errors import UserError
 from edit.diffusion.denoise import denoise
-from edit.diffusion.hub import fetch_command, fingerprint, located
+from atlas.hub import fetch_command, fingerprint, located
 from edit.diffusion.options import CONTROLNETS, MODEL, DiffusionOptions
 from edit.diffusion.weights import Weights, load
 from edit.strategies.protocol import Start, draw

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from atlas.errors import UserError
 from atlas.files import digest
 
-Kind = Literal["model", "ControlNet", "configuration", "IP-Adapter", "depth estimator"]
+Kind = Literal["model", "ControlNet", "configuration", "IP-Adapter", "depth estimator", "CLIP model", "DINOv2 model"]
 
 # What of a repository is fetched: repositories often hold the same weights in several formats.
 _PATTERNS: dict[str, list[str]] = {
@@ -19,6 +19,8 @@ _PATTERNS: dict[str, list[str]] = {
     "ControlNet": ["config.json", "diffusion_pytorch_model.safetensors"],
     "configuration": ["model_index.json", "*/*.json", "*/*.txt"],
     "depth estimator": ["config.json", "preprocessor_config.json", "model.safetensors"],
+    "CLIP model": ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"],
+    "DINOv2 model": ["config.json", "preprocessor_config.json", "model.safetensors"],
 }
 _SKIPPED = ["*.fp16.*", "*non_ema*", "safety_checker/*"]
 _MARK = {
@@ -26,13 +28,18 @@ _MARK = {
     "ControlNet": "config.json",
     "configuration": "model_index.json",
     "depth estimator": "config.json",
+    "CLIP model": "config.json",
+    "DINOv2 model": "config.json",
 }
 _ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
-def located(name: str, kind: Kind, *, offline: bool, patterns: list[str] | None = None) -> Path:
+def located(
+    name: str, kind: Kind, *, offline: bool, patterns: list[str] | None = None, why: str = "--offline fetches nothing"
+) -> Path:
     """The folder or .safetensors file behind `name`; a repository that is not in the cache is fetched.
 
+    why: what keeps it from being fetched where it is `offline`, in words for the user.
     UserError where it is neither, is no such model, or cannot be fetched.
     """
     path = Path(name).expanduser()
@@ -46,7 +53,7 @@ def located(name: str, kind: Kind, *, offline: bool, patterns: list[str] | None 
         return path
     if not _ID.fullmatch(name) or path.suffix == ".safetensors":
         raise UserError(f"{name} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
-    return _from_hub(name, kind, patterns or _PATTERNS[kind], offline)
+    return _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why)
 
 
 def fingerprint(path: Path) -> str:
@@ -69,13 +76,13 @@ def one_line(problem: BaseException) -> str:
     return said if len(said) <= 240 else said[:237] + "..."
 
 
-def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool) -> Path:
+def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: str) -> Path:
     cached = _cached(name, patterns)
     if cached is not None and _is_whole(cached, kind, patterns):
         return cached
     command = fetch_command(name, patterns)
     if offline:
-        raise UserError(f"the {kind} {name} is not in the cache, and --offline fetches nothing: get it once with {command}")
+        raise UserError(f"the {kind} {name} is not in the cache, and {why}: get it once with {command}")
     from huggingface_hub import snapshot_download
 
     try:
