@@ -98,6 +98,7 @@ def _disk_message(problem: OSError) -> str | None:
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.EPERM: "the operation is not permitted: choose another folder",
         errno.ENOENT: "a file or folder that is needed is not there, or cannot be made: check the path",
+        errno.EEXIST: "a file stands where a folder is needed: move it away, or choose another path",
         errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
         errno.ENAMETOOLONG: "the path is too long: choose a shorter one",
     }

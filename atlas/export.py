@@ -22,6 +22,7 @@ from atlas.exr import check_exr, write_exr
 from atlas.files import STAMP, atomic_folder, digest, is_up_to_date, read_stamp, to_uint8, to_uint16, write_image, write_json
 from atlas.full_size import evaluated_from, maps_at_size
 from atlas.maps import Maps
+from atlas.output import check_writable, refuse_what_is_needed
 from atlas.parallel import in_order
 from atlas.rendering import Rendering, open_checked_source
 from atlas.textures import EditedLayer, difference
@@ -59,6 +60,8 @@ def export(options: ExportOptions) -> str:
     output = options.output
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and "export" not in read_stamp(output))):
         raise UserError(f"{output} exists and is no earlier export: choose another --output")
+    refuse_what_is_needed(output, clip, clip.folder)
+    check_writable(output)
     height, width = clip.height, clip.width
     if options.size == "source":
         source = open_checked_source(clip)

@@ -85,7 +85,7 @@ def choose_output(
     check_format(name, alpha=alpha, crf=crf)
     folder = clip.edit_folder(edit)
     if path:
-        _refuse_what_is_needed(path, clip, folder)
+        refuse_what_is_needed(path, clip, folder)
     if name in IMAGES:
         usual = ("layer" if alpha else "frames") + ("16" if name == "png16" else "")
         chosen = path or folder / usual
@@ -100,16 +100,24 @@ def choose_output(
             raise UserError(f"{chosen} is no name for --format {name}: end it with {suffix}, or choose another --format")
         if chosen.is_dir():
             raise UserError(f"{chosen} is a folder: choose another --output")
-    above = chosen.absolute().parent
-    while not above.exists():
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"{chosen} cannot be written ({above} is no folder that you may write to): choose another --output")
+    check_writable(chosen)
     return Output(chosen, name, alpha, crf)
 
 
-def _refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
-    """UserError where a rendering at `path` would lie among the clip's own files or take its source's place."""
+def check_writable(path: Path) -> None:
+    """UserError where nothing can be made at `path`, an --output."""
+    above = path.absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written ({above} is no folder that you may write to): choose another --output")
+
+
+def refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
+    """UserError where an output at `path` would take the place of the clip's source or lie among the clip's own files.
+
+    folder: the one in the clip's folder in which it may lie.
+    """
     target, source = path.resolve(), Path(clip.source.path).resolve()
     if target.is_relative_to(clip.folder.resolve()) and target.parent != folder.resolve():
         raise UserError(f"{path} lies inside the clip {clip.folder}: choose another --output, or leave it out")

@@ -80,7 +80,7 @@ def test_interrupted(monkeypatch, capsys) -> None:
     assert "run the same command again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EEXIST])
 def test_the_disk_is_the_users_to_mend(monkeypatch, capsys, number: int) -> None:
     assert run(raising(OSError(number, "x", "out/file.png")), monkeypatch, "x") == 2
     err = capsys.readouterr().err

@@ -148,6 +148,12 @@ def test_again_and_over_other_things(painted: Clip, tmp_path: Path) -> None:
         export(options(painted, tmp_path / "x", fit="none"))
     with pytest.raises(UserError, match="stands on the fit 'truth', not 'other'"):
         export(options(painted, tmp_path / "x", fit="other", edit="paint"))
+    with pytest.raises(UserError, match=r"letter\.txt is no folder that you may write to"):
+        export(options(painted, tmp_path / "mine" / "letter.txt" / "export"))
+    for place in (painted.folder / "frames" / "export", painted.fit_folder("truth") / "export"):
+        with pytest.raises(UserError, match="lies inside the clip"):
+            export(options(painted, place))
+        assert not place.exists()
     assert (tmp_path / "mine" / "letter.txt").read_text() == "keep" and not (tmp_path / "x").exists()
 
 
