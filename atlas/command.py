@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 import tyro
 
 from atlas.errors import UserError
+from atlas.interrupt import INTERRUPTED, SAID, raise_again
 
 
 @dataclass(kw_only=True)
@@ -39,6 +40,7 @@ def run_command(
     Exit status: 0 done, 2 the user must change something, 130 interrupted (run again to go on).
     Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
     """
+    raise_again()
     try:
         result: object = answer(sys.argv[1:])
         if result is None:
@@ -49,8 +51,8 @@ def run_command(
     except UserError as problem:
         _stop(str(problem))
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        print(SAID, file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away (`| head`): nothing to tell anyone
         sys.stderr.close()
         sys.exit(0)

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
 import cv2
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from atlas.clip import BACKGROUND
 from atlas.command import CommonOptions, run_command

@@ -7,8 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.command import run_command  # noqa: E402
-from atlas.import_nla import ImportOptions, import_nla  # noqa: E402
+from atlas.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
+from atlas.command import run_command
+from atlas.import_nla import ImportOptions, import_nla
 
 if __name__ == "__main__":
     run_command(ImportOptions, import_nla)

@@ -12,10 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
 import numpy as np
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aggregate.aggregate import AggregateOptions, aggregate
 from atlas import metrics

@@ -9,9 +9,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
+import tyro
 
 from aggregate.aggregate import AggregateOptions, aggregate
 from atlas.clip import Clip, checked_name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,26 @@ def test_the_list_of_filters_is_an_answer_and_no_error(
     out, err = capsys.readouterr()
     assert stop.value.code == 0 and err == ""
     assert [line.partition(":")[0] for line in out.splitlines()] == list(FILTERS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal for one process alone")
+@pytest.mark.parametrize("name", STAGES)
+def test_ctrl_c_while_it_is_loading_is_one_line(name: str, tmp_path: Path) -> None:
+    """What every script imports, slow to load: a module of that name that says so and waits."""
+    (tmp_path / "tyro.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    start = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # pytest's may be another
+    start += f"runpy.run_path({str(SCRIPTS / f'{name}.py')!r}, run_name='__main__')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert (process.returncode, said) == (130, "interrupted: run the same command again to go on\n")
 
 
 def _started(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,29 @@
+"""Ctrl-C before a command has begun: while torch is loading it would end in a traceback. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted."""
+SAID = "interrupted: run the same command again to go on"
+
+
+def end_at_once() -> None:
+    """From here on Ctrl-C ends the process with one line, whatever it is importing; where it is ignored, it stays so."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """From here on Ctrl-C is a KeyboardInterrupt again: there is something to tidy up."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    # Not by an exception: modules written in C make ImportErrors of those, or print and forget them.
+    os.write(2, f"{SAID}\n".encode())
+    os._exit(INTERRUPTED)
