@@ -22,7 +22,7 @@ import numpy as np
 
 from atlas.clip import Clip, checked_name
 from atlas.errors import UserError
-from atlas.files import digest, read_image, read_json, read_stamp, write_image, write_json, write_stamp
+from atlas.files import digest, read_image, read_json, read_stamp, set_aside, write_image, write_json, write_stamp
 from atlas.maps import Maps
 
 VERSION = 1
@@ -155,13 +155,7 @@ class Edit:
         """Before `path` is replaced: move it below replaced/ if someone repainted it, and say where it is now."""
         if not self.repainted(path):
             return None
-        first = self.folder / "replaced" / path.relative_to(self.folder)
-        target, number = first, 1
-        while target.exists():  # what was painted earlier stays too
-            number += 1
-            target = first.with_name(f"{first.stem}-{number}{first.suffix}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return path.replace(target)
+        return set_aside(path, self.folder)
 
     def _signature(self, path: Path) -> str:
         return f"wrote {path.relative_to(self.folder).as_posix()}"

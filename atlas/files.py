@@ -248,6 +248,17 @@ def to_uint16(image: np.ndarray) -> np.ndarray:
     return (np.clip(image, 0.0, 1.0) * 65535.0 + 0.5).astype(np.uint16)
 
 
+def set_aside(path: Path, root: Path) -> Path:
+    """Move a file or folder below `root`/replaced/, under a name that nothing has there yet; returns where it is now."""
+    first = root / "replaced" / path.relative_to(root)
+    target, number = first, 1
+    while target.exists():  # what was painted earlier stays too
+        number += 1
+        target = first.with_name(f"{first.stem}-{number}{first.suffix}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return path.replace(target)
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 of paths (a file's bytes; a folder's names and bytes) and of JSON-like values, in order."""
     total = hashlib.sha256()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from atlas.box import Box, masks_from_box, parse_box
+from atlas.building_site import building_site, site_prefix
 from atlas.clip import BACKGROUND, Clip, Source
 from atlas.command import CommonOptions
 from atlas.cost import measured
@@ -27,6 +25,7 @@ from atlas.gaps import fill_gaps
 from atlas.masks import MaskFolder, layer_names, open_masks
 from atlas.motion import masks_from_motion
 from atlas.overview import mask_sheet
+from atlas.prepared import FILES, Prepared, record, told
 
 _METHOD = 3
 """Counts up when the same inputs give another clip than before."""
@@ -60,8 +59,10 @@ class PrepareOptions(CommonOptions):
 def prepare(options: PrepareOptions) -> Clip:
     """Make the clip `options.clip` of `options.source`, or find it up to date.
 
-    Everything is built beside the clip and moved into it at the end, `clip.json` last. Raises UserError where
-    the source, the masks or the clip's folder will not do, or another shot starts in it; nothing has been written then.
+    Frames and masks that were repainted since count: they stay where the same clip is made again because something of it is
+    missing or damaged, and are moved to the clip's replaced/ where another takes its place. Everything is built beside the
+    clip and moved into it at the end, `clip.json` last. Raises UserError where the source, the masks or the clip's folder
+    will not do, or another shot starts in it; nothing has been written then.
     """
     _check_numbers(options)
     _check_target(options)
@@ -70,15 +71,25 @@ def prepare(options: PrepareOptions) -> Clip:
     box = parse_box(options.masks, source.width, source.height)
     folder = None if box is not None or options.masks == "auto" else open_masks(Path(options.masks), source, indices)
     made_from = _digest(source, options, folder, indices)
-    if is_up_to_date(options.clip, made_from) and (clip := _opened(options.clip)) is not None:
-        print(f"{clip.folder} is up to date")
-        return clip
-    with measured(options.clip, "prepare") as cost, _building_site(options.clip) as making:
-        clip = _build(making, source, indices, options, box, folder)
-        _move_in(clip, options.clip, made_from)
+    earlier, same = Prepared(options.clip), is_up_to_date(options.clip, made_from)
+    if same and (clip := _opened(options.clip)) is not None:
+        damaged = earlier.damaged(clip)
+        if damaged is None:
+            print(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
+            return clip
+        print(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
+    with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
+        clip, kept = _build(making, source, indices, options, box, folder, earlier if same else None)
+        if moved := earlier.save_others(kept):
+            print(f"changed since they were made, and replaced: {told([str(path) for path in moved])}")
+        _move_in(clip, options.clip, made_from, kept)
         cost.update(frames=clip.frames, width=clip.width, height=clip.height)
-    _report(clip)
+    _report(clip, list(kept))
     return clip
+
+
+def _kept(names: list[str]) -> str:
+    return f"; changed since they were made, and kept: {told(names)} (delete them to have them made again)" if names else ""
 
 
 def _check_numbers(options: PrepareOptions) -> None:
@@ -98,7 +109,7 @@ def _check_target(options: PrepareOptions) -> None:
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the clip")
     ours = (target / "clip.json").is_file() or bool(read_stamp(target))  # the stamp alone: a run killed while moving in
-    others = [path for path in target.iterdir() if not path.name.startswith(_site_prefix(target))] if target.is_dir() else []
+    others = [path for path in target.iterdir() if not path.name.startswith(site_prefix(target))] if target.is_dir() else []
     if others and not ours:
         raise UserError(f"{target} holds other files and is not a clip: name a new or empty folder")
     if source.exists() and source.resolve().is_relative_to(target.resolve()):
@@ -156,30 +167,6 @@ def _opened(folder: Path) -> Clip | None:
     return clip
 
 
-def _site_prefix(target: Path) -> str:
-    return f".{target.absolute().name}-making-"
-
-
-@contextmanager
-def _building_site(target: Path) -> Iterator[Path]:
-    """An empty folder on the clip's disk, so that moving the parts in is a renaming; it vanishes in the end.
-
-    It lies beside the clip, or inside where the clip's folder is a mount or its parent is closed to us.
-    """
-    beside = next(parent for parent in target.absolute().parents if parent.is_dir())
-    if target.is_dir() and (not os.access(beside, os.W_OK) or beside.stat().st_dev != target.stat().st_dev):
-        beside = target
-    for left_over in beside.iterdir():  # of a killed run
-        if left_over.name.startswith(_site_prefix(target)):
-            shutil.rmtree(left_over, ignore_errors=True)
-    making = Path(tempfile.mkdtemp(prefix=_site_prefix(target), dir=beside))
-    making.chmod(0o755)
-    try:
-        yield making
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
 def _build(
     making: Path,
     source: FrameSource,
@@ -187,8 +174,9 @@ def _build(
     options: PrepareOptions,
     box: Box | None,
     masks: MaskFolder | None,
-) -> Clip:
-    """Write all parts of the clip into the folder `making`."""
+    earlier: Prepared | None,
+) -> tuple[Clip, dict[str, str]]:
+    """Write all parts of the clip into the folder `making`; what was repainted in the `earlier` one stays, and is returned."""
     size = fitted_size(source.width, source.height, options.max_side)
     fps = float(options.fps or source.fps)
     origin = Source(
@@ -212,6 +200,7 @@ def _build(
             finder.add(image)
     if finder:
         refuse_cuts(finder.cuts(), indices, options.source)
+    kept = earlier.keep(clip, "frames/") if earlier else {}
     if masks is not None:
         clip.layers = [*layer_names(masks.objects), BACKGROUND]
         for number in tqdm(range(clip.frames), desc="masks", unit="frame", disable=options.quiet):
@@ -230,8 +219,10 @@ def _build(
     write_flow(making / "flow", clip.frames, clip.frame, quiet=options.quiet)
     if masks is not None:
         _fill_gaps(clip, masks)
+    if earlier:
+        kept |= earlier.keep(clip, "masks/")
     write_image(making / "masks.png", mask_sheet(clip))
-    return clip
+    return clip, kept
 
 
 def _fill_gaps(clip: Clip, masks: MaskFolder) -> None:
@@ -241,14 +232,15 @@ def _fill_gaps(clip: Clip, masks: MaskFolder) -> None:
             print(f"{layer}: {len(filled)} of {clip.frames} masks are missing or empty ({first}): carried over from neighbours")
 
 
-def _move_in(clip: Clip, target: Path, made_from: str) -> None:
+def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> None:
     """Put the finished parts in the place of the old ones; fits and edits stay, and their own stamps say that they are stale.
 
     A run killed in between leaves a stamp without clip.json: no clip, but a folder that may be made again.
     """
     target.mkdir(parents=True, exist_ok=True)
     write_stamp(target, "")
-    (target / "clip.json").unlink(missing_ok=True)
+    for name in ("clip.json", FILES):
+        (target / name).unlink(missing_ok=True)
     for part in _PARTS:
         old = target / part
         if old.is_dir() and not old.is_symlink():
@@ -257,12 +249,14 @@ def _move_in(clip: Clip, target: Path, made_from: str) -> None:
             old.unlink(missing_ok=True)
         (clip.folder / part).replace(old)
     clip.folder = target
+    record(clip, kept)
     clip.save()
     write_stamp(target, made_from)
 
 
-def _report(clip: Clip) -> None:
-    print(f"{clip.folder}: {clip.frames} frames, {clip.width}x{clip.height}, {clip.fps:g} fps, layers {', '.join(clip.layers)}")
+def _report(clip: Clip, kept: list[str]) -> None:
+    size, layers = f"{clip.width}x{clip.height}", ", ".join(clip.layers)
+    print(f"{clip.folder}: {clip.frames} frames, {size}, {clip.fps:g} fps, layers {layers}{_kept(kept)}")
     if (clip.source.width, clip.source.height) != (clip.width, clip.height):
         print(f"the source is {clip.source.width}x{clip.source.height}: --max-side sets the size worked at")
     print(f"what was taken for the foreground: {clip.folder / 'masks.png'}")

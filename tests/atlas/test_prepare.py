@@ -87,6 +87,65 @@ def test_again_is_up_to_date_and_another_option_is_not(shots: Path, tmp_path: Pa
     assert content(clip) == first
 
 
+@pytest.mark.parametrize("how", ["deleted", "cut short", "of another size", "overwritten"])
+@pytest.mark.parametrize(
+    "name", ["frames/00002.png", "masks/foreground/00002.png", "flow/forward.npy", "flow/backward_valid.npy"]
+)
+def test_what_is_damaged_is_made_again(shots: Path, tmp_path: Path, name: str, how: str) -> None:
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks").folder
+    before, file = content(clip), clip / name
+    if how == "deleted":
+        file.unlink()
+    elif how == "of another size" and file.suffix == ".png":
+        write_image(file, read_image(file)[:-1])
+    elif how == "overwritten":
+        file.write_bytes(bytes(file.stat().st_size) if file.suffix == ".png" else file.read_bytes()[:-8] + b"anything")
+    else:
+        file.write_bytes(file.read_bytes()[:-50])
+    run(shots, clip, tmp_path / "masks")
+    after = {path: data for path, data in content(clip).items() if not path.startswith("replaced/")}
+    assert after == before
+
+
+def test_a_repainted_mask_stays_and_is_told(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the clip has to be made again, and then it counts in all that is made of it."""
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    painted = np.zeros_like(mask(3))
+    painted[:20, :20] = 255
+    write_image(clip.mask_path("foreground", 3), painted)
+    for _ in range(2):
+        capsys.readouterr()
+        again = run(shots, clip.folder, tmp_path / "masks")
+        said = capsys.readouterr().out
+        assert "kept: masks/foreground/00003.png" in said
+        assert (again.mask("foreground", 3) == painted).all() and (again.frame(2) == view(2)).all()
+        clip.frame_path(2).write_bytes(b"damaged")
+    clip.mask_path("foreground", 3).unlink()
+    assert (run(shots, clip.folder, tmp_path / "masks").mask("foreground", 3) == mask(3)).all()
+
+
+def test_the_flow_follows_a_repainted_frame(shots: Path, tmp_path: Path) -> None:
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    before = clip.flow("forward")[2]
+    write_image(clip.frame_path(3), np.roll(view(3), 3, 1))
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    assert (clip.frame(3) == np.roll(view(3), 3, 1)).all()
+    assert np.median(clip.flow("forward")[2][..., 0].astype(float) - before[..., 0]) > 2
+
+
+def test_repainted_masks_are_set_aside_for_another_clip(
+    shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    write_image(clip.mask_path("foreground", 3), mask(0))
+    write_image(clip.folder / "masks" / "foreground" / "before.png", mask(1))
+    run(shots, clip.folder, tmp_path / "masks", start=1)
+    assert "replaced/masks/foreground/00003.png" in capsys.readouterr().out
+    assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "00003.png")[..., 0] == mask(0)).all()
+    assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "before.png")[..., 0] == mask(1)).all()
+    assert (Clip.open(clip.folder).mask("foreground", 3) == mask(4)).all()
+
+
 def test_changed_frames_and_masks_are_noticed(shots: Path, tmp_path: Path) -> None:
     run(shots, tmp_path / "clip", tmp_path / "masks")
     write_image(shots / "00002.png", view(2) // 2)
