@@ -42,6 +42,14 @@ def located(
     why: what keeps it from being fetched where it is `offline`, in words for the user.
     UserError where it is neither, is no such model, or cannot be fetched.
     """
+    return named(name, kind) or _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why)
+
+
+def named(name: str, kind: Kind) -> Path | None:
+    """The folder or .safetensors file of this name; None where it can only be a repository's, which nobody has asked for yet.
+
+    UserError where it is neither, or holds no such model.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         if kind in _MARK and not (path / _MARK[kind]).is_file():
@@ -53,7 +61,7 @@ def located(
         return path
     if not _ID.fullmatch(name) or path.suffix == ".safetensors":
         raise UserError(f"{name} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
-    return _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why)
+    return None
 
 
 def fingerprint(path: Path) -> str:

@@ -13,7 +13,7 @@ import torch
 from atlas.device import choose_device
 from atlas.errors import UserError
 from atlas.files import digest, read_image
-from atlas.hub import fingerprint, located
+from atlas.hub import Kind, fingerprint, located, named
 from edit.conditions import DepthEstimator, canny
 from edit.diffusion.adapters import ip_adapter_files
 from edit.diffusion.model import StableDiffusion
@@ -33,6 +33,7 @@ class Sources:
         check_installed()
         self.options = options
         self.device = choose_device(options.device)
+        self._check_names()
         model = located(options.model, "model", offline=options.offline)
         self.is_xl = is_xl_model(model, options.model_config, offline=options.offline)
         self.weights = Weights.of(options, self.device, self.is_xl)
@@ -106,6 +107,21 @@ class Sources:
         image = None if self.options.image_prompt is None else digest(self.options.image_prompt)
         precision = [str(self.weights.dtype), self.device.type]
         return chosen | {"weights": weights, "loras": loras, "image": image, "precision": precision}
+
+    def _check_names(self) -> None:
+        """One UserError for all weights whose names are wrong, before the first of them, which may be large, is fetched."""
+        options, problems = self.options, []
+        names: list[tuple[str | None, Kind]] = [(options.model, "model"), (options.model_config, "configuration")]
+        names += [(name, "ControlNet") for name in options.controlnet]
+        names += [(options.depth_model, "depth estimator")] * ("depth" in options.control)
+        names += [(options.ip_adapter, "IP-Adapter")] * (options.image_prompt is not None)
+        for name, kind in names:
+            try:
+                _ = name is None or named(name, kind)
+            except UserError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise UserError("; ".join(problems))
 
     def _located(self, model: Path) -> dict[str, Path]:
         """Where all weights are; what is not in the cache is fetched now."""

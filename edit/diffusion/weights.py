@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,9 +96,11 @@ def load(weights: Weights) -> StableDiffusion:
         path = located(weights.model, "model", offline=weights.offline)
         is_xl = is_xl_model(path, weights.model_config, offline=weights.offline)
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
+        pairs = list(zip(weights.controlnets, controlnets, strict=True))
+        if path.is_dir():  # told before the rest of it, which is large, is loaded
+            _check_families(pairs, weights.model, _described(path / "unet" / "config.json"))
         pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
-        for name, controlnet in zip(weights.controlnets, controlnets, strict=True):
-            _check_family(name, controlnet, weights.model, pipeline.unet)
+        _check_families(pairs, weights.model, pipeline.unet.config)
         pipeline.scheduler = _scheduler(diffusers, weights.scheduler, pipeline.scheduler)
         add_loras(pipeline, weights.loras)
         if weights.ip_adapter is not None:
@@ -198,16 +200,27 @@ def _keys(path: Path) -> list[str]:
         raise UserError(f"{path} is no safetensors file: download it again") from None
 
 
-def _check_family(name: str, controlnet: Any, model: str, unet: Any) -> None:
-    for what in ("cross_attention_dim", "addition_embed_type", "in_channels", "block_out_channels"):
-        there, wanted = controlnet.config.get(what), unet.config.get(what)
-        if (list(there) if isinstance(there, (list, tuple)) else there) != (
-            list(wanted) if isinstance(wanted, (list, tuple)) else wanted
-        ):
-            raise UserError(
-                f"the ControlNet {name} is of another family than the model {model} ({what} {there}, not {wanted}): "
-                "name one that was made for this model with --controlnet"
+def _check_families(controlnets: list[tuple[str, Any]], model: str, unet: Mapping[str, Any]) -> None:
+    """UserError where a ControlNet (by its name) was made for another kind of model than one with this UNet's configuration."""
+    for name, controlnet in controlnets:
+        for what in ("cross_attention_dim", "addition_embed_type", "in_channels", "block_out_channels"):
+            there, wanted = (
+                list(value) if isinstance(value, list | tuple) else value
+                for value in (controlnet.config.get(what), unet.get(what))
             )
+            if what in unet and there != wanted:
+                raise UserError(
+                    f"the ControlNet {name} is of another family than the model {model} ({what} {there}, not {wanted}): "
+                    "name one that was made for this model with --controlnet"
+                )
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a configuration says; {} where it cannot be read: loading tells why."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _scheduler(diffusers: Any, name: str, present: Any) -> Any:

@@ -106,6 +106,31 @@ def test_all_stages_from_one_command(sample: Sample, models: Path, tmp_path: Pat
     assert capsys.readouterr().out.count("up to date") == 5
 
 
+def test_all_weights_are_looked_for_before_any_is_loaded(
+    sample_clip: Clip, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad ControlNet is told although the model has its own fault, and before the model is loaded or fetched."""
+    arguments = [str(sample_clip.folder), "--name", "x", "--layer", "foreground", "--fit", "truth", "--editor", "diffusion"]
+    arguments += ["--prompt", "a cat", "--steps", "1", "--keyframes", "0", "--quiet"]
+    with pytest.raises(UserError, match=r"empty is no model .*; no/such/net is no folder, no file and no hub id") as problem:
+        (tmp_path / "empty").mkdir()
+        edit(parse_options(EditOptions, [*arguments, "--model", str(tmp_path / "empty"), "--controlnet", "no/such/net"]))
+    assert "\n" not in str(problem.value)
+
+    def fetch(*_: object, **__: object) -> None:
+        pytest.fail("something is fetched")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    with pytest.raises(UserError, match=r"model is no ControlNet \(it has no config.json\)"):
+        (tmp_path / "model").mkdir()
+        edit(parse_options(EditOptions, [*arguments, "--model", "a/b", "--controlnet", str(tmp_path / "model")]))
+    shutil.copytree(models / "sd", tmp_path / "sd")
+    (tmp_path / "sd" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not to be loaded")
+    with pytest.raises(UserError, match="is of another family than the model"):
+        other = str(models / "controlnet-xl")
+        edit(parse_options(EditOptions, [*arguments, "--model", str(tmp_path / "sd"), "--controlnet", other]))
+
+
 def test_the_lines_of_the_readme(fresh_clip: Clip, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     weights = f"model={str(models / 'sd')!r}, controlnet=({str(models / 'controlnet-sd')!r},), steps=1, offline=True"
