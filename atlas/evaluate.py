@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from tqdm import tqdm
 
-from atlas import metrics
 from atlas.clip import Clip
 from atlas.command import CommonOptions
 from atlas.cost import read_costs
-from atlas.coverage import covered_share
-from atlas.edits import Edit
 from atlas.errors import UserError
-from atlas.files import read_image, read_json, to_float, write_json
-from atlas.flow import dense_flow, flow_validity
+from atlas.evaluate_edit import measure_edit
 from atlas.frame_series import measure_frames
+from atlas.learned import Learned, LearnedOptions
 from atlas.mapping_metrics import mapping_accuracy, open_truth
 from atlas.maps import Maps
-from atlas.overlap import keyframe_overlap
+from atlas.measures import networks_used, reasons
 from atlas.quality import finite, report_quality
 from atlas.rendering import Rendering
 from atlas.textures import Transfer
 
-_NEEDS_WEIGHTS = {
-    "clip_text": "CLIP ViT-L/14",
-    "clip_frame": "CLIP ViT-L/14",
-    "object_consistency": "DINOv2",
-    "lpips": "LPIPS (AlexNet)",
-}
-ORACLE = "oracle.json"
-
 
 @dataclass(kw_only=True)
-class EvaluateOptions(CommonOptions):
+class EvaluateOptions(LearnedOptions, CommonOptions):
     """Measure a fit, and with --edit an edit of it. Numbers are also written to metrics.json in their folders."""
 
     clip: tyro.conf.Positional[Path]
@@ -67,14 +53,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     Frames stream: memory does not grow with the clip's length. UserError for an unknown fit or edit.
     """
     clip = Clip.open(options.clip)
-    rendering = None
-    if options.edit is not None:
-        rendering = Rendering.open(options.clip, options.edit, mode=options.mode, transfer=options.transfer)
+    rendering = None if options.edit is None else opened(options, options.edit)
     fit = options.fit or (rendering.edit.fit if rendering else "default")
     if rendering and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
     maps = rendering.maps if rendering else Maps(clip.fit_folder(fit))
     truth = None if options.truth is None else open_truth(options.truth, maps)
+
+    options.check_weights(with_edit=rendering is not None)
+    learned = Learned.open(options) if rendering else None
 
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
     series = measure_frames(clip, maps, quiet=options.quiet)
@@ -83,10 +70,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if truth:
         report["truth"] = {layer: finite(asdict(found)) for layer, found in mapping_accuracy(maps, truth).items()}
     wanted = ["prepare", f"fit {fit}"]
-    if rendering:
-        report["edit"] = {"name": rendering.edit.name, "mode": options.mode} | finite(edited(rendering, quiet=options.quiet))
-        report["absent"] = {name: f"needs the weights of {weights}" for name, weights in _NEEDS_WEIGHTS.items()}
-        write_json(rendering.edit.folder / "metrics.json", report["edit"] | {"absent": report["absent"]})
+    if rendering and learned:
+        report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
+        report["absent"] = report["edit"].pop("absent")
         name = rendering.edit.name
         wanted += [f"{stage} {name} {layer}" for layer in rendering.layers for stage in ("edit", "aggregate")]
         wanted += [f"render {name}"]
@@ -95,62 +81,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     return report
 
 
+def opened(options: EvaluateOptions, name: str) -> Rendering:
+    """The edit of this name, ready to be rendered as the options say."""
+    how: dict[str, Any] = {"mode": options.mode, "transfer": options.transfer, "device": options.device}
+    return Rendering.open(options.clip, name, quiet=options.quiet, **how)
+
+
 def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, Any]:
     """The clip's averages of `FrameSeries`: PSNR and SSIM, folds, flow disagreement and mask IoU, whole and per layer."""
     return measure_frames(clip, maps, quiet=quiet).averages()
-
-
-def edited(rendering: Rendering, *, quiet: bool = True) -> dict[str, Any]:
-    """Warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer."""
-    clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
-    series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
-    keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
-    forward, backward = clip.flow("forward"), clip.flow("backward")
-    first: dict[str, np.ndarray] = {}
-    previous: dict[str, np.ndarray] = {}
-    frames = tqdm(rendering.frames(), total=clip.frames, desc="edit", unit="frame", disable=quiet)
-    for index, (source, result) in enumerate(frames):
-        now = {"source": source, "edit": result}
-        if index:
-            flow = forward[index - 1]
-            valid = flow_validity(flow, backward[index - 1])
-            from_start = dense_flow(first["source"], source)
-            valid_from_start = flow_validity(from_start, dense_flow(source, first["source"]))
-            for which, image in now.items():
-                series["warp_error"][which].append(metrics.warp_error(previous[which], image, flow, valid))
-                series["pixel_mse"][which].append(metrics.pixel_mse(previous[which], image, flow, valid))
-                against_first = metrics.warp_error(first[which], image, from_start, valid_from_start)
-                series["against_first"][which].append(against_first)
-        else:
-            first = now
-        for layer, files in keyframes.items():
-            if index in files:
-                keyframe = read_image(files[index], mode="rgba")
-                fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
-        previous = now
-
-    values = {name: {which: metrics.average(series[name][which]) for which in ("edit", "source")} for name in series}
-    if "against_first" in values:
-        against = values.pop("against_first")
-        values["long_term_warp_error"] = {which: (against[which] + values["warp_error"][which]) / 2 for which in against}
-    for value in values.values():
-        value["ratio"] = metrics.ratio(value["edit"], value["source"])
-    coverage = {layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()}
-    overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
-    of_layers = {
-        "keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()},
-        "keyframe_overlap": {layer: found and asdict(found) for layer, found in overlaps.items()},
-        "coverage": coverage,
-    }
-    return values | of_layers | {"oracle": _oracle(edit, rendering.made_from())}
-
-
-def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
-    """What scripts/oracle.py found out about this edit as it stands, if it did."""
-    path = edit.folder / ORACLE
-    oracle = read_json(path) if path.is_file() else {}
-    return oracle if isinstance(oracle, dict) and oracle.get("made_from") == made_from else None
 
 
 def table(report: dict[str, Any]) -> str:
@@ -177,6 +116,7 @@ def table(report: dict[str, Any]) -> str:
             form = ".2f" if name == "pixel_mse" else ".6f"
             cells = [_cell(row.get("edit"), form), _cell(row.get("source"), form), _cell(row.get("ratio"), ".3f")]
             lines.append(f"  {name.replace('_', ' '):<20}" + "".join(f"{cell:>10}" for cell in cells))
+        lines += _learned(edit)
         for layer, share in edit["coverage"].items():
             lines.append(
                 f"  {layer}: coverage {_cell(share, '.1%')}, keyframes off by {_cell(edit['keyframe_fidelity'][layer], '.4f')}"
@@ -188,7 +128,7 @@ def table(report: dict[str, Any]) -> str:
                 lines.append(f"  {layer}: keyframes{how} differ by {found} where they overlap, unedited by {unedited}")
         if oracle := edit["oracle"]:
             lines.append(f"  oracle {_cell(oracle['psnr'], '.2f')} dB, no edit {_cell(oracle['no_edit_psnr'], '.2f')} dB")
-        lines += [f"  {name}: absent, {reason}" for name, reason in report["absent"].items()]
+        lines += [f"  {names}: absent, {reason}" for names, reason in reasons(report["absent"])]
     if report["cost"]:
         lines += ["", f"{'cost':<22}{'wall s':>10}{'CPU s':>10}{'RAM MB':>10}{'VRAM MB':>10}  machine"]
     for stage, cost in report["cost"].items():
@@ -196,6 +136,26 @@ def table(report: dict[str, Any]) -> str:
         machine = f"{cost.get('machine')}, {cost.get('cpus')} cores, {cost.get('device')}"
         lines.append(f"  {stage:<20}" + "".join(f"{cell:>10}" for cell in cells) + f"  {machine}")
     return "\n".join(lines)
+
+
+def _learned(edit: dict[str, Any]) -> list[str]:
+    """What networks say about the edit, as far as there is any of it."""
+    lines = []
+    if row := edit.get("lpips"):
+        cells = [_cell(row.get(which), ".4f") for which in ("edit", "source")] + [_cell(row.get("ratio"), ".3f")]
+        lines.append(f"  {'lpips':<20}" + "".join(f"{cell:>10}" for cell in cells))
+    if "lpips_from_source" in edit:
+        lines.append(f"  {'lpips from source':<20}{_cell(edit['lpips_from_source'], '.4f'):>10}")
+    rows = {name: edit[name] for name in ("clip_text", "clip_frame", "object_consistency") if name in edit}
+    if rows:
+        lines.append(f"  {'embeddings':<20}{'edit':>10}{'source':>10}{'difference':>11}")
+    for name, row in rows.items():
+        form = ".2f" if name == "clip_text" else ".4f"
+        cells = [_cell(row[which], form) for which in ("edit", "source")] + [_cell(row["difference"], "+" + form)]
+        lines.append(f"  {name.replace('_', ' '):<20}{cells[0]:>10}{cells[1]:>10}{cells[2]:>11}")
+    if used := networks_used(edit):
+        lines.append(f"  {used}")
+    return lines
 
 
 def _cell(value: float | None, form: str) -> str:

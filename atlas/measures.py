@@ -9,11 +9,29 @@ from typing import Any
 _RATIOS = {
     "warp_error": (
         "warp error",
-        "how much neighbouring frames differ after following the source's motion, over the same for the source: about 1 is as"
-        " steady as the footage, well above 1 flickers (a busier pattern raises it too)",
+        "how much neighbouring frames differ after following the source's motion (DIS flow), over the same for the source:"
+        " about 1 is as steady as the footage, well above 1 flickers (a busier pattern raises it too)",
     ),
     "long_term_warp_error": ("long-term warp error", "the same, and against the first frame: above 1 is drift"),
     "pixel_mse": ("pixel-MSE", "the warp error's plain variant on a scale of 0 to 255, for comparison with published tables"),
+}
+_COSINES = {
+    "clip_text": (
+        "CLIP-text",
+        ".2f",
+        "how well frames suit the prompt, 100 times a cosine: about 20 is chance, 30 is close; above the source's is what the"
+        " edit gained",
+    ),
+    "clip_frame": (
+        "CLIP-frame",
+        ".4f",
+        "how alike neighbouring frames are in content: 1 is the same; the source's own is what to reach",
+    ),
+    "object_consistency": (
+        "object consistency",
+        ".4f",
+        "the same by DINOv2, which looks at shapes and objects: the source's own is what to reach",
+    ),
 }
 _FIT = {
     "psnr": ("reconstruction PSNR, dB", ".2f", "the layers put together against the frames: higher is better, 30 is good"),
@@ -46,6 +64,7 @@ def edit_measures(edit: dict[str, Any]) -> list[Measure]:
             form = ".2f" if key == "pixel_mse" else ".6f"
             text = f"{shown(row.get('ratio'), '.3f')} ({shown(row.get('edit'), form)} / {shown(row.get('source'), form)})"
             rows.append(Measure(f"{name}, edit / source", text, reading))
+    rows += _learned_measures(edit)
     rows += _of_layers(
         edit.get("coverage"),
         "coverage",
@@ -74,6 +93,40 @@ def edit_measures(edit: dict[str, Any]) -> list[Measure]:
             )
         )
     return rows
+
+
+def _learned_measures(edit: dict[str, Any]) -> list[Measure]:
+    """Rows for what networks say, as far as there is any of it."""
+    rows = []
+    for key, (name, form, reading) in _COSINES.items():
+        if row := edit.get(key):
+            text = f"{shown(row.get('edit'), form)} (source {shown(row.get('source'), form)})"
+            rows.append(Measure(name, text, reading))
+    if row := edit.get("lpips"):
+        text = f"{shown(row.get('ratio'), '.3f')} ({shown(row.get('edit'), '.4f')} / {shown(row.get('source'), '.4f')})"
+        reading = "the warp error as eyes weigh it: neighbours after following the source's motion; about 1 is as steady"
+        rows.append(Measure("LPIPS along the motion, edit / source", text, reading))
+    if "lpips_from_source" in edit:
+        reading = "how much the edit changed the picture as eyes weigh it: 0 is nothing; large is right for a bold edit only"
+        rows.append(Measure("LPIPS, edit against source", shown(edit["lpips_from_source"], ".4f"), reading))
+    return rows
+
+
+def networks_used(edit: dict[str, Any]) -> str:
+    """Which networks judged an edit, and by which prompt; empty where none did."""
+    models = dict(edit.get("models") or {})
+    prompt = models.pop("prompt", None)
+    names = {"clip": "CLIP", "dino": "DINOv2", "lpips": "LPIPS"}
+    said = ", ".join(f"{names.get(key, key)} by {model}" for key, model in models.items())
+    return said + (f"; the prompt: {prompt}" if prompt else "")
+
+
+def reasons(absent: dict[str, str]) -> list[tuple[str, str]]:
+    """Metrics that cannot be had and why, those with the same reason together."""
+    together: dict[str, list[str]] = {}
+    for name, reason in absent.items():
+        together.setdefault(reason, []).append(name)
+    return [(", ".join(names), reason) for reason, names in together.items()]
 
 
 def fit_measures(reconstruction: dict[str, Any]) -> list[Measure]:

@@ -119,6 +119,35 @@ def ratio(edit: float, source: float) -> float:
     return edit / source if source > 0 else math.nan
 
 
+def cosine(
+    one: np.ndarray,  # (D,)
+    other: np.ndarray,  # (D,)
+) -> float:
+    """Cosine of the angle between two embeddings, from -1 to 1; NaN where one has no length.
+
+    Of consecutive frames: CLIP-frame, and object consistency with DINOv2's.
+    """
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths > 0 else math.nan
+
+
+def clip_text(image: np.ndarray, text: np.ndarray) -> float:
+    """CLIP-text of one frame: 100 times the cosine of its embedding and the prompt's."""
+    return 100 * cosine(image, text)
+
+
+def along_flow(
+    image: np.ndarray,  # (H, W, 3) V_t
+    following: np.ndarray,  # (H, W, 3) V_{t+1}
+    flow: np.ndarray,  # (H, W, 2) pixels, from t to t + 1
+    valid: np.ndarray,  # (H, W)
+) -> np.ndarray:  # (H, W, 3) float32
+    """V_{t+1} where the flow takes it from, to be compared with V_t as a picture; V_t itself where the flow is not valid."""
+    warped, within = warp_back(unit(following), flow)
+    return np.where((within & (valid > 0))[..., None], warped, unit(image))
+
+
 def keyframe_fidelity(
     keyframe: np.ndarray,  # (H, W, 3 or 4) the edited keyframe
     frame: np.ndarray,  # (H, W, 3) the final video there

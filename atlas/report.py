@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from atlas.encode import write_video
 from atlas.errors import UserError
-from atlas.evaluate import EvaluateOptions, edited, evaluate, table
-from atlas.files import atomic_file, read_image, to_uint8, write_json
-from atlas.measures import Measure, edit_measures, fit_measures, shown
-from atlas.quality import PLOT, finite
+from atlas.evaluate import EvaluateOptions, evaluate, opened, table
+from atlas.evaluate_edit import measure_edit
+from atlas.files import atomic_file, read_image, to_uint8
+from atlas.learned import Learned
+from atlas.measures import Measure, edit_measures, fit_measures, networks_used, reasons, shown
+from atlas.quality import PLOT
 from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
 
@@ -51,13 +53,13 @@ def printed(options: EvaluateOptions) -> dict[str, Any] | str:
 def write_report(options: EvaluateOptions, found: dict[str, Any]) -> Path:
     """Write report.html beside the edit that `evaluate` found the numbers of; returns its path."""
     assert options.edit is not None
-    rendering = _open(options, options.edit)
+    rendering = opened(options, options.edit)
     clip, edit = rendering.clip, rendering.edit
     film, sheet = _pictures(rendering, quiet=options.quiet)
     parts = [
         _film(film, "Source left, result right."),
         _section("Frames", "Source above, result below.", _image(sheet)),
-        _section("The edit", "", _numbers(edit_measures(found["edit"]))),
+        _section("The edit", networks_used(found["edit"]), _numbers(edit_measures(found["edit"]))),
         _section("Atlases", "Of each edited layer: as the fit has it, and edited.", _image(_atlases(rendering))),
         _section("The fit it stands on", f"Fit {edit.fit}.", _numbers(fit_measures(found["reconstruction"])) + _weak(found)),
     ]
@@ -67,8 +69,7 @@ def write_report(options: EvaluateOptions, found: dict[str, Any]) -> Path:
         _section("What was asked for", "", _rows([[k, str(v)] for layer in edit.layers for k, v in _request(edit, layer)]))
     )
     parts.append(_section("What it cost", "", _rows(_costs(found["cost"]))))
-    absent = [[name, reason] for name, reason in found.get("absent", {}).items()]
-    parts.append(_section("Not measured", "", _rows(absent)))
+    parts.append(_section("Not measured", "", _rows(reasons(found.get("absent", {})))))
     size = f"{clip.frames} frames of {clip.width}x{clip.height}, {clip.fps:g} a second"
     return _write(edit.folder / REPORT, f"{clip.name}: {edit.name}", size, parts)
 
@@ -80,42 +81,57 @@ def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
     if len(set(options.compare)) < 2:
         raise UserError("--compare needs at least two edits: name them, as in --compare red blue")
     renderings = [
-        _open(options, name) for name in dict.fromkeys(options.compare)
+        opened(options, name) for name in dict.fromkeys(options.compare)
     ]  # all are checked before the first is measured
-    results = {r.edit.name: finite(edited(r, quiet=options.quiet)) for r in renderings}
-    for rendering in renderings:
-        known = {"name": rendering.edit.name, "mode": options.mode} | results[rendering.edit.name]
-        write_json(rendering.edit.folder / "metrics.json", known)
+    learned = Learned.open(options)
+    results = {rendering.edit.name: measure_edit(rendering, learned, quiet=options.quiet) for rendering in renderings}
     columns = {name: edit_measures(found) for name, found in results.items()}
     names = list(dict.fromkeys(row.name for rows in columns.values() for row in rows))
     values = {
         name: {edit: next((r.value for r in rows if r.name == name), "-") for edit, rows in columns.items()} for name in names
     }
     printed_result: dict[str, Any] = {"clip": renderings[0].clip.name, "edits": results}
-    said = _text(values, list(columns))
+    said = _text(values, list(columns)) + "\n\n" + "\n".join(_notes(results))
     if options.report:
-        path = _write_comparison(options, renderings, columns, values)
+        path = _write_comparison(options, renderings, columns, values, _notes(results))
         printed_result["report"] = str(path)
         said += f"\n\nreport: {path}"
     return printed_result if options.json else said
 
 
+def _notes(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Which networks judged the edits, and what is absent from all or some of them."""
+    used = {name: networks_used(found) for name, found in results.items()}
+    if len(set(used.values())) == 1:
+        lines = [said for said in list(used.values())[:1] if said]
+    else:
+        lines = [f"{name}: {said}" for name, said in used.items()]
+    absent: dict[tuple[str, str], list[str]] = {}
+    for name, found in results.items():
+        for entry in reasons(found["absent"]):
+            absent.setdefault(entry, []).append(name)
+    for (measures, reason), edits in absent.items():
+        where = "" if len(edits) == len(results) else f" from {', '.join(edits)}"
+        lines.append(f"{measures}: absent{where}, {reason}")
+    return lines
+
+
 def _write_comparison(
-    options: EvaluateOptions, renderings: list[Rendering], columns: dict[str, list[Measure]], values: dict[str, dict[str, str]]
+    options: EvaluateOptions,
+    renderings: list[Rendering],
+    columns: dict[str, list[Measure]],
+    values: dict[str, dict[str, str]],
+    notes: list[str],
 ) -> Path:
     clip = renderings[0].clip
     readings = {row.name: row.reading for rows in columns.values() for row in rows}
     header = ["", *columns, "how to read it"]
     body = [[name, *row.values(), readings[name]] for name, row in values.items()]
-    parts = [_section("Numbers", "", _rows(body, header))]
+    parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
     for rendering in renderings:
         film, sheet = _pictures(rendering, quiet=options.quiet)
         parts += [_section(rendering.edit.name, f"Fit {rendering.edit.fit}.", _film(film, "") + _image(sheet))]
     return _write(clip.folder / "edits" / COMPARISON, f"{clip.name}: {', '.join(columns)}", f"{clip.frames} frames", parts)
-
-
-def _open(options: EvaluateOptions, name: str) -> Rendering:
-    return Rendering.open(options.clip, name, mode=options.mode, transfer=options.transfer, quiet=options.quiet)
 
 
 def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:

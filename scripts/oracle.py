@@ -29,7 +29,7 @@ from atlas.command import CommonOptions, run_command
 from atlas.compositing import composite_frame
 from atlas.edits import open_maps
 from atlas.errors import UserError
-from atlas.evaluate import ORACLE
+from atlas.evaluate_edit import ORACLE
 from atlas.files import atomic_folder, read_image, to_float, to_uint8, write_image, write_json
 from atlas.maps import Maps
 from atlas.mipmaps import texture

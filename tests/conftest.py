@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,14 @@ import pytest
 from atlas.clip import Clip
 from atlas.sample import Sample, make_sample
 from atlas.sample_files import write_clip, write_truth_fit
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No repository is in the hub's cache, whatever stands in the user's own: in this process and in those it starts."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    if importlib.util.find_spec("huggingface_hub") is not None:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
 @pytest.fixture(scope="session")

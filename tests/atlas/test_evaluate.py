@@ -82,7 +82,7 @@ def test_an_edit_that_changes_nothing(fresh_clip: Clip, sample: Sample) -> None:
     assert found["oracle"] is None
     assert "weights" in report["absent"]["lpips"]
     text = table(report)
-    assert "warp error" in text and "lpips: absent" in text
+    assert "warp error" in text and "lpips, lpips_from_source: absent, needs its weights" in text
     assert read_json(edit.folder / "metrics.json")["coverage"] == found["coverage"]
 
 

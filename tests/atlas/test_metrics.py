@@ -80,6 +80,24 @@ def test_ratio() -> None:
     assert math.isnan(metrics.ratio(0.3, math.nan))
 
 
+def test_angles_between_embeddings() -> None:
+    one, other = np.array([3, 4], np.float32), np.array([4, 3], np.float32)
+    assert metrics.cosine(one, 2 * one) == pytest.approx(1) and metrics.cosine(one, -one) == pytest.approx(-1)
+    assert metrics.cosine(one, other) == pytest.approx(24 / 25)
+    assert metrics.clip_text(one, other) == pytest.approx(96)
+    assert math.isnan(metrics.cosine(one, 0 * one))
+
+
+def test_a_frame_along_the_flow_is_the_frame_before() -> None:
+    texture = np.random.default_rng(0).random((16, 21, 3)).astype(np.float32)
+    frame, following = texture[:, 1:].copy(), texture[:, :-1].copy()  # moves right by one pixel
+    flow, valid = np.tile(np.float32([1, 0]), (16, 20, 1)), np.ones((16, 20), bool)
+    valid[:5] = False
+    following[:5] = 0.5  # not seen: the flow is not valid there
+    assert np.allclose(metrics.along_flow(frame, following, flow, valid), frame, atol=1e-6)
+    assert not np.allclose(metrics.along_flow(frame, following, 0 * flow, valid), frame, atol=1e-2)
+
+
 def test_keyframe_fidelity_counts_opaque_pixels_of_the_layer() -> None:
     frame = np.zeros((4, 4, 3), np.uint8)
     keyframe = np.full((4, 4, 4), 255, np.uint8)

@@ -69,7 +69,7 @@ def test_a_report_needs_nothing_beside_it(fresh_clip: Clip, sample: Sample, tmp_
     assert (info.frames, info.width, info.height, info.fps) == (12, 192, 64, 24)
     found = read_json(edit.folder / "metrics.json")
     assert f"{found['warp_error']['ratio']:.3f}" in page.text and f"{found['coverage']['foreground']:.1%}" in page.text
-    assert "needs the weights of" in page.text
+    assert "object_consistency" in page.text and "--lpips-weights names it" in page.text
 
 
 def test_every_number_says_how_to_read_it(fresh_clip: Clip, sample: Sample) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from atlas.errors import UserError
-from edit.diffusion.denoise import denoise
 from atlas.hub import fetch_command, fingerprint, located
+from edit.diffusion.denoise import denoise
 from edit.diffusion.options import CONTROLNETS, MODEL, DiffusionOptions
 from edit.diffusion.weights import Weights, load
 from edit.strategies.protocol import Start, draw

@@ -63,10 +63,10 @@ def components(kind: str, seed: int = 0) -> dict[str, Any]:
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    texts = {"text_encoder": _text_encoder(8 if kind == "sd" else 16, False), "tokenizer": _tokenizer()}
+    texts = {"text_encoder": _text_encoder(8 if kind == "sd" else 16, False), "tokenizer": tokenizer()}
     if kind == "xl":
-        texts = {"text_encoder": _text_encoder(16, False), "tokenizer": _tokenizer()}
-        texts |= {"text_encoder_2": _text_encoder(16, True), "tokenizer_2": _tokenizer()}
+        texts = {"text_encoder": _text_encoder(16, False), "tokenizer": tokenizer()}
+        texts |= {"text_encoder_2": _text_encoder(16, True), "tokenizer_2": tokenizer()}
     return {"unet": unet, "vae": vae, "scheduler": scheduler, **texts}
 
 
@@ -105,7 +105,7 @@ def _text_encoder(width: int, with_projection: bool) -> Any:
     return (CLIPTextModelWithProjection if with_projection else CLIPTextModel)(config).eval()
 
 
-def _tokenizer() -> Any:
+def tokenizer() -> Any:
     """Letters alone: every letter is a token."""
     from transformers import CLIPTokenizer
 

@@ -1,0 +1,206 @@
+"""Metrics that need the weights of a network: which can be had, the reason where one cannot, and their course over frames."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from atlas import metrics
+from atlas.device import choose_device
+from atlas.edits import Edit
+from atlas.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
+from atlas.errors import UserError
+from atlas.hub import located
+from atlas.lpips import Lpips
+
+BATCH = 16
+"""Pictures that go through a network at once, half of them of the source."""
+SIDES = ("edit", "source")
+_CLIP, _DINO, _LPIPS = ("clip_text", "clip_frame"), ("object_consistency",), ("lpips", "lpips_from_source")
+# Of DiffSynth's tables, what is not measured here, and why.
+_NEVER = {
+    "fid": "compares the statistics of thousands of pictures with a set of real ones; one clip is too few",
+    "pose_mse": "needs a pose estimator, and people whose pose is prescribed",
+    "aesthetic_score": "its predictor is published in formats that can hold programs, which are not read",
+}
+Made = TypeVar("Made")
+
+
+@dataclass(kw_only=True)
+class LearnedOptions:
+    """Options of the metrics that need weights."""
+
+    prompt: str | None = None
+    """What the frames are to show, for CLIP-text. Default: the prompts that the edit was made with."""
+    weights: Literal["auto", "none"] = "auto"
+    """auto: CLIP and DINOv2 are used where they lie in the cache or a folder; none: not at all, which is faster."""
+    download: bool = False
+    """Fetch the weights of CLIP (1.7 GB) and DINOv2 (0.3 GB) from the Hugging Face hub where the cache lacks them."""
+    clip_model: str | None = None
+    """CLIP model for CLIP-text and CLIP-frame: hub id or folder. Default: openai/clip-vit-large-patch14."""
+    dino_model: str | None = None
+    """DINOv2 model for object consistency: hub id or folder. Default: facebook/dinov2-base."""
+    lpips_weights: Path | None = None
+    """Weights of LPIPS, one .safetensors file; wherever the package lpips runs, this makes it: python -c "import lpips, safetensors.torch as s; s.save_file({k: v.clone() for k, v in lpips.LPIPS(net='alex').state_dict().items()}, 'lpips.safetensors')"."""  # noqa: E501
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+
+    def check_weights(self, *, with_edit: bool = True) -> None:
+        """UserError for options that contradict each other or need an edit, or a prompt without words."""
+        named: dict[str, object] = {
+            "--download": self.download,
+            "--clip-model": self.clip_model,
+            "--dino-model": self.dino_model,
+        }
+        named["--lpips-weights"] = self.lpips_weights
+        given = next((name for name, value in named.items() if value), None)
+        if not with_edit and (given or self.prompt is not None):
+            raise UserError(f"{given or '--prompt'} is for measuring an edit: name one with --edit")
+        if self.weights == "none" and given:
+            raise UserError(f"--weights none uses no weights, and {given} asks for some: leave one of them out")
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("--prompt is empty: say what the frames are to show, or leave it out")
+
+
+@dataclass
+class Learned:
+    """The networks that could be loaded; of each metric that cannot be had, the reason."""
+
+    clip: Embedder | None = None
+    dino: Embedder | None = None
+    lpips: Lpips | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+    """What was given for every edit; None: each edit's own."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Of each network, the model as it was named."""
+
+    @classmethod
+    def open(cls, options: LearnedOptions) -> Learned:
+        """Load what is there. UserError where something cannot be used that the options name; without that, a reason."""
+        options.check_weights()
+        opened = cls(prompt=options.prompt)
+        if options.weights == "none":
+            opened.absent = {name: "left out by --weights none" for name in (*_CLIP, *_DINO, *_LPIPS)} | _NEVER
+            return opened
+        clip, dino, file = options.clip_model, options.dino_model, options.lpips_weights
+        opened.clip = opened._try(_CLIP, clip, lambda: _embedder(clip or CLIP_MODEL, "CLIP model", "--clip-model", options))
+        opened.dino = opened._try(_DINO, dino, lambda: _embedder(dino or DINO_MODEL, "DINOv2 model", "--dino-model", options))
+        if file is None:
+            reason = "needs its weights in a file: --lpips-weights names it, and --help says how it is made"
+            opened.absent |= {name: reason for name in _LPIPS}
+        else:
+            opened.lpips = Lpips(file, choose_device(options.device))
+        opened.absent |= _NEVER
+        had: dict[str, tuple[object, str]] = {
+            "clip": (opened.clip, clip or CLIP_MODEL),
+            "dino": (opened.dino, dino or DINO_MODEL),
+        }
+        had["lpips"] = (opened.lpips, "AlexNet 0.1")
+        opened.names = {key: name for key, (network, name) in had.items() if network is not None}
+        if opened.clip and options.prompt is not None:
+            opened.clip.embed_text(options.prompt)  # too long is said now
+        return opened
+
+    def series(self, edit: Edit) -> LearnedSeries:
+        """The course of one edit, to be fed its frames."""
+        return LearnedSeries(self, edit)
+
+    def _try(self, measures: tuple[str, ...], named: str | None, load: Callable[[], Made]) -> Made | None:
+        try:
+            return load()
+        except UserError as problem:
+            if named is not None:
+                raise
+            self.absent |= {name: str(problem) for name in measures}
+            return None
+
+
+def _embedder(name: str, family: Family, option: str, options: LearnedOptions) -> Embedder:
+    why = f"nothing is fetched without --download ({option} names a folder)"
+    check_installed()  # which takes the hub's package along
+    folder = located(name, family, offline=not options.download, why=why)
+    return Embedder(folder, family, choose_device(options.device))
+
+
+def prompt_of(edit: Edit) -> str | None:
+    """The prompts of the edit's layers in one line, as a text about the whole frame; None where no layer has one."""
+    chosen = [request.get("diffusion") for request in edit.layers.values()]
+    prompts = [found.get("prompt") for found in chosen if isinstance(found, dict)]
+    return ", ".join(text.strip() for text in prompts if isinstance(text, str) and text.strip()) or None
+
+
+class LearnedSeries:
+    """Feed it an edit's frames in order, beside the source's; `values` are their means. Memory stays at a batch of frames."""
+
+    def __init__(self, learned: Learned, edit: Edit) -> None:
+        self.learned, self.absent = learned, dict(learned.absent)
+        self._numbers: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._waiting: dict[str, list[Tensor]] = {"clip": [], "dino": []}
+        self._last: dict[str, dict[str, np.ndarray]] = {"clip": {}, "dino": {}}
+        self._text: np.ndarray | None = None
+        self.prompt: str | None = None
+        if learned.clip is not None:
+            self._read_prompt(learned.clip, learned.prompt or prompt_of(edit))
+
+    def add(self, source: np.ndarray, result: np.ndarray) -> None:
+        """The next frame, (H, W, 3) uint8, before and after the edit."""
+        for key, network in (("clip", self.learned.clip), ("dino", self.learned.dino)):
+            if network is not None:
+                self._waiting[key] += [network.prepare(result), network.prepare(source)]
+                if len(self._waiting[key]) >= BATCH:
+                    self._embed(key, network)
+        if self.learned.lpips is not None:
+            self._numbers["lpips_from_source"]["edit"].append(self.learned.lpips(result, source))
+
+    def add_pair(self, which: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
+        """Two neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
+        if self.learned.lpips is not None:
+            carried = metrics.along_flow(image, following, flow, valid)
+            self._numbers["lpips"][which].append(self.learned.lpips(image, carried))
+
+    def values(self) -> dict[str, Any]:
+        """Of each metric that could be had its mean for edit and source, and what was used; `absent` has the others."""
+        for key, network in (("clip", self.learned.clip), ("dino", self.learned.dino)):
+            if network is not None and self._waiting[key]:
+                self._embed(key, network)
+        found: dict[str, Any] = {}
+        for name in (*_CLIP, *_DINO):
+            if name in self._numbers:
+                means = {which: metrics.average(self._numbers[name][which]) for which in SIDES}
+                found[name] = means | {"difference": means["edit"] - means["source"]}
+        if "lpips" in self._numbers:
+            means = {which: metrics.average(self._numbers["lpips"][which]) for which in SIDES}
+            found["lpips"] = means | {"ratio": metrics.ratio(means["edit"], means["source"])}
+        if "lpips_from_source" in self._numbers:
+            found["lpips_from_source"] = metrics.average(self._numbers["lpips_from_source"]["edit"])
+        if self.learned.names:
+            found["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
+        return found
+
+    def _read_prompt(self, clip: Embedder, prompt: str | None) -> None:
+        if prompt is None:
+            self.absent["clip_text"] = "the edit has no prompt: give one with --prompt"
+            return
+        try:
+            self._text, self.prompt = clip.embed_text(prompt), prompt
+        except UserError as problem:
+            self.absent["clip_text"] = str(problem)
+
+    def _embed(self, key: str, network: Embedder) -> None:
+        found = network.embed(self._waiting[key])
+        self._waiting[key] = []
+        for number, vector in enumerate(found):
+            which, last = SIDES[number % 2], self._last[key]
+            if key == "clip" and self._text is not None:
+                self._numbers["clip_text"][which].append(metrics.clip_text(vector, self._text))
+            if which in last:
+                name = "clip_frame" if key == "clip" else "object_consistency"
+                self._numbers[name][which].append(metrics.cosine(last[which], vector))
+            last[which] = vector
