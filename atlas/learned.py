@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,7 @@ from atlas.hub import located
 from atlas.lpips import Lpips
 
 BATCH = 16
-"""Pictures that go through a network at once, half of them of the source."""
-SIDES = ("edit", "source")
+"""Pictures that go through a network at once."""
 _CLIP, _DINO, _LPIPS = ("clip_text", "clip_frame"), ("object_consistency",), ("lpips", "lpips_from_source")
 # Of DiffSynth's tables, what is not measured here, and why.
 _NEVER = {
@@ -80,6 +78,8 @@ class Learned:
     """What was given for every edit; None: each edit's own."""
     names: dict[str, str] = field(default_factory=dict)
     """Of each network, the model as it was named."""
+    of_source: dict[tuple[Path, str], list[np.ndarray]] = field(default_factory=dict)
+    """Vectors of a clip's own frames, by its folder and the network."""
 
     @classmethod
     def open(cls, options: LearnedOptions) -> Learned:
@@ -137,13 +137,22 @@ def prompt_of(edit: Edit) -> str | None:
 
 
 class LearnedSeries:
-    """Feed it an edit's frames in order, beside the source's; `values` are their means. Memory stays at a batch of frames."""
+    """Feed it an edit's frames in order, beside the source's; `values` are their means.
+
+    Memory holds a batch of frames, and a vector for each. The source's are kept for the next edit of the same clip.
+    """
 
     def __init__(self, learned: Learned, edit: Edit) -> None:
         self.learned, self.absent = learned, dict(learned.absent)
-        self._numbers: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        self._waiting: dict[str, list[Tensor]] = {"clip": [], "dino": []}
-        self._last: dict[str, dict[str, np.ndarray]] = {"clip": {}, "dino": {}}
+        networks = {"clip": learned.clip, "dino": learned.dino}
+        self._networks = {key: network for key, network in networks.items() if network is not None}
+        self._clip_folder = edit.folder.parent.parent
+        self._waiting: dict[str, list[tuple[str, Tensor]]] = {key: [] for key in self._networks}
+        self._vectors: dict[str, dict[str, list[np.ndarray]]] = {
+            key: {"edit": [], "source": list(learned.of_source.get((self._clip_folder, key), []))} for key in self._networks
+        }
+        self._known = {key for key in self._networks if self._vectors[key]["source"]}
+        self._lpips: dict[str, list[float]] = {"edit": [], "source": [], "from_source": []}
         self._text: np.ndarray | None = None
         self.prompt: str | None = None
         if learned.clip is not None:
@@ -151,35 +160,35 @@ class LearnedSeries:
 
     def add(self, source: np.ndarray, result: np.ndarray) -> None:
         """The next frame, (H, W, 3) uint8, before and after the edit."""
-        for key, network in (("clip", self.learned.clip), ("dino", self.learned.dino)):
-            if network is not None:
-                self._waiting[key] += [network.prepare(result), network.prepare(source)]
-                if len(self._waiting[key]) >= BATCH:
-                    self._embed(key, network)
+        for key, network in self._networks.items():
+            frames = {"edit": result} if key in self._known else {"edit": result, "source": source}
+            self._waiting[key] += [(side, network.prepare(frame)) for side, frame in frames.items()]
+            if len(self._waiting[key]) >= BATCH:
+                self._embed(key)
         if self.learned.lpips is not None:
-            self._numbers["lpips_from_source"]["edit"].append(self.learned.lpips(result, source))
+            self._lpips["from_source"].append(self.learned.lpips(result, source))
 
-    def add_pair(self, which: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
+    def add_pair(self, side: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
         """Two neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
         if self.learned.lpips is not None:
             carried = metrics.along_flow(image, following, flow, valid)
-            self._numbers["lpips"][which].append(self.learned.lpips(image, carried))
+            self._lpips[side].append(self.learned.lpips(image, carried))
 
     def values(self) -> dict[str, Any]:
         """Of each metric that could be had its mean for edit and source, and what was used; `absent` has the others."""
-        for key, network in (("clip", self.learned.clip), ("dino", self.learned.dino)):
-            if network is not None and self._waiting[key]:
-                self._embed(key, network)
+        for key in self._networks:
+            self._embed(key)
+            self.learned.of_source[self._clip_folder, key] = self._vectors[key]["source"]
         found: dict[str, Any] = {}
-        for name in (*_CLIP, *_DINO):
-            if name in self._numbers:
-                means = {which: metrics.average(self._numbers[name][which]) for which in SIDES}
-                found[name] = means | {"difference": means["edit"] - means["source"]}
-        if "lpips" in self._numbers:
-            means = {which: metrics.average(self._numbers["lpips"][which]) for which in SIDES}
-            found["lpips"] = means | {"ratio": metrics.ratio(means["edit"], means["source"])}
-        if "lpips_from_source" in self._numbers:
-            found["lpips_from_source"] = metrics.average(self._numbers["lpips_from_source"]["edit"])
+        if (text := self._text) is not None:
+            found["clip_text"] = self._means("clip", lambda vectors: [metrics.clip_text(vector, text) for vector in vectors])
+        for key, name in (("clip", "clip_frame"), ("dino", "object_consistency")):
+            if key in self._networks:
+                found[name] = self._means(key, lambda vectors: list(map(metrics.cosine, vectors, vectors[1:])))
+        if self.learned.lpips is not None:
+            edit, source, apart = (metrics.average(values) for values in self._lpips.values())
+            found["lpips"] = {"edit": edit, "source": source, "ratio": metrics.ratio(edit, source)}
+            found["lpips_from_source"] = apart
         if self.learned.names:
             found["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
         return found
@@ -193,14 +202,14 @@ class LearnedSeries:
         except UserError as problem:
             self.absent["clip_text"] = str(problem)
 
-    def _embed(self, key: str, network: Embedder) -> None:
-        found = network.embed(self._waiting[key])
-        self._waiting[key] = []
-        for number, vector in enumerate(found):
-            which, last = SIDES[number % 2], self._last[key]
-            if key == "clip" and self._text is not None:
-                self._numbers["clip_text"][which].append(metrics.clip_text(vector, self._text))
-            if which in last:
-                name = "clip_frame" if key == "clip" else "object_consistency"
-                self._numbers[name][which].append(metrics.cosine(last[which], vector))
-            last[which] = vector
+    def _embed(self, key: str) -> None:
+        """What waits goes through the network."""
+        waiting, self._waiting[key] = self._waiting[key], []
+        if waiting:
+            found = self._networks[key].embed([prepared for _, prepared in waiting])
+            for (side, _), vector in zip(waiting, found, strict=True):
+                self._vectors[key][side].append(vector)
+
+    def _means(self, key: str, measure: Callable[[list[np.ndarray]], list[float]]) -> dict[str, float]:
+        edit, source = (metrics.average(measure(self._vectors[key][side])) for side in ("edit", "source"))
+        return {"edit": edit, "source": source, "difference": edit - source}

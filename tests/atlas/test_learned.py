@@ -189,6 +189,10 @@ def test_tables_reports_and_comparisons_have_them(networks: Path, fresh_clip: Cl
     assert f"{found['edit']['lpips_from_source']:.4f}" in said and str(networks / "clip") in said
     assert read_json(edit.folder / "metrics.json")["object_consistency"] == found["edit"]["object_consistency"]
     compared = str(printed(options(fresh_clip, compare=("dim", "other"), report=True, **named(networks))))
+    alone = evaluate(options(fresh_clip, edit="other", **named(networks)))["edit"]
+    after = read_json(fresh_clip.edit_folder("other") / "metrics.json")  # the source was embedded for the first edit alone
+    for name in ("clip_frame", "object_consistency"):
+        assert after[name] == alone[name]
     row = next(line for line in compared.splitlines() if line.startswith("CLIP-text"))
     assert f"{found['edit']['clip_text']['edit']:.2f} (source" in row and row.rstrip().endswith("-")
     assert "clip_text: absent from other, the edit has no prompt" in compared
