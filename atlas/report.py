@@ -180,8 +180,10 @@ def _request(edit: Any, layer: str) -> list[tuple[str, Any]]:
 def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
     rows = []
     for stage, cost in costs.items():
-        numbers = [shown(cost.get(name), ".1f") for name in ("wall_seconds", "cpu_seconds", "peak_ram_mb")]
-        rows.append([stage, f"{numbers[0]} s", f"{numbers[1]} s of CPU", f"{numbers[2]} MB", f"{cost.get('cpus')} cores"])
+        numbers = [shown(cost.get(name), ".1f") for name in ("wall_seconds", "cpu_seconds", "peak_ram_mb", "peak_vram_mb")]
+        memory = f"{numbers[2]} MB" + ("" if numbers[3] == "-" else f", {numbers[3]} MB of GPU memory")
+        machine = f"{cost.get('machine')}, {cost.get('cpus')} cores, {cost.get('device')}"
+        rows.append([stage, f"{numbers[0]} s", f"{numbers[1]} s of CPU", memory, machine])
     return rows
 
 

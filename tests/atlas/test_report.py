@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import platform
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from atlas.clip import Clip
+from atlas.cost import measured
 from atlas.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluate import EvaluateOptions
@@ -57,6 +60,8 @@ def options(clip: Clip, **changes: object) -> EvaluateOptions:
 
 def test_a_report_needs_nothing_beside_it(fresh_clip: Clip, sample: Sample, tmp_path: Path) -> None:
     edit = make_edit(fresh_clip, sample, "a & b", 0.6)
+    with measured(fresh_clip.folder, "render a & b"):
+        pass
     said = printed(options(fresh_clip, edit="a & b", report=True))
     assert str(edit.folder / "report.html") in str(said)
     page = Page((edit.folder / "report.html").read_text(encoding="utf-8"))
@@ -69,6 +74,7 @@ def test_a_report_needs_nothing_beside_it(fresh_clip: Clip, sample: Sample, tmp_
     assert (info.frames, info.width, info.height, info.fps) == (12, 192, 64, 24)
     found = read_json(edit.folder / "metrics.json")
     assert f"{found['warp_error']['ratio']:.3f}" in page.text and f"{found['coverage']['foreground']:.1%}" in page.text
+    assert f"{platform.node()}, {os.cpu_count()} cores" in page.text  # of what it cost
     assert "object_consistency" in page.text and "--lpips-weights names it" in page.text
 
 
