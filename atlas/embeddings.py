@@ -29,6 +29,7 @@ _CLASSES: dict[Family, tuple[str, str, str]] = {
     "DINOv2 model": ("dinov2", "Dinov2Model", "BitImageProcessor"),
 }
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+_LARGEST = 2048  # pixels a side
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
@@ -101,7 +102,9 @@ class Embedder:
 
     def _check_size(self) -> None:
         """One picture, and for CLIP one word, all through: what does not fit together shows now, not after long work."""
-        self.embed([self.prepare(np.zeros((48, 64, 3), np.uint8))])
+        found = self.embed([self.prepare(np.full((48, 64, 3), 128, np.uint8))])
+        if not np.isfinite(found).all():
+            raise UserError(f"{self.folder / 'model.safetensors'} holds weights that are no numbers: download it again")
         if self._tokenizer is not None:
             self.embed_text("a")
 
@@ -127,10 +130,21 @@ def _check_files(folder: Path, family: Family) -> None:
         )
     if (folder / "adapter_config.json").exists():  # its base model would be looked for wherever it says
         raise UserError(f"{folder} holds an adapter (adapter_config.json): name the folder of a whole {family}")
+    _check_sizes(folder / "preprocessor_config.json")
     described = read_json(folder / "config.json")
     kind = described.get("model_type") if isinstance(described, dict) else None
     if kind != _CLASSES[family][0]:
         raise UserError(f"{folder} holds a model of type {kind!r}, not a {family}: name a folder that holds one")
+
+
+def _check_sizes(file: Path) -> None:
+    """UserError where a picture would be blown up beyond what any such network sees: the file may come from anyone."""
+    described = read_json(file)
+    parts = [described.get(name) for name in ("size", "crop_size")] if isinstance(described, dict) else []
+    sizes = [size for part in parts for size in (part.values() if isinstance(part, dict) else [part])]
+    wrong = [size for size in sizes if isinstance(size, (int, float)) and not 0 < size <= _LARGEST]
+    if wrong:
+        raise UserError(f"{file} asks for pictures of {wrong[0]} pixels a side: download it again")
 
 
 def _loaded(folder: Path, family: Family) -> tuple[Any, Any]:

@@ -263,7 +263,7 @@ def damaged(networks: Path, tmp_path: Path) -> None:
     """Folders that are no models, each in its own way."""
     from safetensors.torch import load_file, save_file
 
-    for name in ("cut", "lacking", "pickled", "wordless", "adapter", "sizes", "listed"):
+    for name in ("cut", "lacking", "pickled", "wordless", "adapter", "sizes", "vast", "nan", "listed"):
         shutil.copytree(networks / "clip", tmp_path / name)
     (tmp_path / "cut" / "model.safetensors").write_bytes((networks / "clip" / "model.safetensors").read_bytes()[:5000])
     weights = load_file(networks / "clip" / "model.safetensors")
@@ -274,6 +274,10 @@ def damaged(networks: Path, tmp_path: Path) -> None:
     sizes = json.loads((tmp_path / "sizes" / "preprocessor_config.json").read_text())
     sizes["crop_size"] = {"height": 40, "width": 40}
     (tmp_path / "sizes" / "preprocessor_config.json").write_text(json.dumps(sizes))
+    sizes["size"] = {"shortest_edge": 10**9}
+    (tmp_path / "vast" / "preprocessor_config.json").write_text(json.dumps(sizes))
+    nothing = {k: v * float("nan") for k, v in weights.items() if v.is_floating_point()}
+    save_file(nothing, tmp_path / "nan" / "model.safetensors")
     (tmp_path / "listed" / "config.json").write_text("[1]")
 
 
@@ -288,6 +292,8 @@ def damaged(networks: Path, tmp_path: Path) -> None:
         ({"clip_model": "{tmp}/wordless"}, "it has no tokenizer.json"),
         ({"clip_model": "{tmp}/adapter"}, "holds an adapter"),
         ({"clip_model": "{tmp}/sizes"}, "sizes cannot be loaded as a CLIP model"),
+        ({"clip_model": "{tmp}/vast"}, "asks for pictures of 1000000000 pixels a side"),
+        ({"clip_model": "{tmp}/nan"}, "holds weights that are no numbers"),
         ({"clip_model": "{tmp}/listed"}, "listed holds a model of type None, not a CLIP model"),
         ({"clip_model": "{networks}/clip/model.safetensors"}, "is a file: name the folder"),
         ({"dino_model": "{networks}/clip"}, "holds a model of type 'clip', not a DINOv2 model"),
