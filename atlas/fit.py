@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,6 +29,9 @@ VERSION = 1
 ENOUGH_OF_NLA = 2000
 """Gradient steps under which the weaknesses of a published model tell of nothing but too few steps."""
 
+_OVER = 1.25
+"""How far a fit may go beyond its seconds before that is told."""
+
 
 @dataclass(kw_only=True)
 class FitOptions(CommonOptions):
@@ -41,7 +45,8 @@ class FitOptions(CommonOptions):
     """preview: a quick look. standard: what edits are made on. best: a finer atlas and more of everything. nla: the
     published Layered Neural Atlases, to compare with."""
     seconds: float | None = None
-    """Aim for about this many seconds in all: sets how many gradient steps are made."""
+    """Aim for about this many seconds in all: sets how many rounds of registration and gradient steps are made. Where the
+    least of them takes longer, a line in the end says so."""
     iterations: int | None = None
     """Gradient steps in all, instead of the preset's. nla makes 200 a frame before them, to lay out its mappings."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -69,6 +74,9 @@ class Run(Finished, Protocol):
     def finish(self) -> None:
         """Do all work that is left."""
 
+    def least(self) -> str:
+        """What there is no fit without, in words, where a budget allowed nothing else; "" where this one did more."""
+
 
 def fit(options: FitOptions) -> str:
     """Fit a clip, or go on with a fit that was interrupted; returns the scores, and a line for each of its weaknesses.
@@ -89,6 +97,7 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
     if is_up_to_date(folder, made_from):
         return f"{folder} is up to date"
+    began = time.perf_counter()
     with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
         run: Run
@@ -101,11 +110,16 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
         metrics, found = write_fit(run, clip, folder, plan, made_from, quiet=options.quiet)
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
-    line = f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"
+    lines = [f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"]
+    took = time.perf_counter() - began
+    if options.seconds is not None and took > _OVER * options.seconds and (least := run.least()):
+        lines.append(f"it took {took:.0f} s, not {options.seconds:g}: a fit of this clip needs that for the least, {least}")
     steps = max((entry["iteration"] for entry in run.log if entry["kind"] == "train"), default=0)
     if isinstance(config, NlaConfig) and steps < ENOUGH_OF_NLA:
-        return f"{line}\n{steps} gradient steps are far too few for nla: give it more --seconds or --iterations"
-    return "\n".join([line, told(found)]) if found else line
+        lines.append(f"{steps} gradient steps are far too few for nla: give it more --seconds or --iterations")
+    elif found:
+        lines.append(told(found))
+    return "\n".join(lines)
 
 
 def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:

@@ -63,6 +63,8 @@ class FitRun:
         # decided on when the one before it is done.
         self.rounds = config.rounds if seconds is None else config.rounds[:1]
         self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
+        self.passes = config.passes
+        """Closed-form passes before the gradient steps; none where a budget is spent by then: one comes at the end."""
         self.log: list[dict[str, Any]] = []
         self.pace = Pace()
         self.tracks: list[Track] = []
@@ -82,7 +84,7 @@ class FitRun:
         work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
         for number, sigma in enumerate(self.rounds):
             work += [("round", (layer, sigma)) for layer in layers] + [("rounds", None)] * (budget and number == 0)
-        work += [("start", None), ("light", None), *[("atlas", None)] * config.passes, ("light", None)]
+        work += [("start", None), ("light", None), *[("atlas", None)] * self.passes, *[("light", None)] * (self.passes > 0)]
         work += [("budget", 0)] * budget
         for epoch in range(self.epochs):
             begin, end = epoch * self.steps, (epoch + 1) * self.steps
@@ -125,6 +127,8 @@ class FitRun:
         """With --seconds, after the first round: as many more, of the preset's or of its finest, as fit in the time."""
         assert self.deadline is not None
         left = (self.deadline - time.perf_counter()) / max(self._round_seconds, 1e-3) - AFTER_ROUNDS
+        if left < 0:
+            self.passes = 0
         finer = self.config.rounds[1:]
         count = int(np.clip(left, 0, len(finer)))
         # A few rounds out of many go from coarse to fine all the same.
@@ -167,13 +171,19 @@ class FitRun:
         """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
         assert self.deadline is not None
         now = time.perf_counter()
+        left = self.deadline - now - 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
         if epochs:
             cost = now - self._began
         else:
-            cost = 6 * self._pass_seconds + CHUNK * self._refining().seconds_per_step(self.data, self.device)
-        writing = 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
-        self.epochs = epochs + (self.deadline - now - writing > cost)
+            cost = 6 * self._pass_seconds
+            if left > cost:  # measuring a step is not for nothing
+                cost += CHUNK * self._refining().seconds_per_step(self.data, self.device)
+        self.epochs = epochs + (left > cost)
         self._began = now
+
+    def least(self) -> str:
+        """What there is no fit without, in words, where this one is made of nothing else; "" where it did more."""
+        return "" if len(self.rounds) > 1 or self.epochs else "one round of registration, the atlases, light and pictures"
 
     def _note(self, kind: str, scores: list[float]) -> None:
         self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
@@ -229,7 +239,7 @@ class FitRun:
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}
         description: dict[str, Any] = {
-            "done": self.done, "rounds": self.rounds, "epochs": self.epochs, "log": self.log,
+            "done": self.done, "rounds": self.rounds, "passes": self.passes, "epochs": self.epochs, "log": self.log,
             "tracks": 0 if self.model else len(self.tracks),
         }  # fmt: skip
         if self.model is None:
@@ -255,7 +265,7 @@ class FitRun:
             return
         tensors, description = found
         self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
-        self.rounds = tuple(description["rounds"])
+        self.rounds, self.passes = tuple(description["rounds"]), description.get("passes", self.passes)
         for i in range(description["tracks"]):
             base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
             self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))

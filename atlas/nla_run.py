@@ -100,6 +100,11 @@ class NlaRun:
         write_nla_atlases(self.model, maps, folder, self.config.seed, sizes)
         write_pictures(self.clip, lambda t: self.data.colours[t], maps, folder)
 
+    def least(self) -> str:
+        """What there is no fit without, in words, where this one is made of little else; "" where it did more."""
+        made = max((entry["iteration"] for entry in self.log if entry["kind"] == _PHASES[_TRAIN]), default=0)
+        return "" if made > CHUNK else "a few steps of each lesson, all frames' maps and pictures"
+
     # Steps
 
     def _total(self) -> int:

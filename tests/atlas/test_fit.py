@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -326,7 +327,13 @@ def test_about_the_seconds_that_were_asked_for(
     run.finish()
     assert run.rounds == (config.rounds if enough else config.rounds[:1])
     lights = [entry["kind"] for entry in run.log].count("light")
-    assert lights > 2 if enough else lights == 2  # the two without which there is no fit, and one for each epoch
+    assert lights > 2 if enough else lights == 1  # that without which there is no fit; one after the passes, one for each epoch
+    assert bool(run.least()) is not enough
+
+
+def test_a_budget_that_is_too_small_is_told(fresh_clip: Clip) -> None:
+    said = fit(options(fresh_clip, preset="standard", iterations=None, seconds=0.5)).splitlines()
+    assert re.fullmatch(r"it took \d+ s, not 0.5: a fit of this clip needs that for the least, .*", said[1])
 
 
 def test_what_cannot_be_fitted(fresh_clip: Clip) -> None:
