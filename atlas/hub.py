@@ -31,6 +31,7 @@ _MARK = {
     "CLIP model": "config.json",
     "DINOv2 model": "config.json",
 }
+_PATIENCE = 5.0  # seconds that the hub may take to answer
 _ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
@@ -91,9 +92,11 @@ def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: st
     command = fetch_command(name, patterns)
     if offline:
         raise UserError(f"the {kind} {name} is not in the cache, and {why}: get it once with {command}")
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     try:
+        # Asked first whether it is there at all: a download waits for minutes for a hub that does not answer.
+        HfApi().model_info(name, timeout=_PATIENCE)
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=_SKIPPED))
     except Exception as problem:  # no network, no such repository, not allowed, a full disk: its own words say which
         raise UserError(f"the {kind} {name} cannot be fetched ({one_line(problem)}): try {command}, or name a folder") from None

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas import learned
+from atlas import hub, learned
 from atlas.clip import Clip
 from atlas.edits import Edit
 from atlas.embeddings import CLIP_MODEL, DINO_MODEL
@@ -229,6 +229,15 @@ def test_a_hub_that_is_out_of_reach_is_a_reason(networks: Path, no_network: list
     assert no_network and time.monotonic() - began < 10
     with pytest.raises(UserError, match="the CLIP model a/b cannot be fetched"):
         Learned.open(LearnedOptions(download=True, clip_model="a/b"))
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as server:  # connects, and says nothing
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        opened = Learned.open(LearnedOptions(download=True))
+    assert "cannot be fetched" in opened.absent["clip_text"] and time.monotonic() - began < 20
 
 
 def test_without_the_package(networks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
