@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,8 +18,11 @@ from atlas.clip import Clip
 from atlas.compositing import FrameMaps, ScaledMaps
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, is_up_to_date, read_json, read_stamp, write_stamp
+from atlas.flow import one_thread
 from atlas.maps import Maps, MapsWriter
-from atlas.sampling import FitData
+from atlas.outline import unpack_depth
+from atlas.parallel import in_order
+from atlas.sampling import depth_reader
 
 _VERSION = 1  # raise it when the same fit gives other maps: those on disk are then made again
 _BYTES = 5  # per pixel and layer: uv and opacity
@@ -63,12 +64,13 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
         raise UserError(f"they would take {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free on the disk")
     with atomic_folder(folder) as making:
         with MapsWriter(making.parent, maps.layers, maps.frames, height, width, making.name) as writer:
-            with tempfile.TemporaryDirectory(dir=making) as scratch:
-                follow = bool(read_json(maps.folder / "config.json").get("follow_edges"))
-                FitData.write(clip, Path(scratch), quiet=quiet, follow=follow)
-                data = FitData(clip, Path(scratch))
-                for t in tqdm(range(maps.frames), desc=f"maps {width}x{height}", unit="frame", disable=quiet):
-                    depth = torch.from_numpy(enlarged_depth(data.depth(t), height, width)).to(device)
+            follow = bool(read_json(maps.folder / "config.json").get("follow_edges"))
+            with one_thread():
+                read = depth_reader(clip, follow=follow)
+                depths = in_order(lambda t: read(t, None), range(maps.frames))
+                for t, packed in enumerate(tqdm(depths, f"maps {width}x{height}", maps.frames, unit="frame", disable=quiet)):
+                    own = unpack_depth(np.array(packed, np.int8).reshape(len(packed), clip.height, clip.width))
+                    depth = torch.from_numpy(enlarged_depth(own, height, width)).to(device)
                     uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, depth))
                     writer.append_frame(dict(zip(maps.layers, uv, strict=True)), dict(zip(maps.layers, opacity, strict=True)))
             for layer in maps.layers:  # a coarse grid that any size is interpolated from

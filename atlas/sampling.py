@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,15 +64,11 @@ class FitData:
     def write(clip: Clip, folder: Path, *, quiet: bool, follow: bool = False) -> None:
         """Decode the clip's frames and masks into `folder`; follow: outlines are moved to the edges of the picture."""
         shape = (clip.frames, clip.height, clip.width)
-        margins = [_margin(clip, layer) if follow else None for layer in clip.objects]
+        depths_in = depth_reader(clip, follow=follow)
 
         def one(t: int) -> tuple[np.ndarray, list[np.ndarray]]:
-            image, masks = clip.frame(t), [clip.mask(layer, t) for layer in clip.objects]
-            found = [
-                depth_of(mask) if margin is None or is_matte(mask) else follow_edges(image, depth_of(mask), margin)
-                for mask, margin in zip(masks, margins, strict=True)
-            ]
-            return image, [pack_depth(depth) for depth in found]
+            image = clip.frame(t)
+            return image, depths_in(t, image)
 
         files = [(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
         with growing_arrays((folder / "frames.npy", np.uint8, (*shape, 3)), *files) as (frames, *depths), one_thread():
@@ -154,6 +151,28 @@ class FitData:
         half = max(clip.height, clip.width) / 2
         columns = [(x + 0.5 - clip.width / 2) / half, (y + 0.5 - clip.height / 2) / half, 2 * t / max(clip.frames - 1, 1) - 1]
         return np.stack(columns, -1).astype(np.float32)
+
+
+def depth_reader(clip: Clip, *, follow: bool) -> Callable[[int, np.ndarray | None], list[np.ndarray]]:
+    """What reads the depth of each object's mask in a frame, (H, W) int8 as `pack_depth` has them.
+
+    follow: outlines are moved to the edges of the picture, (H, W, 3) uint8, which is decoded where that needs it and it is not
+    given. Inside `one_thread`, or the last bits depend on the machine.
+    """
+    margins = [_margin(clip, layer) if follow else None for layer in clip.objects]
+
+    def read(t: int, image: np.ndarray | None = None) -> list[np.ndarray]:
+        found = []
+        for layer, margin in zip(clip.objects, margins, strict=True):
+            mask = clip.mask(layer, t)
+            depth = depth_of(mask)
+            if margin is not None and not is_matte(mask):
+                image = clip.frame(t) if image is None else image
+                depth = follow_edges(image, depth, margin)
+            found.append(pack_depth(depth))
+        return found
+
+    return read
 
 
 def _margin(clip: Clip, layer: str) -> Margin:

@@ -57,6 +57,12 @@ def test_maps_are_the_fields_at_that_size(fresh_clip: Clip, tmp_path: Path) -> N
     assert not list((own.folder / "maps-240x160").glob("tmp*"))
 
 
+def test_frames_that_decide_nothing_are_not_read(fresh_clip: Clip) -> None:
+    give_checkpoint(fresh_clip)  # of a fit that does not follow the picture's edges
+    fresh_clip.frame_path(5).write_bytes(b"damaged")
+    assert isinstance(maps_at_size(fresh_clip, Maps(fresh_clip.fit_folder("truth")), 80, 120, CPU, quiet=True), Maps)
+
+
 def test_they_are_kept_until_the_fit_changes(fresh_clip: Clip) -> None:
     give_checkpoint(fresh_clip)
     maps = Maps(fresh_clip.fit_folder("truth"))
