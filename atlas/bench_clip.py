@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from atlas.clip import Clip
 from atlas.errors import UserError
-from atlas.files import GrowingArray
+from atlas.files import GrowingArray, StoredArray, read_json, write_json
 
 _WAYS = ("forward", "backward")
 
@@ -23,30 +23,53 @@ def there_and_back(frames: int, wanted: int) -> list[int]:
     return [min(i % period, period - i % period) for i in range(wanted)]
 
 
-def derived_clip(clip: Clip, folder: Path, frames: int, *, quiet: bool = True) -> Clip:
+def derived_clip(clip: Clip, folder: Path, frames: int, *, flow: bool = True, quiet: bool = True) -> Clip:
     """A clip in the new `folder` that shows `clip` for `frames` frames, forwards and backwards in turns.
 
     Frames and masks are hard links, copies where the disk takes none. Flow is copied where the length differs: backwards,
-    what was backward flow is forward flow. Fits and edits stay behind. UserError where the disk is too full.
+    what was backward flow is forward flow; flow=False leaves it out, as rendering reads none. Fits and edits stay behind
+    (`derived_fit`). UserError where the disk is too full.
     """
     order = there_and_back(clip.frames, frames)
     same = frames == clip.frames
     folder.mkdir(parents=True)
-    _check_space(folder, clip, frames, same)
+    _check_space(folder, clip, frames, linked=same or not flow)
     indices = [clip.source.indices[i] for i in order] if clip.source.indices else []
     derived = replace(clip, folder=folder, frames=frames, source=replace(clip.source, indices=indices))
     for new, old in enumerate(order):
         link(clip.frame_path(old), derived.frame_path(new))
         for layer in clip.objects:
             link(clip.mask_path(layer, old), derived.mask_path(layer, new))
-    if same:
+    if same and flow:
         for way in _WAYS:
             for name in (way, f"{way}_valid"):
                 link(clip.folder / "flow" / f"{name}.npy", folder / "flow" / f"{name}.npy")
-    else:
+    elif flow:
         _write_flow(clip, derived, order, quiet=quiet)
     derived.save()
     return Clip.open(folder)
+
+
+def derived_fit(fit: Path, folder: Path, frames: int) -> None:
+    """The finished fit in `fit`, or a sample's truth, in the new `folder` for the first `frames` frames of a `derived_clip`.
+
+    A fit of the same length is all links. At another length maps are copied, and what makes maps of other sizes stays behind.
+    """
+    described = read_json(fit / "maps" / "maps.json")
+    same = frames == described["frames"]
+    for path in sorted(path for path in fit.rglob("*") if path.is_file()):
+        inside = path.relative_to(fit)
+        if inside.parts[0] == "resume":
+            continue
+        if same or inside.parts[0] == "layers" or inside.as_posix() in ("config.json", "stamp.json"):
+            link(path, folder / inside)
+        elif inside.parts[0] == "maps" and path.suffix == ".npy":
+            rows = StoredArray(path)
+            with GrowingArray(folder / inside, rows.dtype, (frames, *rows.shape[1:])) as array:
+                for index in there_and_back(described["frames"], frames):
+                    array.append(rows[index])
+    if not same:
+        write_json(folder / "maps" / "maps.json", described | {"frames": frames})
 
 
 def link(source: Path, target: Path) -> None:
@@ -72,7 +95,7 @@ def _write_flow(clip: Clip, derived: Clip, order: list[int], *, quiet: bool) -> 
                     array.append(along[here] if there > here else against[there])
 
 
-def _check_space(folder: Path, clip: Clip, frames: int, linked: bool) -> None:
+def _check_space(folder: Path, clip: Clip, frames: int, *, linked: bool) -> None:
     """What a fit leaves beside the flow: frames, depths and maps."""
     bytes_per_pixel = 3 + len(clip.objects) + 5 * len(clip.layers) + (0 if linked else 10)
     needed = frames * clip.width * clip.height * bytes_per_pixel

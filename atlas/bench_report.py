@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atlas.bench_edits_report import edits_markdown
 from atlas.bench_run import spelt
 
 _EXPLAINED = """\
@@ -37,12 +38,16 @@ def above_start(clip: dict[str, Any], run: dict[str, Any]) -> float | None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as Markdown: the machine, a table for each clip, what the columns mean."""
-    lines = ["# Bench", "", f"`{report['command']}`", "", *_machine(report), ""]
+    """The report as Markdown: the machine, a table of fits for each clip, what its columns mean, then the edits."""
+    lines = ["# Bench", "", f"`{report['command']}`", "", *_machine(report)]
     for clip in report["clips"]:
-        lines += [*_table(clip), ""]
-    truth = any("truth" in layer for clip in report["clips"] for run in clip["runs"] for layer in _layers(run))
-    return "\n".join([*lines, _EXPLAINED, *["", _TRUTH_EXPLAINED] * truth])
+        lines += ["", *_table(clip)]
+    if report["clips"]:
+        truth = any("truth" in layer for clip in report["clips"] for run in clip["runs"] for layer in _layers(run))
+        lines += ["", _EXPLAINED, *["", _TRUTH_EXPLAINED] * truth]
+    if report["edits"]:
+        lines += ["", *edits_markdown(report["edits"])]
+    return "\n".join(lines)
 
 
 def _machine(report: dict[str, Any]) -> list[str]:
@@ -57,7 +62,7 @@ def _machine(report: dict[str, Any]) -> list[str]:
         f"- {machine['name']}: {machine['processor']}, {cores}, {_cell(machine['ram_gb'], '.1f')} GB RAM, {machine['system']}",
         *[f"- GPU: {', '.join(gpus)}"] * bool(gpus),
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
-        f"- commit {machine['commit'] or 'unknown'}; load before the first fit {_cell(report['load'], '.2f')}",
+        f"- commit {machine['commit'] or 'unknown'}; load at the start {_cell(report['load'], '.2f')}",
         *[f"- {', '.join(f'{k}={v}' for k, v in machine['environment'].items())}"] * bool(machine["environment"]),
     ]
 

@@ -1,4 +1,4 @@
-"""One measured fit: a process of its own, then its figures."""
+"""One measured fit: a process of its own, then its figures. And what other measurements share with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 from atlas.clip import Clip
 from atlas.cost import read_costs
-from atlas.files import read_json
+from atlas.errors import UserError
+from atlas.files import read_json, write_json
 from atlas.machine import ROOT
 from atlas.mapping_metrics import mapping_accuracy
 from atlas.maps import Maps
@@ -21,6 +22,7 @@ from atlas.quality import finite
 
 START = "start"
 """Stands in the place of a preset's name for the chained start."""
+_PATIENCE = 10.0  # seconds that a process has to end when it is told to
 _COSTS = ("cpu_seconds", "peak_ram_mb", "peak_vram_mb", "device", "steps", "samples_per_second")
 
 
@@ -63,10 +65,10 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
     shutil.rmtree(folder, ignore_errors=True)
     said = clip.folder / "said.txt"
     began = time.perf_counter()
-    status = _run(wanted.command(clip.folder), said)
+    status = run_process(wanted.command(clip.folder), said)
     row: dict[str, Any] = {"preset": wanted.preset, "seconds": wanted.seconds}
     row["wall_seconds"] = round(time.perf_counter() - began, 2)
-    last = _last_line(said)
+    last = last_line(said)
     said.unlink()
     if status:
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,19 +85,38 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
     return row
 
 
-def _run(command: list[str], said: Path) -> int:
-    """The exit status of a process that is never left behind."""
-    with said.open("w") as stream:
+def run_process(command: list[str], said: Path, result: Path | None = None) -> int:
+    """The exit status of a process that is never left behind. What it says goes to `said`; its result apart, if wanted."""
+    with said.open("w") as stream, (result or said).open("a") as output:
         # From the folder of the code, where `-m` finds it.
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=stream)
         try:
             return process.wait()
         except BaseException:
-            process.kill()
-            process.wait()
+            process.terminate()  # it may have a process of its own to end
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             raise
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """The last line of what a process said: where it failed, the reason."""
     lines = path.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def known_figures(path: Path, key: str) -> dict[str, Any] | None:
+    """Figures that an earlier run kept under `key`, if they are of the same; None otherwise."""
+    try:
+        known = read_json(path)
+    except UserError:
+        return None
+    return known["figures"] if isinstance(known, dict) and known.get("key") == key else None
+
+
+def keep_figures(path: Path, key: str, figures: dict[str, Any]) -> None:
+    """Keep figures for `known_figures`."""
+    write_json(path, {"key": key, "figures": figures})

@@ -7,11 +7,13 @@ import contextlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+_PARTS = ("atlas", "aggregate", "edit", "scripts")
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "opencv-python")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES")
 
@@ -47,27 +49,45 @@ def commit() -> str | None:
     """Commit of the code, "+" behind it where files differ from it; None outside git."""
     try:
         found = _git("rev-parse", "--short=12", "HEAD")
-        return found + ("+" if _git("status", "--porcelain", "--", "atlas", "scripts") else "")
+        return found + ("+" if _git("status", "--porcelain", "--", *_PARTS) else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def code_of(module: str) -> list[Path]:
-    """The files of this package that a module of it consists of, with all that they import from it."""
-    found: set[str] = set()
-    left = [module]
+def code_of(*modules: str) -> list[Path]:
+    """The project's files that modules ("atlas.fit", "scripts.edit") consist of, with all that they import from it."""
+    found: dict[str, Path] = {}
+    left = list(modules)
     while left:
         name = left.pop()
-        path = ROOT / "atlas" / f"{name}.py"
-        if name in found or not path.is_file():
+        path = _file_of(name)
+        if path is None or name in found:
             continue
-        found.add(name)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module == "atlas":
-                left += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("atlas."):
-                left.append((node.module or "").split(".")[1])
-    return [ROOT / "atlas" / f"{name}.py" for name in sorted(found)]
+        found[name] = path
+        left += _imported_by(path)
+    return [found[name] for name in sorted(found)]
+
+
+@cache
+def _imported_by(path: Path) -> list[str]:
+    """Modules, and names that may be modules, that a file imports anywhere."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return [name for name in names if name.split(".")[0] in _PARTS]
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module of this project; None for other modules, and for packages without code."""
+    first, *rest = module.split(".")
+    if first not in _PARTS or not rest:
+        return None
+    whole = ROOT.joinpath(first, *rest)
+    files = [whole.with_suffix(".py"), whole / "__init__.py"]
+    return next((path for path in files if path.is_file()), None)
 
 
 def _git(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Measure fits side by side: scripts/bench.py CLIP... [--presets preview,standard] [--seconds 60,120,300] [--truth DIR] ..."""
+"""Measure fits and edits: scripts/bench.py CLIP... [--parts fits,edits] [--presets preview,standard] [--seconds 60,120] ..."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ from atlas.bench import BenchOptions, bench
 from atlas.command import run_command
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes the fit that it waits for with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes what it waits for with it
     run_command(BenchOptions, bench)

@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from atlas.bench import BenchOptions, bench, write_report
-from atlas.bench_clip import derived_clip, there_and_back
+from atlas.bench_clip import derived_clip, derived_fit, there_and_back
 from atlas.bench_report import above_start, markdown
 from atlas.bench_run import Wanted, run_fit
 from atlas.clip import Clip
 from atlas.errors import UserError
 from atlas.files import read_json
-from atlas.machine import code_of
+from atlas.machine import ROOT, code_of
+from atlas.maps import Maps
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 
@@ -38,6 +39,7 @@ def measured(sample_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> tup
     truth = sample_clip.fit_folder("truth")
     clips = (sample_clip.folder,)
     options = BenchOptions(clips=clips, presets="preview", seconds="2", truth=truth, output=output, device="cpu", quiet=True)
+    options = replace(options, parts="fits")
     before = files(sample_clip.folder)
     text = bench(options)
     assert files(sample_clip.folder) == before, "the clip stays as it is"
@@ -73,7 +75,7 @@ def test_figures_are_used_again(measured: tuple[BenchOptions, str]) -> None:
     before, plot = files(options.output / "runs"), (options.output / "bench.png").read_bytes()
     again = bench(options)
     assert files(options.output / "runs") == before, "nothing is measured twice"
-    without_load = [[line for line in said.splitlines() if "load before" not in line] for said in (text, again)]
+    without_load = [[line for line in said.splitlines() if "load at the start" not in line] for said in (text, again)]
     assert without_load[0] == without_load[1]
     assert (options.output / "bench.png").read_bytes() == plot, "the same figures give the same picture"
 
@@ -135,6 +137,8 @@ def test_the_same_clip_is_all_links(sample_clip: Clip, tmp_path: Path) -> None:
     [
         ({"clips": ()}, "nothing to measure"),
         ({"clips": (Path("nowhere"),)}, "nowhere is not a clip folder"),
+        ({"parts": "fits,edit"}, "--parts fits,edit: choose from fits, edits"),
+        ({"parts": ","}, "--parts ,"),
         ({"presets": "preview,ultra"}, "no preset 'ultra'"),
         ({"presets": ","}, "nothing to measure"),
         ({"presets": "nla", "seconds": "own"}, "nla trains for hours"),
@@ -163,8 +167,35 @@ def test_the_truth_of_another_clip(sample_clip: Clip, sample_clip_two: Clip, tmp
         bench(replace(options, clips=(sample_clip.folder,), repeat=20))
 
 
+def test_a_fit_of_another_length(sample_clip: Clip, tmp_path: Path) -> None:
+    fit = sample_clip.fit_folder("truth")
+    true = Maps(fit)
+    for frames in (5, 30):
+        derived_fit(fit, tmp_path / str(frames), frames)
+        found = Maps(tmp_path / str(frames))
+        assert (found.frames, found.layers) == (frames, true.layers)
+        for new, old in enumerate(there_and_back(12, frames)):
+            for layer in true.layers:
+                for read in ("uv", "opacity", "light"):
+                    assert np.array_equal(getattr(found, read)(layer, new), getattr(true, read)(layer, old))
+        assert found.atlas_path("foreground").samefile(true.atlas_path("foreground"))
+    derived_fit(fit, tmp_path / "same", 12)
+    assert files(tmp_path / "same") == files(fit), "all links"
+
+
+def test_a_clip_without_flow(sample_clip: Clip, tmp_path: Path) -> None:
+    still = derived_clip(sample_clip, tmp_path / "still", 20, flow=False)
+    assert still.frames == 20 and not (still.folder / "flow").exists()
+
+
+def test_what_scripts_are_made_of() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in code_of("scripts.oracle")}
+    assert {"scripts/oracle.py", "edit/editors/images.py", "aggregate/network.py", "atlas/warp.py"} <= names
+    assert "atlas/bench.py" not in names and "scripts/fit.py" not in names
+
+
 def test_what_a_fit_is_made_by() -> None:
-    names = {path.stem for path in code_of("chained_start")}
+    names = {path.stem for path in code_of("atlas.chained_start")}
     assert {"chained_start", "fit", "fit_run", "nla_loss", "solve", "warp", "frame_series"} <= names
     assert not names & {"bench", "bench_report", "export", "prepare"}, "other code may change, and figures stay"
 
