@@ -27,10 +27,10 @@ def weights(models: Path, **changes: Any) -> Weights:
     return Weights.of(DiffusionOptions(**(given | {"offline": True} | changes)), torch.device("cpu"))
 
 
-def picture(wanted: Weights, image_prompt: np.ndarray | None = None) -> np.ndarray:
+def picture(wanted: Weights, image_prompt: np.ndarray | None = None, guidance: float = 9.0) -> np.ndarray:
     model = load(wanted)
     controls = [CONTROL] * len(wanted.controlnets)
-    model.condition("a cat", "", controls, [1.0] * len(controls), 9.0, image_prompt)
+    model.condition("a cat", "", controls, [1.0] * len(controls), guidance, image_prompt)
     generator = torch.Generator().manual_seed(1)
     made = model.decode(denoise(model, Start(draw(model.latent_shape(64, 64), generator), generator), steps=2))
     assert made is not None
@@ -83,8 +83,9 @@ def test_an_image_prompt(models: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision(models: Path, dtype: str) -> None:
-    base = picture(weights(models))
-    assert np.abs(picture(weights(models, dtype=dtype)) - base).max() < 0.05
+    # Guidance multiplies the difference of two predictions, which without training is mostly rounding.
+    base, half = (picture(weights(models, dtype=kind), guidance=1.5) for kind in ("float32", dtype))
+    assert 0 < np.abs(half - base).max() < 0.05
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def save_controlnet(folder: Path, kind: str = "sd", seed: int = 1) -> Path:
     with torch.no_grad():
         for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out):
             block.weight.normal_(std=0.1)
+        for block in net.controlnet_cond_embedding.blocks:
+            block.weight.mul_(4)  # as they are made, so few channels let next to nothing through
     net.save_pretrained(folder, safe_serialization=True)
     return folder
 
