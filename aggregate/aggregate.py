@@ -39,7 +39,7 @@ from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
 
-VERSION = 2  # of the method: a changed one makes earlier results out of date
+VERSION = 3  # of the method: a changed one makes earlier results out of date
 
 
 @dataclass(kw_only=True)
@@ -263,7 +263,7 @@ def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> t
     applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
     values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
     lit = torch.cat([values, light.mean(-1, keepdim=True)], -1)
-    partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer))
+    partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer), refine=1)
     counts = (opacity * applies) > 0
     edited, original = values[counts].split(3, dim=-1)
     return partial, View(uv[counts], edited, original, (opacity * applies)[counts])

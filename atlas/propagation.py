@@ -35,7 +35,7 @@ class Accumulated:
         light = self._placed(maps.light(layer, frame)).clamp(min=_DARKEST)
         image = self._placed(keyframe)
         applies = (image[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
-        partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer))
+        partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer), refine=1)
         self._total += partial.colour * partial.weight[..., None]
         self._weight += partial.weight
         self._coverage = torch.maximum(self._coverage, partial.weight.clamp(max=1))

@@ -48,10 +48,15 @@ class Inverse:
     def put(self, values: Tensor, size: tuple[int, int]) -> Tensor:  # (M, C) -> (H, W, C)
         """`values` at their texels, 0 at all others."""
         shape = (size[0] * size[1], values.shape[1])
-        # NumPy takes zeroed memory from the system, untouched: of a large atlas only what is covered is ever written.
-        cpu = values.device.type == "cpu" and values.dtype == torch.float32
-        result = torch.from_numpy(np.zeros(shape, np.float32)) if cpu else values.new_zeros(shape)
-        return result.index_copy_(0, self.texel, values).view(*size, -1)
+        return zeros(shape, values).index_copy_(0, self.texel, values).view(*size, -1)
+
+
+def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros of the kind and on the device of `like`."""
+    # NumPy takes zeroed memory from the system, untouched: of a large atlas only what is covered is ever written.
+    if like.device.type == "cpu" and like.dtype == torch.float32:
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return like.new_zeros(shape)
 
 
 def inverse_map(
@@ -83,12 +88,12 @@ def _frontmost(texel: Tensor, x: Tensor, y: Tensor, opaque: Tensor, size: tuple[
     top = torch.div(texel.min(), size[1], rounding_mode="floor")
     bottom = torch.div(texel.max(), size[1], rounding_mode="floor") + 1
     start = int(top) * size[1]
-    key = opaque.to(torch.int64) * (1 << 40) + torch.arange(len(texel), device=texel.device)
+    key = opaque.to(torch.int64).mul_(1 << 40).add_(torch.arange(len(texel), device=texel.device))
     best = torch.full((int(bottom) * size[1] - start,), -1, dtype=torch.int64, device=texel.device)
     best.scatter_reduce_(0, texel - start, key, "amax")
     covered = torch.nonzero(best >= 0)[:, 0]
-    number = best[covered] & ((1 << 40) - 1)
-    return Inverse(covered + start, x.index_select(0, number), y.index_select(0, number))
+    number = best.index_select(0, covered).bitwise_and_((1 << 40) - 1)
+    return Inverse(covered.add_(start), x.index_select(0, number), y.index_select(0, number))
 
 
 @dataclass

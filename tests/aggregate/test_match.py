@@ -92,7 +92,7 @@ def disturbed(sample: Sample, seed: int | None) -> tuple[list[Partial], list[Vie
         grain = torch.from_numpy(generator.normal(0, noise, (*opacity.shape, 3)).astype(np.float32))
         edited = (gain * sample_at(truth, uv + aside) + grain).clamp(0, 1)
         values = torch.cat([edited, sample_at(atlas, uv)], -1)
-        partials.append(partial_atlas(values, uv, opacity, torch.ones_like(opacity), truth.shape[:2]))
+        partials.append(partial_atlas(values, uv, opacity, torch.ones_like(opacity), truth.shape[:2], refine=1))
         seen = opacity > 0
         views.append(View(uv[seen], edited[seen], values[seen][:, 3:], opacity[seen]))
     return partials, views, truth

@@ -70,6 +70,18 @@ def test_colour_is_not_darkened_at_soft_edges() -> None:
     assert torch.allclose(partial.colour, torch.tensor(0.8), atol=1e-5)
 
 
+def test_outlines_that_are_mixed_with_what_lies_behind_take_the_layers_colour(sample: Sample) -> None:
+    uv = torch.from_numpy(sample.uvs["foreground"][5])
+    opacity = torch.from_numpy(sample.opacities["foreground"][5])
+    mixed = (0.2 * opacity + 0.9 * (1 - opacity))[..., None].expand(-1, -1, 3)
+    assert ((opacity > 0.05) & (opacity < 0.8)).sum() > 50
+    for faint in (1, 0.4):  # a veil that covers nothing whole has its colours all the same
+        for rounds in (0, 1):
+            partial = partial_atlas(mixed, uv, faint * opacity, torch.ones_like(opacity), (300, 300), refine=rounds)
+            assert (partial.colour[partial.coverage > 0] - 0.2).abs().max() < 0.12
+            assert (partial.colour[partial.coverage > 0] - 0.2).abs().mean() < 0.03
+
+
 def test_where_the_edit_does_not_apply_there_is_no_coverage(sample: Sample) -> None:
     applies = np.ones((64, 96), np.float32)
     applies[:, 48:] = 0
