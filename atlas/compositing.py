@@ -15,6 +15,7 @@ from atlas.maps import Maps
 from atlas.mipmaps import Texture
 
 Box = tuple[slice, slice]
+_MIXED, _PURE = 0.8, 0.98  # opacity up to which a pixel's colour is not taken for the layer's, and from which it is
 
 
 class FrameMaps(Protocol):
@@ -84,10 +85,12 @@ def add_deltas(
     index: int,
     maps: FrameMaps,
     deltas: Mapping[str, Texture],  # layer -> planes of 3: lit, times the frame, unlit (or fewer)
+    own: Mapping[str, Texture] | None = None,  # layer -> 3 planes: the colours that were edited
 ) -> np.ndarray:  # (H, W, 3), of the frame's type
     """frame + sum over the layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
 
-    Where every term is 0 the result is the frame, to the bit.
+    On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
+    `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
     """
     views = {layer: _view(index, layer, maps, deltas[layer].device) for layer in deltas}
     boxes = [view.box for view in views.values() if view]
@@ -102,12 +105,15 @@ def add_deltas(
         if view:
             within = _within(view.box, union)
             found = deltas[layer].at(view.uv, view.seen)
+            layers_own = [plane[within] for plane in source]
+            if own and len(found) > 3:
+                layers_own = _without_behind(layers_own, view, own[layer], top)
             for channel in range(3):
                 added = found[channel].mul_(top)
                 if view.light:
                     added.mul_(view.light[channel])
                 if len(found) > 3:
-                    added.addcmul_(found[channel + 3], source[channel][within])
+                    added.addcmul_(found[channel + 3], layers_own[channel])
                 if len(found) > 6:
                     added.add_(found[channel + 6], alpha=top)
                 total[channel][within].addcmul_(view.opacity, added)
@@ -170,7 +176,7 @@ def layers_alone(
     for layer, view in views.items():
         within = _within(view.box, union)
         own, found = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
-        whole = ((view.opacity - 0.8) * 5).clamp(0, 1) if detail else torch.zeros_like(view.opacity)
+        whole = _whole(view.opacity) if detail else torch.zeros_like(view.opacity)
         for channel in range(3):
             light = view.light[channel] if view.light else 1.0
             colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
@@ -202,6 +208,25 @@ def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _Vie
         torch.from_numpy(seen).to(device),
         [torch.from_numpy(plane).to(device) for plane in light],
     )
+
+
+def _whole(opacity: Tensor) -> Tensor:
+    """How far a pixel shows the layer alone, rather than a mix with what lies behind."""
+    return ((opacity - _MIXED) / (_PURE - _MIXED)).clamp(0, 1)
+
+
+def _without_behind(source: list[Tensor], view: _View, own: Texture, top: float) -> list[Tensor]:
+    """The frame's planes in the view; on the layer's outline with the layer's own colours, under its light."""
+    edge = np.nonzero((view.seen > 0) & (view.seen < _PURE))
+    if not len(edge[0]):
+        return source
+    place = tuple(torch.from_numpy(index).to(view.opacity.device) for index in edge)
+    whole, planes = _whole(view.opacity[place]), []
+    for channel, colour in enumerate(own.at_places(view.uv[edge])):
+        lit = colour * top * (view.light[channel][place] if view.light else 1.0)
+        planes.append(source[channel].clone())
+        planes[-1][place] = torch.lerp(lit, planes[-1][place], whole)
+    return planes
 
 
 def _visible(opacity: np.ndarray) -> Box | None:

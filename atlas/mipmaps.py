@@ -22,6 +22,7 @@ SHARP = 1.1
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
 _STRIDE = 8  # pixels between the nodes where footprints are measured: they change slowly
 _TILE = 128  # pixels along the tiles that are looked up in smaller copies, or not
+_ROW = 1024  # places looked up as a row
 _TOGETHER = 4  # channels that OpenCV looks up at once, at five times the speed of torch (2 cores)
 
 
@@ -53,6 +54,13 @@ class Texture:
         if self.device.type == "cpu":
             return [torch.from_numpy(plane) for part in result for plane in cv2.split(part)][: self.channels]
         return [plane for part in result for plane in part.unbind(-1)][: self.channels]
+
+    def at_places(self, uv: np.ndarray) -> list[Tensor]:  # (M, 2) -> (M,) for each channel
+        """The texture at full size, wherever; for few places."""
+        count = len(uv)
+        rows = np.zeros((-(-count // _ROW), _ROW, 2), np.float32)  # OpenCV has a limit on the width
+        rows.reshape(-1, 2)[:count] = uv
+        return [plane.reshape(-1)[:count] for plane in self.at(rows, smooth=False)]
 
     def _blend_smaller(self, uv: np.ndarray, level: np.ndarray, result: list) -> None:
         """Put into `result`, looked up at full size, what smaller copies say where `level` is above 0."""

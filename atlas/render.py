@@ -20,7 +20,7 @@ from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
 from atlas.textures import Transfer
 
-_VERSION = 4  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 5  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES = 6
 
 

@@ -30,6 +30,7 @@ from atlas.textures import (
     delta_textures,
     fit_textures,
     full_changes,
+    own_textures,
     read_edited_layers,
 )
 
@@ -150,7 +151,8 @@ class Rendering:
     def _whole_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
         if self.mode == "delta":
             deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
-            return lambda index, frame: add_deltas(frame, index, maps, deltas)
+            own = own_textures(self.layers, self.device)
+            return lambda index, frame: add_deltas(frame, index, maps, deltas, own)
         textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
         rounded = to_uint16 if self.deep else to_uint8
         return lambda index, frame: rounded(composite_frame(index, maps, textures, changes))

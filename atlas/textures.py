@@ -98,6 +98,16 @@ def delta_textures(
     return {layer: texture(_delta(pair, maps.atlas(layer), transfer), device) for layer, pair in layers.items()}
 
 
+def own_textures(layers: dict[str, EditedLayer], device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """The colours that were edited, for each edited layer, 3 planes each."""
+    textures = {}
+    for layer, pair in layers.items():
+        colours = to_float(pair.reference[..., :3])
+        _carry_over_rim(colours, pair.reference[..., 3] > 0)
+        textures[layer] = texture(colours, device)
+    return textures
+
+
 def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarray:
     planes = 3 if transfer == "additive" else 9 if pair.unlit else 6
     result = np.zeros((*atlas.shape[:2], planes), np.float32)
@@ -120,7 +130,7 @@ def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarr
 
 
 def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
-    """Texels just outside of what was ever seen take on the change of the nearest that was, in place.
+    """Texels just outside of what was ever seen take on what is at the nearest that was, in place.
 
     No pixel is wholly there, but those on a layer's outline mix them in: nothing would leave a fringe of the old colour.
     """

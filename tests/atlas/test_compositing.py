@@ -74,6 +74,20 @@ def test_the_second_part_multiplies_the_frame(sample: Sample, maps: Maps) -> Non
     np.testing.assert_array_equal(result[inside], ((sample.frames[4][inside].astype(int) + 1) // 2))
 
 
+def test_what_lies_behind_an_outline_is_not_changed_with_the_layer(maps: Maps) -> None:
+    """A dark layer before white, made twice as bright by its gain: white stays white in the mix."""
+    opacity = maps.opacity("foreground", 4)[..., None]
+    assert ((opacity > 0.1) & (opacity < 0.8)).sum() > 50
+    size = (*maps.atlas_size("foreground"), 3)
+    doubled = {"foreground": texture(np.concatenate([np.zeros(size), np.ones(size)], -1))}
+    own = {"foreground": texture(np.full(size, 0.2) / maps.light("foreground", 4).mean())}
+    frame, right = (np.round(255 * (own_colour * opacity + 1 - opacity)).repeat(3, -1) for own_colour in (0.2, 0.4))
+    wrong = [
+        np.abs(add_deltas(frame.astype(np.uint8), 4, maps, doubled, known) - right.astype(int)).max() for known in (None, own)
+    ]
+    assert wrong[0] > 40 and wrong[1] < 12
+
+
 def test_sixteen_bits(sample: Sample, maps: Maps) -> None:
     """The same sum, rounded finer; what is not changed is the frame to the bit here too."""
     size = (*maps.atlas_size("foreground"), 6)
