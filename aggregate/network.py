@@ -28,6 +28,7 @@ from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_
 from atlas.warp import sample
 
 _SECOND = 0.03  # how much slower W2 learns than W1
+_WORTH = 0.99  # of the start's loss: what gains less has learned the noise that keyframes left out of a mean of their own
 _AVERAGED = 20  # steps over which weights are averaged
 _BAND = 128  # rows put through the network at a time: memory stays small
 
@@ -92,7 +93,7 @@ def refine(
     """Train the network on the views and apply it to the aggregate of all, inside the box that is covered.
 
     Runs on the device of `colours`. The start is the mean or the robust mean, whichever predicts held-out pixels better;
-    where training does not predict them better still, the start is returned.
+    where training does not predict them clearly better still, the start is returned.
     """
     training = training or Training()
     generator = torch.Generator().manual_seed(seed)
@@ -114,12 +115,13 @@ def refine(
         return _refined(whole, 0.0, 0.0, 0)
     network = AggregationNetwork(generator).to(colours.device)
     steps, before, after = _train(network, sources[best], usable[~usable.held], held, training, generator, quiet)
-    if after < before:
+    if after < _WORTH * before:
         pair = torch.stack(whole[top:bottom, left:right].split(3, dim=-1)).permute(0, 3, 1, 2)
         with torch.no_grad():
             result = _in_bands(network, pair.contiguous(memory_format=torch.channels_last))  # twice as fast on a CPU
         whole[top:bottom, left:right] = torch.cat(result.unbind(0)).permute(1, 2, 0)
-    return _refined(whole, before, min(before, after), steps)
+        return _refined(whole, before, after, steps)
+    return _refined(whole, before, before, steps)
 
 
 def _refined(whole: Tensor, before: float, after: float, steps: int) -> Refined:
