@@ -105,15 +105,17 @@ def add_deltas(
         if view:
             within = _within(view.box, union)
             found = deltas[layer].at(view.uv, view.seen)
-            layers_own = [plane[within] for plane in source]
-            if own and len(found) > 3:
-                layers_own = _without_behind(layers_own, view, own[layer], top)
+            outline = _Outline.of(view, own[layer], top) if own and len(found) > 3 else None
             for channel in range(3):
                 added = found[channel].mul_(top)
                 if view.light:
                     added.mul_(view.light[channel])
                 if len(found) > 3:
-                    added.addcmul_(found[channel + 3], layers_own[channel])
+                    added.addcmul_(found[channel + 3], source[channel][within])
+                if outline:
+                    place = outline.place
+                    mixed = outline.own[channel] - source[channel][within][place]
+                    added[place] += found[channel + 3][place] * outline.share * mixed
                 if len(found) > 6:
                     added.add_(found[channel + 6], alpha=top)
                 total[channel][within].addcmul_(view.opacity, added)
@@ -215,18 +217,25 @@ def _whole(opacity: Tensor) -> Tensor:
     return ((opacity - _MIXED) / (_PURE - _MIXED)).clamp(0, 1)
 
 
-def _without_behind(source: list[Tensor], view: _View, own: Texture, top: float) -> list[Tensor]:
-    """The frame's planes in the view; on the layer's outline with the layer's own colours, under its light."""
-    edge = np.nonzero((view.seen > 0) & (view.seen < _PURE))
-    if not len(edge[0]):
-        return source
-    place = tuple(torch.from_numpy(index).to(view.opacity.device) for index in edge)
-    whole, planes = _whole(view.opacity[place]), []
-    for channel, colour in enumerate(own.at_places(view.uv[edge])):
-        lit = colour * top * (view.light[channel][place] if view.light else 1.0)
-        planes.append(source[channel].clone())
-        planes[-1][place] = torch.lerp(lit, planes[-1][place], whole)
-    return planes
+@dataclass
+class _Outline:
+    """Where a layer is seen, but not alone."""
+
+    place: tuple[Tensor, Tensor]  # rows and columns in the view
+    share: Tensor  # how far the frame's colour there is not to be taken for the layer's
+    own: list[Tensor]  # the layer's colour there, under its light, in the frame's units, for each channel
+
+    @classmethod
+    def of(cls, view: _View, own: Texture, top: float) -> _Outline | None:
+        mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(_PURE))
+        edge = np.divmod(np.flatnonzero(mixed), mixed.shape[1])
+        if not len(edge[0]):
+            return None
+        rows, columns = (torch.from_numpy(index).to(view.opacity.device) for index in edge)
+        place = rows, columns
+        colours = own.at_places(view.uv[edge])
+        lit = [colour * (view.light[c][place] * top if view.light else top) for c, colour in enumerate(colours)]
+        return cls(place, 1 - _whole(view.opacity[place]), lit)
 
 
 def _visible(opacity: np.ndarray) -> Box | None:

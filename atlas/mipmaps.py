@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-SHARP = 1.1
+SHARP = 1.25
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
 _STRIDE = 8  # pixels between the nodes where footprints are measured: they change slowly
 _TILE = 128  # pixels along the tiles that are looked up in smaller copies, or not
