@@ -20,7 +20,7 @@ from atlas.maps import Maps
 from atlas.measures import networks_used, reasons
 from atlas.quality import finite, report_quality
 from atlas.rendering import Rendering
-from atlas.textures import Transfer
+from atlas.textures import Light, Transfer
 
 
 @dataclass(kw_only=True)
@@ -37,6 +37,8 @@ class EvaluateOptions(LearnedOptions, CommonOptions):
     """How the edit is rendered for it, as in scripts/render.py."""
     transfer: Transfer = "local"
     """What becomes of detail that the fit does not hold, as in scripts/render.py."""
+    light: Light = "auto"
+    """Whether the fit's light is applied to the edit, as in scripts/render.py."""
     truth: Path | None = None
     """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
     report: bool = False
@@ -83,7 +85,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
 def opened(options: EvaluateOptions, name: str) -> Rendering:
     """The edit of this name, ready to be rendered as the options say."""
-    how: dict[str, Any] = {"mode": options.mode, "transfer": options.transfer, "device": options.device}
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("mode", "transfer", "light", "device")}
     return Rendering.open(options.clip, name, quiet=options.quiet, **how)
 
 

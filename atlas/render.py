@@ -18,7 +18,7 @@ from atlas.files import digest, is_up_to_date, write_image, write_stamp
 from atlas.output import check_format, choose_output, shown
 from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
-from atlas.textures import Transfer
+from atlas.textures import Light, Transfer
 
 _VERSION = 5  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES = 6
@@ -37,6 +37,9 @@ class RenderOptions(CommonOptions):
     transfer: Transfer = "local"
     """With delta, what becomes of detail that the fit does not hold: `local` changes it as the edit changed the detail round
     about, `additive` leaves it as it is."""
+    light: Light = "auto"
+    """With delta, whether the light that the fit found in each frame is applied to the edit: `auto` decides by the keyframes (a
+    new material takes it on, a map of the colours seen has it in it already; paint takes it on), `on` always, `off` never."""
     format: str = "mp4"
     """`mp4` (H.264), `webm` (VP9), `prores` (4444, in mov), or a folder of images: `png`, `png16`. Videos have the source's
     frame rate, colour tags and sound."""
@@ -72,6 +75,7 @@ def render(options: RenderOptions) -> str:
         options.edit,
         mode=options.mode,
         transfer=options.transfer,
+        light=options.light,
         size=options.size,
         device=options.device,
         deep=output.deep,

@@ -26,6 +26,7 @@ from atlas.maps import Maps
 from atlas.parallel import WORKERS, in_order
 from atlas.textures import (
     EditedLayer,
+    Light,
     Transfer,
     delta_textures,
     fit_textures,
@@ -47,6 +48,7 @@ class Rendering:
     layers: dict[str, EditedLayer]
     mode: str
     transfer: Transfer
+    light: Light
     device: torch.device
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
@@ -67,6 +69,7 @@ class Rendering:
         *,
         mode: str = "delta",
         transfer: Transfer = "local",
+        light: Light = "auto",
         size: str = "fit",
         device: str = "auto",
         deep: bool = False,
@@ -74,6 +77,7 @@ class Rendering:
         quiet: bool = True,
     ) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
+        check_light(mode, light)
         where = choose_device(device)
         clip = Clip.open(folder)
         edit = Edit.open(clip, name)
@@ -101,7 +105,7 @@ class Rendering:
         # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
         larger = size == "source" and (deep or (clip.source.width, clip.source.height) != (clip.width, clip.height))
         source = open_checked_source(clip) if larger else None
-        return cls(clip, edit, maps, layers, mode, transfer, where, source, deep, alone, quiet)
+        return cls(clip, edit, maps, layers, mode, transfer, light, where, source, deep, alone, quiet)
 
     @property
     def height(self) -> int:
@@ -121,7 +125,7 @@ class Rendering:
         stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
         evaluated = evaluated_from(self.maps) if self.source else ""
         originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
-        how = [self.mode, self.transfer, self.width, self.height, self.deep, self.alone]
+        how = [self.mode, self.transfer, self.light, self.width, self.height, self.deep, self.alone]
         return digest(stamps, evaluated, list(self.layers), *files, *originals, *how)
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -150,7 +154,7 @@ class Rendering:
 
     def _whole_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
         if self.mode == "delta":
-            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
+            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device, light=self.light)
             own = own_textures(self.layers, self.device)
             return lambda index, frame: add_deltas(frame, index, maps, deltas, own)
         textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
@@ -160,7 +164,7 @@ class Rendering:
     def _alone_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
         textures = {layer: own for layer, own in fit_textures(self.maps, self.device).items() if layer in self.layers}
         if self.mode == "delta":
-            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device)
+            deltas = delta_textures(self.layers, self.maps, self.transfer, self.device, light=self.light)
         else:
             deltas = full_changes(self.layers, self.maps, self.device)
         detail = self.mode == "delta"
@@ -173,6 +177,12 @@ class Rendering:
         else:
             with closing(source_frames(self.clip, self.source, deep=self.deep)) as frames:
                 yield from enumerate(frames)
+
+
+def check_light(mode: str, light: Light) -> None:
+    """UserError where a choice of light has no say."""
+    if mode == "full" and light != "auto":
+        raise UserError(f"--light {light} is for --mode delta: layers that are rendered alone always have their light")
 
 
 def prepared_frames(clip: Clip) -> Generator[np.ndarray, None, None]:

@@ -18,6 +18,7 @@ from atlas.mipmaps import Texture, texture
 from atlas.transfer import transferred
 
 Transfer = Literal["local", "additive"]
+Light = Literal["auto", "on", "off"]
 RIM = 8
 """Texels around what was ever seen that an edit is carried on over."""
 
@@ -87,15 +88,21 @@ def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
 
 
 def delta_textures(
-    layers: dict[str, EditedLayer], maps: Maps, transfer: Transfer = "local", device: torch.device | str = "cpu"
+    layers: dict[str, EditedLayer],
+    maps: Maps,
+    transfer: Transfer = "local",
+    device: torch.device | str = "cpu",
+    *,
+    light: Light = "auto",
 ) -> dict[str, Texture]:
     """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, 3 by the frame, 3 as they are.
 
     "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
-    coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain. As
-    far as the edit maps colours, light and all, the first is not multiplied by light (the last 3 planes; else there are 6).
+    coverage * (gain - 1), with the gain of `atlas.transfer`: the edit as it is plus the frame's left-over times the gain.
+    Light "off": the first is not multiplied by light but stands in the last 3 planes; "auto": as far as the edit maps
+    colours, light and all; "on": nowhere. Planes at the end that would be 0 everywhere are left out.
     """
-    return {layer: texture(_delta(pair, maps.atlas(layer), transfer), device) for layer, pair in layers.items()}
+    return {layer: texture(_delta(pair, maps.atlas(layer), transfer, light), device) for layer, pair in layers.items()}
 
 
 def own_textures(layers: dict[str, EditedLayer], device: torch.device | str = "cpu") -> dict[str, Texture]:
@@ -108,21 +115,23 @@ def own_textures(layers: dict[str, EditedLayer], device: torch.device | str = "c
     return textures
 
 
-def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer) -> np.ndarray:
-    planes = 3 if transfer == "additive" else 9 if pair.unlit else 6
-    result = np.zeros((*atlas.shape[:2], planes), np.float32)
+def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Light) -> np.ndarray:
+    local = transfer == "local"
+    some_unlit = light == "off" or (light == "auto" and local and pair.unlit > 0)
+    result = np.zeros((*atlas.shape[:2], 9 if some_unlit else 6 if local else 3), np.float32)
     covered = pair.edited[..., 3] > 0
     if not covered.any():
         return result
     rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
     box = tuple(slice(max(found[0] - RIM, 0), found[-1] + 1 + RIM) for found in (rows, columns))
     change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
-    if transfer == "local":
+    gain, mapped = np.ones_like(change), np.zeros_like(change)
+    if local:
         gain, mapped = transferred(reference + change, reference, coverage)
         # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
         change += (1 - gain) * reference
-        mapped *= pair.unlit
-        change = np.concatenate([(1 - mapped) * change, gain - 1, *([mapped * change] if pair.unlit else [])], -1)
+    unlit = np.ones_like(change) if light == "off" else mapped * (pair.unlit if light == "auto" else 0)
+    change = np.concatenate([(1 - unlit) * change, gain - 1, unlit * change], -1)[..., : result.shape[2]]
     change *= coverage[..., None]
     _carry_over_rim(change, atlas[box][..., 3] > 0)
     result[box] = change

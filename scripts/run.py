@@ -27,6 +27,7 @@ from atlas.fit import FitOptions, fit
 from atlas.output import check_format, choose_output
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
+from atlas.rendering import check_light
 from edit.diffusion.sources import Sources
 from edit.edit import EDITORS, check_editor, edit
 from edit.editors.diffusion_atlas import control_image
@@ -111,6 +112,7 @@ def _check_request(options: RunOptions) -> Sources | None:
     if options.keep is not None:
         read_image(options.keep)
     check_format(options.format, alpha=options.alpha, crf=options.crf)
+    check_light(options.mode, options.light)
     return sources
 
 

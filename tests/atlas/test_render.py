@@ -122,6 +122,27 @@ def test_an_atlas_painted_over_by_hand(fresh_clip: Clip, sample: Sample) -> None
     assert (rendered(fresh_clip, "hand") != sample.frames).any()
 
 
+def test_light_is_a_choice(fresh_clip: Clip, sample: Sample) -> None:
+    edited = painted(sample, "background")
+    make_edit(fresh_clip, "paint", {"background": to_uint16(edited)})
+    results = {}
+    for light in ("auto", "on", "off"):
+        render(options(fresh_clip, "paint", light=light))
+        results[light] = rendered(fresh_clip, "paint").astype(int)
+    np.testing.assert_array_equal(results["auto"], results["on"])  # paint is lit
+    maps, added = Maps(fresh_clip.fit_folder("truth")), {}
+    for light in ("on", "off"):
+        render(options(fresh_clip, "paint", light=light, transfer="additive"))
+        added[light] = rendered(fresh_clip, "paint").astype(float) - sample.frames
+    seen = np.stack([(maps.opacity("background", i) == 1)[..., None] & (added["off"][i] < -20) for i in range(maps.frames)])
+    gains = [(added["on"][i][seen[i]] / added["off"][i][seen[i]]).mean() for i in range(maps.frames)]
+    right = [maps.light("background", i)[seen[i]].mean() for i in range(maps.frames)]
+    np.testing.assert_allclose(gains, right, atol=0.02)
+    assert max(right) > min(right) + 0.02
+    with pytest.raises(UserError, match="--light off is for --mode delta"):
+        render(options(fresh_clip, "paint", light="off", mode="full"))
+
+
 @pytest.mark.parametrize("square", [1, 2, 6])
 def test_a_checkerboard_does_not_shimmer(fresh_clip: Clip, sample: Sample, square: int) -> None:
     """Painted on the background, against the true re-render: a finer pattern than frames can show must not flicker."""

@@ -10,7 +10,7 @@ import pytest
 from atlas.errors import UserError
 from atlas.files import to_uint16, write_image, write_json
 from atlas.maps import Maps, MapsWriter, write_atlas
-from atlas.textures import RIM, EditedLayer, delta_textures, full_changes, read_edited_layers
+from atlas.textures import RIM, EditedLayer, Transfer, delta_textures, full_changes, read_edited_layers
 
 SIDE = 64
 
@@ -93,3 +93,21 @@ def test_a_damaged_note_on_light_is_named(maps: Maps, tmp_path: Path) -> None:
     write_json(tmp_path / "edit" / "reference" / "background.json", {"unlit": "very"})
     with pytest.raises(UserError, match="background.json is damaged"):
         read_edited_layers(tmp_path / "edit", maps)
+
+
+@pytest.mark.parametrize("transfer", ["local", "additive"])
+def test_light_is_put_on_an_edit_or_left_out(maps: Maps, transfer: Transfer) -> None:
+    reference = to_uint16(maps.atlas("background"))
+    painted = reference.copy()
+    painted[..., 0] = 65535 - painted[..., 0]
+    layers = {"background": EditedLayer(painted, reference, unlit=0.5)}
+    auto, on, off = (
+        looked_up(delta_textures(layers, maps, transfer, light=light)["background"]) for light in ("auto", "on", "off")
+    )
+    assert on.shape[2] == (6 if transfer == "local" else 3) and np.abs(on[..., :3]).max() > 0.01
+    np.testing.assert_allclose(off, np.concatenate([0 * on[..., :3], off[..., 3:6], on[..., :3]], -1))
+    np.testing.assert_allclose(off[..., 3:6], on[..., 3:6] if transfer == "local" else 0)
+    if transfer == "local":
+        np.testing.assert_allclose(auto[..., :3] + auto[..., 6:], on[..., :3], atol=1e-6)
+    else:
+        np.testing.assert_array_equal(auto, on)
