@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -53,10 +53,11 @@ class AggregateOptions(CommonOptions):
     method: Literal["network", "mean", "median"] = "network"
     """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
     keyframe from the others; mean, median: coverage-weighted."""
-    match_gain: bool = True
-    """Even out how bright the keyframes are against each other; what they have in common stays."""
-    match_shift: bool = True
-    """Move keyframes that sit a little aside (up to 3 texels) onto the others."""
+    # Their help stands beside --no-match-gain and --no-match-shift.
+    match_gain: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are evened out)")] = True
+    """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
+    match_shift: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are moved)")] = True
+    """Leave keyframes where they are, also those that sit a little aside of the others (up to 3 texels)."""
     steps: int = 160
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0

@@ -10,6 +10,7 @@ import torch
 
 from aggregate.aggregate import AggregateOptions, _writable, aggregate
 from atlas.clip import Clip
+from atlas.command import parse_options
 from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import read_image, read_stamp, to_float, to_uint8, write_image
@@ -169,6 +170,15 @@ def test_a_painted_atlas_needs_no_merging(fresh_clip: Clip) -> None:
     image = Maps(fresh_clip.fit_folder("truth")).atlas_path("foreground")
     edit(EditOptions(clip=fresh_clip.folder, name="test", layer="foreground", fit="truth", editor="atlas", image=image))
     assert "a painted atlas, nothing to merge" in run(fresh_clip)
+
+
+def test_matching_is_left_out_by_flags_that_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = parse_options(AggregateOptions, ["clip", "--edit", "e", "--no-match-gain"])
+    assert not chosen.match_gain and chosen.match_shift
+    with pytest.raises(SystemExit):
+        parse_options(AggregateOptions, ["--help"])
+    said = capsys.readouterr().out
+    assert "Leave keyframes as bright" in said and "default: True" not in said
 
 
 def test_edits_that_cannot_be_aggregated(fresh_clip: Clip) -> None:
