@@ -154,7 +154,7 @@ def _ends(planes: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _drawn(quads: _Quads, most: int, size: tuple[int, int]) -> list[list[Tensor]]:
     """Texel, x, y and opacity (in 255ths) of all texels under the quads, of which none has more than `most` per side."""
-    start = (quads.low_y * size[1]).long() + quads.low_x.long()
+    start = quads.low_y.long() * size[1] + quads.low_x.long()  # as whole numbers: float32 ends at 2^24
     beyond = bool((quads.low_x.amax() + most > size[1]) | (quads.low_y.amax() + most > size[0]))
     upper, lower = _Triangle.of(quads, 0, 1, 2), _Triangle.of(quads, 3, 2, 1)
     right, below = quads.column + 1, quads.row + 1

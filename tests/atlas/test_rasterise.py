@@ -49,6 +49,16 @@ def test_there_are_no_holes_however_uneven_the_sheet_is(size: int) -> None:
     assert found.mean() > 0.05 and _holes(found) == 0
 
 
+def test_an_atlas_of_more_texels_than_float32_counts() -> None:
+    side = 5001
+    uv = 0.95 + 0.004 * pixel_grid(12, 16)
+    inverse = inverse_map(uv, torch.ones(12, 16), (side, side))
+    row, column = np.divmod(inverse.texel.numpy(), side)
+    x, y = ((((place + 0.5) * 2 / side - 1) - 0.95) / 0.004 for place in (column, row))
+    assert len(row) > 200
+    assert np.abs(inverse.x.numpy() - (x * 8 + 7.5)).max() < 0.05 and np.abs(inverse.y.numpy() - (y * 8 + 5.5)).max() < 0.05
+
+
 @pytest.mark.parametrize(("side", "holes"), [(96 * 4, False), (110 * 4, True)])
 def test_how_far_an_atlas_may_be_enlarged(side: int, holes: bool) -> None:
     """4 x 4 pixels over the whole atlas."""
