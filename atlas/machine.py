@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("atlas", "aggregate", "edit", "scripts")
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "opencv-python")
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES")
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -64,7 +64,7 @@ def code_of(*modules: str) -> list[Path]:
         if path is None or name in found:
             continue
         found[name] = path
-        left += _imported_by(path)
+        left += [name.rpartition(".")[0], *_imported_by(path)]  # importing a module runs its package's code first
     return [found[name] for name in sorted(found)]
 
 
@@ -83,7 +83,7 @@ def _imported_by(path: Path) -> list[str]:
 def _file_of(module: str) -> Path | None:
     """The file of a module of this project; None for other modules, and for packages without code."""
     first, *rest = module.split(".")
-    if first not in _PARTS or not rest:
+    if first not in _PARTS:
         return None
     whole = ROOT.joinpath(first, *rest)
     files = [whole.with_suffix(".py"), whole / "__init__.py"]

@@ -192,6 +192,7 @@ def test_what_scripts_are_made_of() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in code_of("scripts.oracle")}
     assert {"scripts/oracle.py", "edit/editors/images.py", "aggregate/network.py", "atlas/warp.py"} <= names
     assert "atlas/bench.py" not in names and "scripts/fit.py" not in names
+    assert {"atlas/__init__.py", "edit/__init__.py"} <= names, "what is run on importing anything"
 
 
 def test_what_a_fit_is_made_by() -> None:
