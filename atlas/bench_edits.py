@@ -121,8 +121,9 @@ def measure_clip(
 ) -> list[dict[str, Any]]:
     """Rows of `OF_A_CLIP`, as of `measure_general`; with fit, which says what they stand on.
 
-    place: a folder that is not there; the copy of the clip is made in it where something must be measured.
+    place: a folder of our own; the copy of the clip is made in it where something must be measured.
     """
+    shutil.rmtree(place, ignore_errors=True)  # of a killed run
     fit = FIT if job.has_fit else f"{'preview' if job.quick else 'standard'}, made here"
     rows: list[dict[str, Any]] = []
     failed: str | None = None

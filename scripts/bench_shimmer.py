@@ -6,6 +6,7 @@ sample's flow is compared with that of the true re-render, which looks the patte
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -100,4 +101,5 @@ def _printed(options: BenchShimmerOptions) -> dict[str, Any] | str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes its sample with it
     run_command(BenchShimmerOptions, _printed)

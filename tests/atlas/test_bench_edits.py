@@ -16,7 +16,7 @@ from atlas.bench_edits import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, measure_c
 from atlas.bench_edits_report import Figure, edits_markdown
 from atlas.clip import Clip
 from atlas.errors import UserError
-from atlas.files import read_json
+from atlas.files import read_json, write_json
 from atlas.machine import ROOT
 
 MACHINE = {"name": "here", "commit": "0"}
@@ -91,6 +91,7 @@ def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkey
     monkeypatch.setattr(bench_edits, "OF_A_CLIP", (LOCAL,))
     wanted = job(sample_clip, quick=True)
     assert not wanted.has_fit
+    write_json(tmp_path / "place" / "clip" / "clip.json", "what a killed run left")
     (row,) = measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "place", announce=lambda name: None)
     assert row["fit"] == "preview, made here"
     assert row["figures"]["psnr"] > row["figures"]["no_edit_psnr"] + 3
