@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from atlas.edits import Edit
 from atlas.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
 from atlas.errors import UserError
 from atlas.hub import located
-from atlas.lpips import Lpips
+from atlas.lpips import SMALLEST, Lpips
 
 BATCH = 16
 """Pictures that go through a network at once."""
@@ -189,6 +190,8 @@ class LearnedSeries:
             edit, source, apart = (metrics.average(values) for values in self._lpips.values())
             found["lpips"] = {"edit": edit, "source": source, "ratio": metrics.ratio(edit, source)}
             found["lpips_from_source"] = apart
+            if math.isnan(apart):
+                self.absent |= {name: f"needs frames of {SMALLEST} pixels a side or more" for name in _LPIPS}
         if self.learned.names:
             found["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
         return found

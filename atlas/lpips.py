@@ -36,7 +36,7 @@ class Lpips:
     """The distance of two pictures: 0 where they are the same, near 1 where they have nothing in common."""
 
     def __init__(self, file: Path, device: torch.device) -> None:
-        """UserError where the file is no safetensors file, or not that of this network."""
+        """UserError where the file is no safetensors file, not that of this network, or holds no numbers."""
         self.file, self.device = file, device
         self._weights = {name: value.to(device) for name, value in _read(file).items()}
         self._shift, self._scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (_SHIFT, _SCALE))
@@ -91,11 +91,14 @@ def _read(file: Path) -> dict[str, Tensor]:
             lost = [name for name, shape in shapes().items() if name not in there or _shape(opened, name) != shape]
             if lost:
                 raise UserError(f"{file} has no weights of LPIPS with AlexNet ({lost[0]}): --help says how it is made")
-            return {name: opened.get_tensor(name).float() for name in shapes()}
+            found = {name: opened.get_tensor(name).float() for name in shapes()}
     except UserError:
         raise
     except Exception as problem:  # safetensors has errors of its own
         raise UserError(f"{file} is no .safetensors file ({one_line(problem)}): other formats are not read") from None
+    if not all(bool(value.isfinite().all()) for value in found.values()):
+        raise UserError(f"{file} holds weights that are no numbers: make it again, --help says how")
+    return found
 
 
 def _shape(opened: object, name: str) -> tuple[int, ...]:

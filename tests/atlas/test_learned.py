@@ -141,6 +141,16 @@ def test_frames_that_are_all_the_same(networks: Path, fresh_clip: Clip, sample: 
     assert found["lpips"]["edit"] == found["lpips"]["source"] == found["lpips_from_source"] == 0
 
 
+def test_frames_that_are_too_small_for_lpips(networks: Path, fresh_clip: Clip, sample: Sample) -> None:
+    series = Learned.open(LearnedOptions(lpips_weights=networks / "lpips.safetensors", device="cpu")).series(
+        make_edit(fresh_clip, sample)
+    )
+    small = sample.frames[0][:20]
+    series.add(small, small)
+    series.values()
+    assert series.absent["lpips"] == series.absent["lpips_from_source"] == "needs frames of 31 pixels a side or more"
+
+
 def test_batches_change_nothing(networks: Path, fresh_clip: Clip, sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     edit = make_edit(fresh_clip, sample)
     opened = Learned.open(LearnedOptions(**named(networks)))

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from atlas.errors import UserError
 from atlas.lpips import SMALLEST, Lpips
 from tests.atlas.tiny_embeddings import save_lpips
 
@@ -62,6 +63,14 @@ def test_it_is_the_published_distance(weights: Path, size: tuple[int, int]) -> N
     expected = reference(weights, image, other)
     assert expected > 0.01
     assert Lpips(weights, CPU)(image, other) == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_that_are_no_numbers(weights: Path, tmp_path: Path) -> None:
+    broken = load_file(weights)
+    broken["net.slice2.3.bias"][7] = float("nan")
+    save_file(broken, tmp_path / "lpips.safetensors")
+    with pytest.raises(UserError, match="lpips.safetensors holds weights that are no numbers"):
+        Lpips(tmp_path / "lpips.safetensors", CPU)
 
 
 def test_known_answers(weights: Path) -> None:
