@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import subprocess
@@ -87,7 +88,7 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
 
 def run_process(command: list[str], said: Path, result: Path | None = None) -> int:
     """The exit status of a process that is never left behind. What it says goes to `said`; its result apart, if wanted."""
-    with said.open("w") as stream, (result or said).open("a") as output:
+    with said.open("w") as stream, result.open("w") if result else contextlib.nullcontext(stream) as output:
         # From the folder of the code, where `-m` finds it.
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=stream)
         try:

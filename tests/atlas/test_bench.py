@@ -17,7 +17,7 @@ import pytest
 from atlas.bench import BenchOptions, bench, write_report
 from atlas.bench_clip import derived_clip, derived_fit, there_and_back
 from atlas.bench_report import above_start, markdown
-from atlas.bench_run import Wanted, run_fit
+from atlas.bench_run import Wanted, last_line, run_fit, run_process
 from atlas.clip import Clip
 from atlas.errors import UserError
 from atlas.files import read_json
@@ -78,6 +78,16 @@ def test_figures_are_used_again(measured: tuple[BenchOptions, str]) -> None:
     without_load = [[line for line in said.splitlines() if "load at the start" not in line] for said in (text, again)]
     assert without_load[0] == without_load[1]
     assert (options.output / "bench.png").read_bytes() == plot, "the same figures give the same picture"
+
+
+def test_what_a_process_says_is_kept_whole(tmp_path: Path) -> None:
+    said, result = tmp_path / "said.txt", tmp_path / "result.txt"
+    code = "import sys; print('a result', flush=True); print('error: why', file=sys.stderr); sys.exit(2)"
+    assert run_process([sys.executable, "-c", code], said) == 2
+    assert said.read_text() == "a result\nerror: why\n" and last_line(said) == "why"
+    for _ in range(2):  # what was there before goes
+        assert run_process([sys.executable, "-c", code], said, result) == 2
+        assert (said.read_text(), result.read_text()) == ("error: why\n", "a result\n")
 
 
 def test_a_fit_that_fails_says_why(sample_clip_two: Clip, tmp_path: Path, measured: tuple[BenchOptions, str]) -> None:
