@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -322,6 +324,8 @@ def test_about_the_seconds_that_were_asked_for(
 ) -> None:
     monkeypatch.setattr("atlas.fit_run.CHUNK", 2)
     monkeypatch.setattr("atlas.fit_run.STARTING", 0.0)
+    # A clock that goes on by being read: on a slow machine six seconds are not enough, on a fast one they are many steps.
+    monkeypatch.setattr("atlas.fit_run.time", SimpleNamespace(perf_counter=itertools.count(0, 0.15).__next__))
     config = replace(presets.PRESETS["standard"], rounds=(8.0, 4.0, 2.0), passes=1)
     run = FitRun(fresh_clip, config, tmp_path / "resume", "", torch.device("cpu"), seconds, quiet=True)
     run.finish()
