@@ -95,7 +95,7 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     folder = clip.fit_folder(options.name)
     plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
-    if is_up_to_date(folder, made_from):
+    if is_up_to_date(folder, made_from) and _is_whole(folder):
         return f"{folder} is up to date"
     began = time.perf_counter()
     with measured(clip.folder, f"fit {options.name}") as extra:
@@ -120,6 +120,15 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     elif found:
         lines.append(told(found))
     return "\n".join(lines)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all that later stages read of a fit is there: what someone deleted is made again, as their errors advise."""
+    try:
+        maps = Maps(folder)
+    except UserError:
+        return False
+    return all(path.is_file() for path in [folder / "checkpoint.safetensors", *map(maps.atlas_path, maps.layers)])
 
 
 def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:
