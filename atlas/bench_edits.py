@@ -123,6 +123,7 @@ def measure_clip(
 
     place: a folder of our own; the copy of the clip is made in it where something must be measured.
     """
+    place = place.absolute()  # what is measured runs in another folder
     shutil.rmtree(place, ignore_errors=True)  # of a killed run
     fit = FIT if job.has_fit else f"{'preview' if job.quick else 'standard'}, made here"
     rows: list[dict[str, Any]] = []
