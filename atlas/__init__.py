@@ -5,5 +5,5 @@ import os
 # Read by OpenMP when torch is loaded, so it has to stand here. Threads that spin for long while they wait make the many
 # small steps of a fit several times slower as soon as anything else runs on the machine; threads that sleep at once are
 # woken for each of them, which takes a fifth of a fit's time. So they spin for some microseconds, then sleep.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+if os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE").upper() == "PASSIVE":
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")

@@ -155,7 +155,7 @@ class Rendering:
     def _whole_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
         if self.mode == "delta":
             deltas = delta_textures(self.layers, self.maps, self.transfer, self.device, light=self.light)
-            own = own_textures(self.layers, self.device)
+            own = own_textures(self.layers, self.maps, self.device) if self.transfer == "local" else None
             return lambda index, frame: add_deltas(frame, index, maps, deltas, own)
         textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
         rounded = to_uint16 if self.deep else to_uint8

@@ -105,12 +105,14 @@ def delta_textures(
     return {layer: texture(_delta(pair, maps.atlas(layer), transfer, light), device) for layer, pair in layers.items()}
 
 
-def own_textures(layers: dict[str, EditedLayer], device: torch.device | str = "cpu") -> dict[str, Texture]:
-    """The colours that were edited, for each edited layer, 3 planes each."""
+def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """The colours that were edited, for each edited layer, 3 planes each; the fit's where the edit does not know them."""
     textures = {}
     for layer, pair in layers.items():
-        colours = to_float(pair.reference[..., :3])
-        _carry_over_rim(colours, pair.reference[..., 3] > 0)
+        atlas, colours = maps.atlas(layer), to_float(pair.reference[..., :3])
+        unknown = pair.reference[..., 3] == 0
+        colours[unknown] = atlas[unknown, :3]
+        _carry_over_rim(colours, ~unknown | (atlas[..., 3] > 0))
         textures[layer] = texture(colours, device)
     return textures
 
