@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
@@ -49,8 +50,9 @@ def run_command(
             print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
         sys.stdout.flush()
     except UserError as problem:
-        _stop(str(problem))
-    except KeyboardInterrupt:
+        _stop(str(problem), problem)
+    except KeyboardInterrupt as stopped:
+        traceback.clear_frames(stopped.__traceback__)
         print(SAID, file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away (`| head`): nothing to tell anyone
@@ -58,12 +60,12 @@ def run_command(
         sys.exit(0)
     except OSError as problem:
         if message := _disk_message(problem):
-            _stop(message)
+            _stop(message, problem)
         raise
     except Exception as problem:
         # safetensors and torch report a full disk as text, not as an OSError; safetensors' error is no RuntimeError either.
         if "No space left on device" in str(problem):
-            _stop("no space left on the device: free some space and run the same command again")
+            _stop("no space left on the device: free some space and run the same command again", problem)
         raise
     sys.exit(0)
 
@@ -109,6 +111,7 @@ def _disk_message(problem: OSError) -> str | None:
     return None
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, problem: Exception) -> NoReturn:
+    traceback.clear_frames(problem.__traceback__)  # progress bars that the failed work holds end their lines: ours comes last
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tyro
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 from atlas.command import CommonOptions, parse_options, run_command
 from atlas.errors import UserError
@@ -45,6 +46,18 @@ def test_results_go_to_standard_output(monkeypatch, capsys) -> None:
     assert capsys.readouterr().out == '{\n  "psnr": 30.5\n}\n'
     assert run(lambda o: None, monkeypatch, "x") == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("problem", [UserError("a.mp4 is damaged"), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_an_error_stands_on_the_last_line_of_its_own_below_progress_bars(problem: BaseException, monkeypatch, capsys) -> None:
+    def stage(options: ToyOptions) -> None:
+        frames = iter(tqdm(range(3), desc="work"))
+        for _ in frames:
+            raise problem
+
+    assert run(stage, monkeypatch, "x") in (2, 130)
+    bar, said = capsys.readouterr().err.splitlines()[-2:]
+    assert "work" in bar and said.startswith(("error: a.mp4", "error: no space", "interrupted"))
 
 
 def test_a_user_error_is_one_line_and_status_two(monkeypatch, capsys) -> None:
