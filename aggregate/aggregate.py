@@ -16,6 +16,7 @@ from aggregate.lighting import unlit_share
 from aggregate.match import Matched, match
 from aggregate.merge import merged_coverage, weighted_mean, weighted_median
 from aggregate.network import Training, refine
+from aggregate.repainted import repainted_pixels, unclaimed
 from aggregate.windows import View
 from atlas.clip import Clip
 from atlas.command import CommonOptions
@@ -38,8 +39,9 @@ from atlas.files import (
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
+from atlas.warp import sample
 
-VERSION = 3  # of the method: a changed one makes earlier results out of date
+VERSION = 4  # of the method: a changed one makes earlier results out of date
 
 
 @dataclass(kw_only=True)
@@ -112,6 +114,7 @@ class _Job:
     maps: Maps
     files: dict[int, Path]
     images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
+    repainted: dict[int, np.ndarray]  # (H, W) float32: where each was changed since it was made
     fit: str  # identity of the fit
     made_from: str
     keep: np.ndarray | None = None  # (N, N) in [0, 1], 1 = stays as it was
@@ -138,7 +141,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
     files = edit.keyframes(layer)
     if not files:
         raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
-    images = {}
+    images, repainted = {}, {}
     for index, path in files.items():
         if index >= clip.frames:
             raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
@@ -146,12 +149,16 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
         if images[index].shape[:2] != (clip.height, clip.width):
             size = f"{images[index].shape[1]}x{images[index].shape[0]}"
             raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
+        made = edit.made_path(layer, index)
+        then = read_image(made, mode="rgba") if made.is_file() else images[index]
+        repainted[index] = repainted_pixels(images[index], then)
     network = [options.seed, options.steps] if options.method == "network" else []
     how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
     fit = fit_identity(clip, maps, layer)
     mask = edit.keep_path(layer)
     keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
-    return _Job(layer, maps, files, images, fit, digest(how, fit, *files.values(), *([mask] if mask.is_file() else [])), keep)
+    beside = [path for path in (mask, *(edit.made_path(layer, index) for index in files)) if path.is_file()]
+    return _Job(layer, maps, files, images, repainted, fit, digest(how, fit, *files.values(), *beside), keep)
 
 
 def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
@@ -173,8 +180,11 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         partial, view = _read_keyframe(clip, job, index, device)
         partials.append(partial)
         views.append(view)
-    light = torch.stack([p.colour[..., 6] for p in partials])
-    partials = [replace(p, colour=p.colour[..., :6]) for p in partials]
+    light, repainted = (torch.stack([p.colour[..., channel] for p in partials]) for channel in (6, 7))
+    shares = unclaimed(repainted.clamp(0, 1), torch.stack([p.weight for p in partials]))
+    claimed = shares * (1 - repainted.clamp(0, 1))  # nor does the network learn to paint it over, or the rest like it
+    views = [replace(v, weight=v.weight * sample(c[..., None], v.uv)[..., 0]) for v, c in zip(views, claimed, strict=True)]
+    partials = [replace(p, colour=p.colour[..., :6], weight=p.weight * s) for p, s in zip(partials, shares, strict=True)]
     edited, reference = merge(
         partials,
         views,
@@ -191,6 +201,9 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
     seen = merged_coverage(torch.stack([p.seen for p in partials]))
 
     result = LayerResult(layer, indices)
+    if changed := [str(index) for index in indices if job.repainted[index].any()]:
+        named = f"keyframe{'s' if len(changed) > 1 else ''} {', '.join(changed)}"
+        result.notes.append(f"{layer}: what was repainted in {named} counts more there than the other keyframes")
     for path in outputs:
         if moved := edit.set_aside(path):
             result.notes.append(f"{path} was repainted by hand: kept as {moved}")
@@ -253,7 +266,8 @@ def _matched_view(view: View, number: int, edited: Matched, original: Matched) -
 
 
 def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> tuple[Partial, View]:
-    """One keyframe and its unedited frame, light removed, in the atlas (the light last) and as pixels."""
+    """One keyframe and its unedited frame, light removed, in the atlas (then the light, and where it was repainted) and as
+    pixels."""
     maps, layer = job.maps, job.layer
     keyframe = torch.from_numpy(to_float(job.images[index])).to(device)
     frame = torch.from_numpy(to_float(clip.frame(index))).to(device)
@@ -263,7 +277,8 @@ def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> t
     # A keyframe's alpha is opacity times where the edit applies; a painter may have made it all opaque.
     applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
     values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
-    lit = torch.cat([values, light.mean(-1, keepdim=True)], -1)
+    repainted = torch.from_numpy(job.repainted[index]).to(device)
+    lit = torch.cat([values, light.mean(-1, keepdim=True), repainted[..., None]], -1)
     partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer), refine=1)
     counts = (opacity * applies) > 0
     edited, original = values[counts].split(3, dim=-1)

@@ -2,7 +2,8 @@
 
 edit.json                     version, name, fit, and for each layer what was asked for
 keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
-partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas; alpha = coverage
+made/<layer>/00012.png        that keyframe as it was made: what differs was repainted
+partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas, to look at; alpha = coverage
 atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
 reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
 reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the layer's light, 1 where it maps colours seen
@@ -14,6 +15,7 @@ replaced/...                  what someone had repainted before a changed reques
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,17 @@ import numpy as np
 
 from atlas.clip import Clip, checked_name
 from atlas.errors import UserError
-from atlas.files import digest, read_image, read_json, read_stamp, set_aside, write_image, write_json, write_stamp
+from atlas.files import (
+    atomic_folder,
+    digest,
+    read_image,
+    read_json,
+    read_stamp,
+    set_aside,
+    write_image,
+    write_json,
+    write_stamp,
+)
 from atlas.maps import Maps
 
 VERSION = 1
@@ -96,6 +108,21 @@ class Edit:
     def keyframe_path(self, layer: str, index: int) -> Path:
         """The edited keyframe of frame `index`, RGBA and frame-sized."""
         return self.keyframes_folder(layer) / f"{index:05d}.png"
+
+    def made_folder(self, layer: str) -> Path:
+        """Folder of the layer's keyframes as they were made."""
+        return self.folder / "made" / layer
+
+    def made_path(self, layer: str, index: int) -> Path:
+        """The keyframe of frame `index` as it was made. It need not exist."""
+        return self.made_folder(layer) / f"{index:05d}.png"
+
+    def sign_keyframes(self, layer: str) -> None:
+        """`sign` the layer's keyframes, and keep a copy that tells what of each was repainted."""
+        with atomic_folder(self.made_folder(layer)) as folder:
+            for path in self.keyframes(layer).values():
+                shutil.copyfile(path, folder / path.name)
+        self.sign(self.keyframes_folder(layer))
 
     def keyframes(self, layer: str) -> dict[int, Path]:
         """The keyframes that lie in the layer's folder, by frame number."""

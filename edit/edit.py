@@ -88,7 +88,7 @@ def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -
                 for index in tqdm(keyframes, desc=f"edit {layer}", unit="keyframe", disable=options.quiet):
                     keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
                     write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
-            entry.sign(entry.keyframes_folder(layer))
+            entry.sign_keyframes(layer)
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
     record(entry, layer, request, keyframes, made_from, result.up_to_date)
     return result

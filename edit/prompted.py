@@ -70,7 +70,7 @@ def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -
                 keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
                 write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
                 if folder == entry.keyframes_folder(layer):
-                    entry.sign(folder)  # a killed run's keyframes are no repainted ones
+                    entry.sign_keyframes(layer)  # a killed run's keyframes are no repainted ones
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
         result.notes += editor.notes
     record(entry, layer, EditRequest.of(options), keyframes, made_from, result.up_to_date)

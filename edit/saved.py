@@ -70,7 +70,7 @@ def replaced_when_done(entry: Edit, layer: str, notes: list[str]) -> Iterator[Pa
     beside.replace(final)
     with contextlib.suppress(OSError):  # another layer's may still lie there
         beside.parent.rmdir()
-    entry.sign(final)
+    entry.sign_keyframes(layer)
 
 
 def record(entry: Edit, layer: str, request: EditRequest, keyframes: list[int], made_from: str, up_to_date: bool) -> None:
@@ -99,7 +99,8 @@ def save_atlas(
 
 def _made(entry: Edit, layer: str) -> list[Path]:
     """What an edit of the layer leaves: keyframes and what is made from them, or its atlas."""
-    return [entry.keyframes_folder(layer), entry.partial_folder(layer), entry.atlas_path(layer), entry.reference_path(layer)]
+    folders = [entry.keyframes_folder(layer), entry.made_folder(layer), entry.partial_folder(layer)]
+    return [*folders, entry.atlas_path(layer), entry.reference_path(layer)]
 
 
 def _stage(layer: str) -> str:
