@@ -92,8 +92,8 @@ def refine(
 ) -> Refined:
     """Train the network on the views and apply it to the aggregate of all, inside the box that is covered.
 
-    Runs on the device of `colours`. The start is the mean or the robust mean, whichever predicts held-out pixels better;
-    where training does not predict them clearly better still, the start is returned.
+    Runs on the device of `colours`. The start is the mean, or the robust mean where that predicts held-out pixels clearly
+    better; where training does not predict them clearly better still, the start is returned.
     """
     training = training or Training()
     generator = torch.Generator().manual_seed(seed)
@@ -109,7 +109,7 @@ def refine(
     best = 0
     if held:
         losses = [_checked(None, source, held, squared=True) for source in sources]
-        best = losses.index(min(losses))
+        best = int(losses[-1] < _WORTH * losses[0])  # 0 too where there is no other choice
     whole = weighted_mean(colours, choices[best])
     if not held:  # no texel was seen twice
         return _refined(whole, 0.0, 0.0, 0)
