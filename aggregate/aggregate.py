@@ -114,7 +114,7 @@ class _Job:
     maps: Maps
     files: dict[int, Path]
     images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
-    repainted: dict[int, np.ndarray]  # (H, W) float32: where each was changed since it was made
+    made: dict[int, Path]  # what the edit stage wrote, where it is known
     fit: str  # identity of the fit
     made_from: str
     keep: np.ndarray | None = None  # (N, N) in [0, 1], 1 = stays as it was
@@ -141,7 +141,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
     files = edit.keyframes(layer)
     if not files:
         raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
-    images, repainted = {}, {}
+    images = {}
     for index, path in files.items():
         if index >= clip.frames:
             raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
@@ -149,16 +149,14 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
         if images[index].shape[:2] != (clip.height, clip.width):
             size = f"{images[index].shape[1]}x{images[index].shape[0]}"
             raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
-        made = edit.made_path(layer, index)
-        then = read_image(made, mode="rgba") if made.is_file() else images[index]
-        repainted[index] = repainted_pixels(images[index], then)
     network = [options.seed, options.steps] if options.method == "network" else []
     how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
     fit = fit_identity(clip, maps, layer)
     mask = edit.keep_path(layer)
     keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
-    beside = [path for path in (mask, *(edit.made_path(layer, index) for index in files)) if path.is_file()]
-    return _Job(layer, maps, files, images, repainted, fit, digest(how, fit, *files.values(), *beside), keep)
+    made = {index: path for index in files if (path := edit.made_path(layer, index)).is_file()}
+    beside = [*([mask] if mask.is_file() else []), *made.values()]
+    return _Job(layer, maps, files, images, made, fit, digest(how, fit, *files.values(), *beside), keep)
 
 
 def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
@@ -201,7 +199,7 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
     seen = merged_coverage(torch.stack([p.seen for p in partials]))
 
     result = LayerResult(layer, indices)
-    if changed := [str(index) for index in indices if job.repainted[index].any()]:
+    if changed := [str(index) for index, places in zip(indices, repainted, strict=True) if (places > 0.5).any()]:
         named = f"keyframe{'s' if len(changed) > 1 else ''} {', '.join(changed)}"
         result.notes.append(f"{layer}: what was repainted in {named} counts more there than the other keyframes")
     for path in outputs:
@@ -277,7 +275,10 @@ def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> t
     # A keyframe's alpha is opacity times where the edit applies; a painter may have made it all opaque.
     applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
     values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
-    repainted = torch.from_numpy(job.repainted[index]).to(device)
+    repainted = torch.zeros_like(opacity)
+    if index in job.made:
+        found = repainted_pixels(job.images[index], read_image(job.made[index], mode="rgba"))
+        repainted = torch.from_numpy(found).to(device)
     lit = torch.cat([values, light.mean(-1, keepdim=True), repainted[..., None]], -1)
     partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer), refine=1)
     counts = (opacity * applies) > 0

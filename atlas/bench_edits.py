@@ -112,7 +112,8 @@ def measure_general(
         announce(part.name)
         arguments = [*part.arguments, *part.quick * quick]
         key = digest(VERSION, part.script, arguments, _stays(machine), *part.code())
-        rows.append(_measured(folder / f"{part.name}.json", key, {"part": part.name, "clip": None}, part, arguments))
+        path, row = folder / f"{part.name}.json", {"part": part.name, "clip": None}
+        rows.append(known_figures(path, key) or _measured(path, key, row, part, arguments))
     return rows
 
 
@@ -166,9 +167,7 @@ def _make_copy(job: EditsJob, place: Path) -> str | None:
 
 
 def _measured(path: Path, key: str, row: dict[str, Any], part: Part, arguments: list[str]) -> dict[str, Any]:
-    """The row of a part: as it was kept, or measured now and kept."""
-    if known := known_figures(path, key):
-        return known
+    """The row of a part, measured now and kept."""
     command = [sys.executable, str(ROOT / "scripts" / f"{part.script}.py"), *arguments, "--json", "--quiet"]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         said, result = Path(folder) / "said.txt", Path(folder) / "result.json"

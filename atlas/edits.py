@@ -25,7 +25,7 @@ import numpy as np
 from atlas.clip import Clip, checked_name
 from atlas.errors import UserError
 from atlas.files import (
-    atomic_folder,
+    atomic_file,
     digest,
     read_image,
     read_json,
@@ -118,10 +118,11 @@ class Edit:
         return self.made_folder(layer) / f"{index:05d}.png"
 
     def sign_keyframes(self, layer: str) -> None:
-        """`sign` the layer's keyframes, and keep a copy that tells what of each was repainted."""
-        with atomic_folder(self.made_folder(layer)) as folder:
-            for path in self.keyframes(layer).values():
-                shutil.copyfile(path, folder / path.name)
+        """`sign` the layer's keyframes, and keep a copy of each new one that tells what of it is repainted later."""
+        for index, path in self.keyframes(layer).items():
+            if not (made := self.made_path(layer, index)).is_file():
+                with atomic_file(made) as temporary:
+                    shutil.copyfile(path, temporary)
         self.sign(self.keyframes_folder(layer))
 
     def keyframes(self, layer: str) -> dict[int, Path]:
