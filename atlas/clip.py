@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlas.bounds import MOST_PACKETS, is_rate, is_side
+from atlas.colour_tags import check_colour
 from atlas.errors import UserError
 from atlas.files import StoredArray, read_image, read_json, write_json
 
 VERSION = 1
 BACKGROUND = "background"
-_NAME = re.compile(r"[^/\\\x00-\x1f]{1,100}")
+_LONGEST_NAME, _MOST_BYTES = 100, 200  # file systems take 255 bytes, and what is made beside a folder is named after it
+_JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {kind + n for kind in ("COM", "LPT") for n in "0123456789¹²³"}
+"""Names that Windows keeps for itself, with any suffix."""
+_LONGEST_PATH = 4096
 
 
 @dataclass
@@ -36,7 +42,25 @@ class Source:
     """The source's own frame rate; 0 where it has none (a folder of frames)."""
     audio: bool = False
     colour: dict[str, str] = field(default_factory=dict)
-    """Colour tags of the source as ffmpeg names them: color_range, colorspace, color_primaries, color_trc."""
+    """Colour tags of the source as ffmpeg names them: color_range, colorspace, color_primaries, color_trc; and where pixels are
+    not square, sample_aspect_ratio."""
+
+    def problem(self) -> str | None:
+        """What cannot be true of any source, in a few words."""
+        if not is_path(self.path) or not isinstance(self.sha256, str) or type(self.audio) is not bool:
+            return "its source has no path, sha256 or audio that can be"
+        if not (is_side(self.width) and is_side(self.height)):
+            return "its source's width or height cannot be"
+        numbers = [self.start, *self.indices] if isinstance(self.indices, list) else [None]
+        if not all(type(i) is int and 0 <= i < MOST_PACKETS for i in numbers):
+            return "its source's start or indices are no numbers of frames"
+        if not is_rate(self.fps) and not (type(self.fps) in (int, float) and self.fps == 0):
+            return "its source's fps is no frame rate"
+        try:
+            check_colour(self.colour)
+        except ValueError as problem:
+            return f"of its source's colour: {problem}"
+        return None
 
 
 @dataclass
@@ -72,36 +96,42 @@ class Clip:
         try:
             clip = cls(
                 folder=folder,
-                name=str(data["name"]),
-                frames=int(data["frames"]),
-                width=int(data["width"]),
-                height=int(data["height"]),
-                fps=float(data["fps"]),
-                layers=[str(layer) for layer in data["layers"]],
+                name=_text(data, "name"),
+                frames=_whole(data, "frames"),
+                width=_whole(data, "width"),
+                height=_whole(data, "height"),
+                fps=data["fps"],
+                layers=data["layers"],
                 source=Source(**data["source"]),
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as problem:
-            raise UserError(f"{path} is incomplete ({problem}): run scripts/prepare.py again") from None
+        except (KeyError, TypeError) as problem:
+            raise UserError(f"{path} is incomplete ({str(problem)[:100]}): run scripts/prepare.py again") from None
         clip._check(path)
+        clip.fps = float(clip.fps)
         return clip
 
     def _check(self, path: Path) -> None:
-        valid = all(_NAME.fullmatch(layer) and layer not in (".", "..") for layer in self.layers)
-        source = self.source
-        counts = isinstance(source.indices, list) and all(type(i) is int and i >= 0 for i in (source.start, *source.indices))
-        rates = [self.fps, source.fps]
-        timed = all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in rates) and self.fps > 0
-        if not (valid and counts and timed and isinstance(source.path, str)) or not self.layers:
-            raise UserError(f"{path} is damaged: run scripts/prepare.py again")
-        if min(self.frames, self.width, self.height) < 1:
-            raise UserError(f"{path} is damaged: run scripts/prepare.py again")
+        if problem := self._problem():
+            raise UserError(f"{path} is damaged ({problem}): run scripts/prepare.py again")
         # One by one, the first that is missing ends it: the number of frames is only what the file claims.
         for i in range(self.frames):
             for file in (self.frame_path(i), *(self.mask_path(layer, i) for layer in self.objects)):
                 if not file.is_file():
                     raise UserError(f"{file} is missing: run scripts/prepare.py again")
-        if len(source.indices) not in (0, self.frames):
-            raise UserError(f"{path} is damaged: run scripts/prepare.py again")
+        if len(self.source.indices) not in (0, self.frames):
+            raise UserError(f"{path} is damaged (it has not one index for each frame): run scripts/prepare.py again")
+
+    def _problem(self) -> str | None:
+        """What clip.json says that cannot be; the file may come from anyone."""
+        if not isinstance(self.layers, list) or not self.layers or not all(is_name(layer) for layer in self.layers):
+            return "its layers are no names"
+        if len(set(self.layers)) < len(self.layers):
+            return "it has the same layer twice"
+        if not is_rate(self.fps):
+            return "its fps is no frame rate"
+        if self.frames < 1 or not (is_side(self.width) and is_side(self.height)):
+            return "its frames, width or height cannot be"
+        return self.source.problem()
 
     def save(self) -> None:
         """Write clip.json: the last act of preparing a clip."""
@@ -171,8 +201,40 @@ class Clip:
             raise UserError(f"{self.folder} has no layer {layer!r}: choose one of {', '.join(self.layers)}")
 
 
+def _whole(data: Mapping[str, Any], key: str) -> int:
+    if type(data[key]) is not int:
+        raise TypeError(f"{key} is no whole number")
+    return int(data[key])
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    if not isinstance(data[key], str):
+        raise TypeError(f"{key} is no text")
+    return str(data[key])
+
+
+def is_path(text: object) -> bool:
+    """Whether a text can be a path at all."""
+    if not isinstance(text, str) or len(text) > _LONGEST_PATH:
+        return False
+    return not any(c == "\0" or unicodedata.category(c) == "Cs" for c in text)
+
+
+def is_name(text: object) -> bool:
+    """Whether a text can name a file or folder everywhere, and can be shown: of a layer, a fit or an edit."""
+    if not isinstance(text, str) or not 1 <= len(text) <= _LONGEST_NAME or text.strip() != text:
+        return False
+    # Control characters, invisible ones, those that turn the line around, line ends, halves of a pair, unassigned ones.
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and c not in _JOINERS for c in text):
+        return False
+    if any(c in "/\\:" for c in text) or text.startswith((".", "-")) or text.endswith("."):
+        return False
+    return len(text.encode()) <= _MOST_BYTES and text.partition(".")[0].rstrip().upper() not in _DEVICES
+
+
 def checked_name(name: str, kind: str) -> str:
     """A name that is safe as a folder's name; UserError otherwise."""
-    if not _NAME.fullmatch(name) or name.startswith(".") or name != name.strip():
-        raise UserError(f"{name!r} cannot name a folder of this {kind}: use letters, digits, '-' and '_'")
+    if not is_name(name):
+        shown = name if isinstance(name, str) and len(name) <= 2 * _LONGEST_NAME else f"{str(name)[:_LONGEST_NAME]}..."
+        raise UserError(f"{shown!r} cannot name a folder of this {kind}: use letters, digits, '-' and '_'")
     return name

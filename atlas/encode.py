@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas.ffmpeg import input_arguments, run_ffmpeg, start_ffmpeg
+from atlas.colour_tags import check_colour
+from atlas.ffmpeg import MOST_MESSAGES, input_arguments, run_ffmpeg, start_ffmpeg
 from atlas.files import atomic_file
 from atlas.video import SCALER, exact_rate, probe
 
@@ -104,7 +105,8 @@ def write_video(
         file's first frame) for as long as the frames last; a file without sound adds none.
     colour: the source's colour tags (`VideoInfo.colour`), carried through and used for the conversion to YUV.
     crf: rate factor; None: the format's usual one.
-    Raises ValueError for frames that differ in size or type, or are transparent where the format is not.
+    Raises ValueError for frames that differ in size or type, or are transparent where the format is not, for a frame rate
+    that is none, and for colour tags that ffmpeg has not.
     """
     form = FORMATS[kind]
     remaining = iter(frames)
@@ -134,7 +136,7 @@ def write_video(
             mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", *codec, "-flags:a", "+bitexact"]
             inputs = ["-v", "error", "-y", "-i", f"file:{silent}", *cut, *input_arguments(audio_from)]
             mux = run_ffmpeg([*inputs, *mapped, *_BIT_EXACT, *form.container, f"file:{temporary}"])
-            _check_encoded(mux.returncode, mux.stderr.decode("utf-8", "replace"), path)
+            _check_encoded(mux.returncode, mux.messages, path)
 
 
 def _input(frame: np.ndarray, rate: Fraction) -> list[str]:
@@ -147,6 +149,7 @@ def _input(frame: np.ndarray, rate: Fraction) -> list[str]:
 
 
 def _codec(form: VideoFormat, frame: np.ndarray, colour: dict[str, str], crf: int | None) -> list[str]:
+    check_colour(colour)
     height, width, channels = frame.shape
     quality = str(form.crf if crf is None else crf)
     # Encoders' output depends on their number of threads, which by default is the machine's.
@@ -203,7 +206,7 @@ def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments
             with suppress(OSError):
                 process.stdin.close()
         log.seek(0)
-        _check_encoded(process.returncode, log.read().decode("utf-8", "replace"), path)
+        _check_encoded(process.returncode, log.read(MOST_MESSAGES).decode("utf-8", "replace"), path)
     return count
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from atlas.bounds import LARGEST_SIDE, MOST_FRAMES
 from atlas.errors import UserError
 from atlas.files import digest, read_image
 from atlas.video import VideoInfo, over_black, probe, read_frames
@@ -38,7 +39,7 @@ class FrameSource:
     @property
     def sha256(self) -> str:
         """Hash of the content: of the file, or of the images that count as frames."""
-        return digest(*[part for image in self.images for part in (image.name, image)]) if self.images else digest(self.path)
+        return _content_hash(self.path, self.images)
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """The frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
@@ -93,7 +94,27 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
         raise UserError(f"{path} holds one single frame, a fit needs at least two: give a longer clip")
     if min(source.width, source.height) < SMALLEST:
         raise UserError(f"{path} is {source.width}x{source.height}: frames need at least {SMALLEST} pixels a side")
+    if max(source.width, source.height) > LARGEST_SIDE:
+        raise UserError(f"{path} is {source.width}x{source.height}: frames have at most {LARGEST_SIDE} pixels a side")
     return source
+
+
+def has_content(path: Path, sha256: str) -> bool:
+    """Whether a file or a folder of frames is there and has this hash (`FrameSource.sha256`); nothing of it is decoded.
+
+    Other things than files, such as a pipe or a disk, are never opened.
+    """
+    try:
+        if path.is_dir():
+            images = list_images(path)
+            return bool(images) and _content_hash(path, images) == sha256
+        return path.is_file() and _content_hash(path, []) == sha256
+    except (OSError, UserError):
+        return False
+
+
+def _content_hash(path: Path, images: Sequence[Path]) -> str:
+    return digest(*[part for image in images for part in (image.name, image)]) if images else digest(path)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -139,11 +160,15 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def picked_frames(frames: int, fps: Fraction, start: int, count: int | None, wanted_fps: float | None) -> list[int]:
-    """Source frames shown at each clip frame: from `start`, at `wanted_fps` (None: the source's), at most `count` of them."""
+    """Source frames shown at each clip frame: from `start`, at `wanted_fps` (None: the source's), at most `count` of them.
+
+    Where there are more than a clip may have, one too many is returned.
+    """
+    count = min(count or MOST_FRAMES + 1, MOST_FRAMES + 1)
     if wanted_fps is None:
-        return list(range(start, frames if count is None else min(frames, start + count)))
+        return list(range(start, min(frames, start + count)))
     step = fps / Fraction(wanted_fps).limit_denominator(10000)
     picked: list[int] = []
-    while (index := start + int(len(picked) * step)) < frames and (count is None or len(picked) < count):
+    while (index := start + int(len(picked) * step)) < frames and len(picked) < count:
         picked.append(index)
     return picked

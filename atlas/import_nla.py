@@ -13,6 +13,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from atlas.bounds import FASTEST, SLOWEST, is_rate
 from atlas.checkpoint import save_nla_model
 from atlas.clip import BACKGROUND, Clip, Source, checked_name
 from atlas.command import CommonOptions
@@ -166,8 +167,8 @@ def _check_numbers(options: ImportOptions) -> None:
         raise UserError(f"--frame-count {options.frame_count}: give a number from 2 to {MOST_FRAMES}")
     if options.atlas_size is not None and not 64 <= options.atlas_size <= 4096:
         raise UserError(f"--atlas-size {options.atlas_size}: give a number from 64 to 4096")
-    if options.fps is not None and not 0 < options.fps <= 1000:
-        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between 0 and 1000")
+    if options.fps is not None and not is_rate(float(options.fps)):
+        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between {SLOWEST:g} and {FASTEST:g}")
 
 
 def _check_target(target: Path, frames: Path) -> None:

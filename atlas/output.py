@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from atlas.clip import Clip
 from atlas.encode import FORMATS, write_video
 from atlas.errors import UserError
 from atlas.files import atomic_folder, write_image
+from atlas.frames import has_content
 
 IMAGES = {"png": 8, "png16": 16}
 """Formats that are folders of images, and the bits of a channel."""
@@ -44,17 +46,32 @@ class Output:
                 (making / _MARK).touch()
             return
         source = clip.source
-        sound, first = Path(source.path), source.indices[0] if source.indices else source.start
+        first = source.indices[0] if source.indices else source.start
         write_video(
             self.path,
             frames,
             clip.fps,
             kind=self.format,
-            audio_from=sound if source.audio and sound.is_file() else None,
+            audio_from=_sound(clip),
             start_seconds=first / source.fps if source.fps else 0.0,
             colour=source.colour,
             crf=self.crf,
         )
+
+
+def _sound(clip: Clip) -> Path | None:
+    """The film whose sound goes with the clip; None where it has none, or is not what the clip was prepared from.
+
+    The sound of anything else that a stranger's clip.json names is nobody's to pass on.
+    """
+    path = Path(clip.source.path)
+    if not clip.source.audio:
+        return None
+    if os.path.isfile(path) and has_content(path, clip.source.sha256):
+        return path
+    what = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
+    print(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {what}", file=sys.stderr)
+    return None
 
 
 def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> None:
@@ -118,10 +135,10 @@ def refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
 
     folder: the one in the clip's folder in which it may lie.
     """
-    target, source = path.resolve(), Path(clip.source.path).resolve()
+    target, source = path.resolve(), Path(os.path.realpath(clip.source.path))  # which, unlike resolve(), bears links in a ring
     if target.is_relative_to(clip.folder.resolve()) and target.parent != folder.resolve():
         raise UserError(f"{path} lies inside the clip {clip.folder}: choose another --output, or leave it out")
-    if target == source or source.is_relative_to(target) or (source.is_dir() and target.is_relative_to(source)):
+    if target == source or source.is_relative_to(target) or (os.path.isdir(source) and target.is_relative_to(source)):
         raise UserError(f"{path} is the source of {clip.folder}, which would be lost: choose another --output")
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 from tqdm import tqdm
 
+from atlas.bounds import FASTEST, MOST_FRAMES, SLOWEST, is_rate
 from atlas.box import Box, masks_from_box, parse_box
 from atlas.building_site import building_site, site_prefix
 from atlas.clip import BACKGROUND, Clip, Source
@@ -99,8 +100,10 @@ def _check_numbers(options: PrepareOptions) -> None:
         raise UserError(f"--start {options.start} is negative: frames count from 0")
     if options.frames is not None and options.frames < 2:
         raise UserError(f"--frames {options.frames} is too few: a fit needs at least two frames")
-    if options.fps is not None and not 0 < options.fps <= 1000:
-        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between 0 and 1000")
+    if options.frames is not None and options.frames > MOST_FRAMES:
+        raise UserError(f"--frames {options.frames} is too many: a clip holds at most {MOST_FRAMES}")
+    if options.fps is not None and not is_rate(float(options.fps)):
+        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between {SLOWEST:g} and {FASTEST:g}")
 
 
 def _check_target(options: PrepareOptions) -> None:
@@ -137,6 +140,8 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
         raise UserError(f"--start {options.start} is past the end: {options.source} has {source.frames} frames")
     wanted_fps = options.fps if source.video else None
     indices = picked_frames(source.frames, source.fps, options.start, options.frames, wanted_fps)
+    if len(indices) > MOST_FRAMES:
+        raise UserError(f"{options.source} gives more than {MOST_FRAMES} frames: take fewer with --frames, or a lower --fps")
     if options.frames is not None and len(indices) < options.frames:
         raise UserError(
             f"--frames {options.frames} is too many: {options.source} gives {len(indices)} from frame {options.start} on"

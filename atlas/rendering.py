@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +21,7 @@ from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, read_stamp, to_uint8, to_uint16
 from atlas.flow import one_thread
-from atlas.frames import FrameSource, fit_image, open_source
+from atlas.frames import FrameSource, fit_image, has_content, open_source
 from atlas.full_size import evaluated_from, maps_at_size
 from atlas.maps import Maps
 from atlas.parallel import WORKERS, in_order
@@ -199,12 +200,19 @@ def prepared_frames(clip: Clip) -> Generator[np.ndarray, None, None]:
 
 def open_checked_source(clip: Clip) -> FrameSource:
     """The source of a clip; UserError where it is gone or is not what the clip was prepared from."""
-    path = Path(clip.source.path)
-    if not path.exists():
+    path, recorded = Path(clip.source.path), clip.source
+    if not os.path.exists(path):  # any text that is no path is none that exists
         raise UserError(f"{path}, the source of {clip.folder}, is gone: bring it back, or leave out --size source")
-    source = open_source(path)
-    if source.sha256 != clip.source.sha256:
+    # Before anything is decoded: a stranger's clip may name any file of the user's.
+    if not has_content(path, recorded.sha256):
         raise UserError(f"{path} has changed since {clip.folder} was prepared: prepare again, or leave out --size source")
+    source = open_source(path)
+    last = max(recorded.indices, default=recorded.start + clip.frames - 1)
+    if (source.width, source.height) != (recorded.width, recorded.height) or last >= source.frames:
+        raise UserError(
+            f"{clip.folder / 'clip.json'} describes {path} as {recorded.width}x{recorded.height} with a frame {last}, it has"
+            f" {source.frames} of {source.width}x{source.height}: prepare again, or leave out --size source"
+        )
     return source
 
 
