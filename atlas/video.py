@@ -91,10 +91,10 @@ def probe(path: Path) -> VideoInfo:
     if shown[2] != shown[3] and shown[2] != "0":
         colour[ASPECT] = f"{shown[2]}/{shown[3]}"
     colour = {key: value for key, value in colour.items() if is_known_tag(key, value)}
-    sound = re.search(r"Stream #0:\d+.*?: Audio: (\w+)", header)
-    started = re.search(rf"Duration: .*?start: (-?{_NUMBER})", header)
-    announced = re.search(rf"Duration: (\d{{1,18}}):(\d{{1,2}}):({_NUMBER})", header)
-    printed = re.search(rf"Video: .*?({_NUMBER})(k?) fps", header)
+    sound = re.search(r"^ +Stream #0:\d+.*?: Audio: (\w+)", header, re.MULTILINE)
+    started = re.search(rf"^ {{2}}Duration: .*?start: (-?{_NUMBER})", header, re.MULTILINE)
+    announced = re.search(rf"^ {{2}}Duration: (\d{{1,18}}):(\d{{1,2}}):({_NUMBER})", header, re.MULTILINE)
+    printed = re.search(rf"^ +Stream #0:\d+.*?: Video: .*?({_NUMBER})(k?) fps", header, re.MULTILINE)
     if path.suffix.lower() == ".gif" and not _has_end_mark(path):
         raise UserError(f"{path} is cut off (no end mark): copy or export it again")
     times, step = _packet_times(path)

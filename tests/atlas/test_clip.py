@@ -121,6 +121,25 @@ def test_names_that_cannot_be_folders(sample_clip: Clip, name: str) -> None:
         sample_clip.edit_folder(name)
 
 
+@pytest.mark.parametrize("name", [
+    "C:x", "con", "NUL", "Aux.png", "lpt1", "COM¹.tar.gz", "CONIN$", "nul .txt", "-rf", "a.", "a ", "a\x1b[31m", "a\x7f",
+    "\u00a0a", "a\u202eb", "a\u2066b", "a\u200bb", "a\u2028b", "a\ud800", "\U0001f600" * 51, "語" * 67,
+])  # fmt: skip
+def test_names_that_some_system_takes_for_something_else(sample_clip: Clip, name: str) -> None:
+    for folder in (sample_clip.edit_folder, sample_clip.fit_folder):
+        with pytest.raises(UserError, match="cannot name a folder") as problem:
+            folder(name)
+        assert str(problem.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [
+    "a (2)", "v1.2_final-3", "Größe", "синий цвет", "赤い車", "أحمر", "می\u200cخواهم", "लाल",
+    "\U0001f469\u200d\U0001f680 red", "it's 50%, + more!", "console", "com", "nulls.1", "x" * 100, "語" * 66, "e\u0301",
+])  # fmt: skip
+def test_names_that_people_give(sample_clip: Clip, name: str) -> None:
+    assert sample_clip.edit_folder(name).name == name
+
+
 def test_names_that_can(sample_clip: Clip) -> None:
     assert checked_name("Größe 2", "fit") == "Größe 2"
     assert sample_clip.fit_folder("default") == sample_clip.folder / "fits" / "default"

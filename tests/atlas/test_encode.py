@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,7 +13,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from atlas.encode import FORMATS, _broken_pipe, write_video
+from atlas.colour_tags import ASPECT, KNOWN, is_known_tag
+from atlas.encode import FORMATS, _broken_pipe, _codec, write_video
 from atlas.video import probe, read_frames
 
 TAGS = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -105,6 +107,71 @@ def test_what_a_dead_ffmpeg_looks_like() -> None:
         assert _broken_pipe(OSError(errno.EINVAL, "Invalid argument"), ended)
         assert _broken_pipe(BrokenPipeError(), ended)
         assert not _broken_pipe(OSError(errno.ENOSPC, "No space left on device"), ended)
+
+
+def known_to_ffmpeg() -> list[tuple[str, str]]:
+    """Every colour tag with every value that ffmpeg lists."""
+    names = {"range": "color_range", "colorspace": "colorspace", "color_primaries": "color_primaries", "color_trc": "color_trc"}
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-h", "filter=setparams"]
+    listed, option, pairs = subprocess.run(command, check=True, capture_output=True, text=True).stdout, "", []
+    for line in listed.splitlines():
+        if begun := re.match(r" {3}(\w+) +<int>", line):
+            option = begun[1]
+        elif (value := re.match(r" {5}(\S+) +-?\d+ ", line)) and option in names:
+            pairs.append((names[option], value[1]))
+    return pairs
+
+
+def test_every_colour_tag_of_ffmpeg_goes_through_as_it_is() -> None:
+    pairs = known_to_ffmpeg()
+    assert len(pairs) > 50 and {tag for tag, _ in pairs} == set(KNOWN)
+    usual = {"color_range": "tv", "colorspace": "unknown", "color_primaries": "unknown", "color_trc": "unknown"}
+    matrices = {"bt2020nc": "bt2020"} | {name: name for name in ("bt709", "bt470bg", "smpte170m", "fcc", "smpte240m")}
+    for tag, value in pairs:
+        tags = usual | {tag: value}
+        full = "pc" if tags["color_range"] in ("pc", "jpeg", "full") else "tv"
+        exact = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+        scale = f"scale=out_color_matrix={matrices.get(tags['colorspace'], 'smpte170m')}:out_range={full}:{exact}"
+        settings = "range={color_range}:colorspace={colorspace}:color_primaries={color_primaries}:color_trc={color_trc}"
+        chain = f"{scale},format=yuv420p,setparams={settings.format(**tags)}"
+        encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", "16", "-threads", "4", "-flags:v", "+bitexact"]
+        assert _codec(FORMATS["mp4"], picture(0), {tag: value}, None) == ["-vf", chain, *encoder]
+        aspect = _codec(FORMATS["mp4"], picture(0), {tag: value, ASPECT: "1021/1000"}, None)
+        assert aspect == ["-vf", f"{chain},setsar=1021/1000", *encoder]
+
+
+@pytest.mark.parametrize(("tag", "value"), [
+    ("colorspace", "bt470bg"), ("colorspace", "smpte170m"), ("colorspace", "gbr"), ("color_range", "pc"),
+    ("color_trc", "iec61966-2-1"), ("color_trc", "arib-std-b67"), ("color_primaries", "smpte432"), (ASPECT, "32/27"),
+])  # fmt: skip
+def test_tags_of_real_films_are_written(tmp_path: Path, tag: str, value: str) -> None:
+    assert is_known_tag(tag, value)
+    write_video(tmp_path / "film.mp4", [picture(0), picture(1)], 24, colour={tag: value})
+    found = probe(tmp_path / "film.mp4").colour.get(tag)
+    assert found == (None if value == "gbr" else value)  # a matrix of RGB says nothing about the YUV that the film holds
+
+
+@pytest.mark.parametrize("colour", [
+    {ASPECT: "1/1,metadata=mode=print:file=owned.txt"}, {ASPECT: "1/0"}, {ASPECT: "1"}, {"colorspace": "bt709:x=1"},
+    {"color_range": "tv\n"}, {"color_range": ""}, {"colour": "bt709"},
+])  # fmt: skip
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_no_other_text_becomes_part_of_a_filter(tmp_path: Path, kind: str, colour: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="ffmpeg has"):
+        write_video(tmp_path / "film", [picture(0), picture(1)], 24, kind=kind, colour=colour)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0.0, -24.0, 1e-300, 1e300, float("nan"), float("inf"), Fraction(0), Fraction(1, 20000)])
+def test_what_is_no_frame_rate(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(ValueError, match="no frame rate"):
+        write_video(tmp_path / "film.mp4", [picture(0), picture(1)], fps)
+
+
+def test_the_slowest_and_the_fastest_film(tmp_path: Path) -> None:
+    for fps in (1e-4, 1000.0):
+        write_video(tmp_path / "film.mp4", [picture(0), picture(1)], fps)
+        assert (tmp_path / "film.mp4").stat().st_size > 500
 
 
 def test_what_a_format_cannot_hold(tmp_path: Path) -> None:

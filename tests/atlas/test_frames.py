@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atlas.bounds import MOST_FRAMES
 from atlas.errors import UserError
 from atlas.files import write_image
 from atlas.frames import fit_image, fitted_size, frame_number, list_images, open_source, picked_frames
@@ -97,3 +98,9 @@ def test_frames_taken() -> None:
     assert picked_frames(10, Fraction(24), 0, None, 12) == [0, 2, 4, 6, 8]
     assert picked_frames(4, Fraction(12), 0, None, 24) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert picked_frames(10, Fraction(30), 1, 4, 20) == [1, 2, 4, 5]
+
+
+def test_more_frames_than_a_clip_holds_are_not_listed() -> None:
+    assert len(picked_frames(10**9, Fraction(24), 0, None, None)) == MOST_FRAMES + 1
+    assert len(picked_frames(10, Fraction(1, 10000), 0, None, 1000)) == MOST_FRAMES + 1
+    assert len(picked_frames(10**9, Fraction(24), 0, 10**9, 24)) == MOST_FRAMES + 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from atlas.colour_tags import ASPECT
 from atlas.encode import write_video
 from atlas.errors import UserError
+from atlas.ffmpeg import MOST_MESSAGES, reason, run_ffmpeg
 from atlas.video import exact_rate, over_black, probe, read_frames
 
 
@@ -190,3 +194,50 @@ def test_an_mp4_without_its_index_is_refused(movie: Path, tmp_path: Path) -> Non
 def test_transparent_pixels_are_put_over_black() -> None:
     image = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 128]]], np.uint8)
     assert over_black(image).tolist() == [[[200, 100, 50], [0, 0, 0], [100, 50, 25]]]
+
+
+def test_the_texts_in_a_file_are_not_taken_for_what_ffmpeg_finds(tmp_path: Path) -> None:
+    lies = "n:   0 pts: 0 fmt:rgb24 sar:1/2 s:9x9 color_space:bt709\n  Duration: 09:00:00.00, start: 1.2.3"
+    inputs = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=20:duration=1")
+    ffmpeg(*inputs, "-metadata", f"title={lies}", "-metadata", f"x\n{lies}=y", "-c:v", "libx264", str(tmp_path / "lying.mkv"))
+    info = probe(tmp_path / "lying.mkv")
+    assert (info.width, info.height, info.fps, info.frames, info.audio) == (64, 48, 20, 20, False)
+    assert "colorspace" not in info.colour and ASPECT not in info.colour and info.video_offset == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its names cannot hold these")
+@pytest.mark.parametrize(
+    "name", ["-y.mp4", "%05d.mp4", "a\nb.mp4", "concat:a|b.mp4", "http:a.mp4", "a\x1b[1m.mp4", "*?[x].mp4"]
+)
+def test_names_are_names_to_ffmpeg(movie: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(movie, tmp_path / name)
+    assert probe(Path(name)).frames == 10 and len(list(read_frames(Path(name), 0, 2))) == 2
+    write_video(Path(f"{name}.mp4"), [picture(0), picture(1)], 24, audio_from=Path(name))
+    assert probe(Path(f"{name}.mp4")).frames == 2
+
+
+def test_a_gif_whose_end_mark_stands_before_many_zeros(tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=10:duration=1", str(tmp_path / "a.gif"))
+    whole = (tmp_path / "a.gif").read_bytes()
+    for zeros in (0, 1, 1 << 16, 200_000):
+        (tmp_path / "a.gif").write_bytes(whole + bytes(zeros))
+        assert probe(tmp_path / "a.gif").frames == 10
+    for cut in (whole[:-1], whole[:-1] + bytes(100_000), bytes(100)):
+        (tmp_path / "a.gif").write_bytes(cut)
+        with pytest.raises(UserError, match="cut off"):
+            probe(tmp_path / "a.gif")
+
+
+def test_a_report_without_end_and_a_run_without_end_are_stopped() -> None:
+    endless = ["-v", "debug", "-f", "lavfi", "-i", "nullsrc=size=16x16", "-vf", "showinfo", "-f", "null", "-"]
+    ended = run_ffmpeg(endless)
+    assert ended.returncode and len(ended.messages) < 2 * MOST_MESSAGES and ended.messages.endswith("without end")
+    ended = run_ffmpeg(["-v", "error", "-f", "lavfi", "-i", "nullsrc=size=16x16", "-f", "null", "-"], seconds=0.5)
+    assert ended.returncode and reason(ended.messages) == "ffmpeg finds no end"
+
+
+def test_transparency_of_large_frames_is_exact() -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (300, 5, 4), np.uint16)
+    wide = image[..., :3].astype(np.uint64) * image[..., 3:]
+    assert (over_black(image) == (wide + 32767) // 65535).all() and over_black(image).dtype == np.uint16
