@@ -6,7 +6,6 @@ Each part is a script that prints JSON, in a process of its own. Code here knows
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from atlas.bench_run import keep_figures, known_figures, last_line, run_process
 from atlas.clip import Clip
 from atlas.edits import open_maps
 from atlas.errors import UserError
-from atlas.files import digest
+from atlas.files import digest, read_json
 from atlas.machine import ROOT, code_of, load
 
 VERSION = 1
@@ -177,7 +176,7 @@ def _measured(path: Path, key: str, row: dict[str, Any], part: Part, arguments: 
         row["wall_seconds"] = round(time.perf_counter() - began, 2)
         if status:
             return row | {"error": last_line(said) or f"ended with status {status}"}
-        row["figures"] = json.loads(result.read_text(encoding="utf-8"))
+        row["figures"] = read_json(result, finite=False)
     keep_figures(path, key, row)
     return row
 

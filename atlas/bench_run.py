@@ -77,7 +77,7 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
     cost = read_costs(clip.folder).get(f"fit {wanted.name}", {})
     row |= {name: cost.get(name) for name in _COSTS} | read_json(folder / "metrics.json")["reconstruction"]
     if wanted.preset == START:  # the log begins with the mean of all frames, as yet without light
-        row["psnr_of_means"] = finite(next((entry["psnr"] for entry in read_json(folder / "log.json")), math.nan))
+        row["psnr_of_means"] = finite(next((entry["psnr"] for entry in read_json(folder / "log.json", finite=False)), math.nan))
     if truth is not None:
         for layer, accuracy in mapping_accuracy(Maps(folder), truth).items():
             row["layers"][layer]["truth"] = finite(asdict(accuracy))
@@ -112,10 +112,11 @@ def last_line(path: Path) -> str:
 def known_figures(path: Path, key: str) -> dict[str, Any] | None:
     """Figures that an earlier run kept under `key`, if they are of the same; None otherwise."""
     try:
-        known = read_json(path)
+        known = read_json(path, finite=False)
     except UserError:
         return None
-    return known["figures"] if isinstance(known, dict) and known.get("key") == key else None
+    figures = known.get("figures") if isinstance(known, dict) and known.get("key") == key else None
+    return figures if isinstance(figures, dict) else None
 
 
 def keep_figures(path: Path, key: str, figures: dict[str, Any]) -> None:

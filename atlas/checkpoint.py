@@ -16,6 +16,7 @@ from torch import Tensor
 from atlas.errors import UserError
 from atlas.fields import NetworkConfig
 from atlas.files import atomic_file, read_json
+from atlas.json_text import parsed
 from atlas.model import LayeredAtlas, Shape
 from atlas.nla import NlaModel, parameter_shapes
 from atlas.nla_config import published_config
@@ -38,7 +39,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_tensors` wrote; UserError where the file is missing, damaged or something else."""
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[_DESCRIPTION])
+            description = parsed((file.metadata() or {})[_DESCRIPTION].encode(), finite=False)  # of a run: losses may be NaN
             if not isinstance(description, dict):
                 raise ValueError("its description is no object")
             # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.

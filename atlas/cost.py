@@ -19,6 +19,9 @@ from atlas.errors import UserError
 from atlas.files import read_json, write_json
 
 COST = "cost.json"
+_TEXTS = {"machine", "system", "device", "preset"}
+"""What is text in it; all else is a number, or unknown."""
+_LONGEST = 300
 
 
 @contextlib.contextmanager
@@ -67,12 +70,24 @@ class Pace:
 
 
 def read_costs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Costs by stage as they stand in a folder; {} where there are none."""
+    """Costs by stage as they stand in a folder, {} where there are none; without what is no number where one belongs."""
     try:
         costs = read_json(folder / COST)
     except UserError:
         return {}
-    return costs if isinstance(costs, dict) else {}
+    if not isinstance(costs, dict):
+        return {}
+    return {
+        stage: {name: value for name, value in cost.items() if _is_plausible(name, value)}
+        for stage, cost in costs.items()
+        if isinstance(cost, dict)
+    }
+
+
+def _is_plausible(name: str, value: Any) -> bool:
+    if name in _TEXTS:
+        return isinstance(value, str) and len(value) <= _LONGEST
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _cpu_seconds() -> float:

@@ -70,12 +70,15 @@ class Edit:
             )
         try:
             fit, layers = checked_name(str(data["fit"]), "fit"), dict(data["layers"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, UserError):
             raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again") from None
         if not all(isinstance(request, dict) for request in layers.values()):
             raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again")
-        for layer in layers:  # the file may come from anyone, and layer names become paths
-            clip.check_layer(layer)
+        try:
+            for layer in layers:  # the file may come from anyone, and layer names become paths
+                clip.check_layer(layer)
+        except UserError as problem:
+            raise UserError(f"{path} does not fit its clip ({problem}): run scripts/edit.py again") from None
         return cls(folder, name, fit, layers)
 
     @classmethod

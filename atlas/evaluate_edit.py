@@ -12,6 +12,7 @@ from tqdm import tqdm
 from atlas import metrics
 from atlas.coverage import covered_share
 from atlas.edits import Edit
+from atlas.errors import UserError
 from atlas.files import read_image, read_json, to_float, write_json
 from atlas.flow import dense_flow, flow_validity
 from atlas.learned import Learned
@@ -85,5 +86,11 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
 def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
     """What scripts/oracle.py found out about this edit as it stands, if it did."""
     path = edit.folder / ORACLE
-    oracle = read_json(path) if path.is_file() else {}
-    return oracle if isinstance(oracle, dict) and oracle.get("made_from") == made_from else None
+    oracle = finite(read_json(path, finite=False)) if path.is_file() else {}
+    if not isinstance(oracle, dict) or oracle.get("made_from") != made_from:
+        return None
+    for name in ("psnr", "no_edit_psnr"):
+        value = oracle.setdefault(name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{path} is damaged, its {name} is no number: delete it and run scripts/oracle.py again")
+    return oracle

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from atlas.errors import UserError
+from atlas.json_text import LARGEST, parsed, read_bounded
 
 STAMP = "stamp.json"
 _OLD = "-old"
@@ -44,22 +45,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left_over in path.parent.glob(f".{glob.escape(path.name)}-making-*"):  # of a killed run
-        if left_over.name.endswith(_OLD) and not path.exists():
+        if left_over.name.endswith(_OLD) and not left_over.is_symlink() and not os.path.lexists(path):
             left_over.replace(path)  # killed between the two renamings below: nothing is lost
         else:
-            shutil.rmtree(left_over, ignore_errors=True)
+            _discard(left_over)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-making-", dir=path.parent))
     temporary.chmod(0o755)
     try:
         yield temporary
         # Set aside by renaming, not deleted file by file: a run killed half-way must not leave half of what was there.
         old = temporary.with_name(temporary.name + _OLD)
-        if path.exists():
+        if os.path.lexists(path):  # also a link, wherever it leads: it is replaced, and what it leads to stays
             path.replace(old)
         temporary.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _discard(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder as far as that is possible, or a link to one: never what the link leads to."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class GrowingArray:
@@ -149,18 +158,25 @@ class StoredArray:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        # Names of files that are no UTF-8 hold what UTF-8 cannot write: as escapes they come back as they were.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; UserError names the file where it is missing or broken."""
+def read_json(path: Path, *, finite: bool = True, largest: int = LARGEST) -> Any:
+    """Read a JSON file; UserError names the file where it is missing, broken, no file at all, or refused (`atlas.json_text`).
+
+    finite=False takes NaN and infinity, for files in which an unknown figure is one.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return parsed(read_bounded(path, largest), finite=finite)
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} is missing: run the stage that makes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise UserError(f"{path} is not valid JSON ({problem}): delete it and run its stage again") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a file: delete it and run its stage again") from None
+    except ValueError as problem:  # what is wrong with JSON or its encoding, and a NUL in the path, are ValueErrors
+        raise UserError(f"{path} is not valid JSON, it is damaged ({problem}): delete it and run its stage again") from None
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -290,8 +306,8 @@ def _digest_file(path: Path) -> bytes:
 def read_stamp(folder: Path) -> dict[str, Any]:
     """What the output in `folder` was made from ({} where nothing is stamped)."""
     try:
-        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        stamp = read_json(folder / STAMP)
+    except UserError:
         return {}
     return stamp if isinstance(stamp, dict) else {}
 

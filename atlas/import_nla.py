@@ -25,6 +25,7 @@ from atlas.fit import VERSION, write_fit
 from atlas.fit_outputs import write_pictures
 from atlas.flow import write_flow
 from atlas.frames import FrameSource, list_images, open_source
+from atlas.links import refuse_outward_links
 from atlas.maps import Maps
 from atlas.masks import MaskFolder, open_masks
 from atlas.nla import NlaModel
@@ -188,6 +189,7 @@ def _known_clip(target: Path, made_from: str) -> Clip | None:
     """The clip that was imported from the same frames and masks; UserError where the folder holds anything else."""
     if not target.exists() or not any(target.iterdir()):
         return None
+    refuse_outward_links(target)
     if not is_up_to_date(target, made_from):
         what = "another clip" if (target / "clip.json").is_file() else "other files"
         raise UserError(f"{target} holds {what}: name a new or empty folder")
@@ -208,7 +210,7 @@ def _frames_folder(folder: Path, config_path: Path) -> Path:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the one that holds config.json and checkpoint")
     video = folder.resolve().name
-    named = read_json(config_path).get("data_folder")
+    named = read_json(config_path, finite=False).get("data_folder")
     names = [video]
     if isinstance(named, str) and "\0" not in named and len(named) < 200:
         names.append(Path(named).name)

@@ -5,7 +5,6 @@ Both may come from anyone. Nothing in them is executed, and sizes are checked be
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import UserError
+from atlas.json_text import parsed, read_bounded
 from atlas.nla import BACKGROUND, FOREGROUND, PUBLISHED_NAMES, NlaModel, parameter_shapes
 from atlas.nla_config import NlaConfig, published_config
 
@@ -33,13 +33,10 @@ def read_config(path: Path) -> NlaConfig:
     if not path.is_file():
         raise UserError(f"{path} is missing: give the folder that holds config.json and checkpoint")
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise ValueError("it is far too large")
-        return published_config(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as problem:  # what is wrong with JSON or its encoding are ValueErrors
-        said = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
+        return published_config(parsed(read_bounded(path, _LARGEST_CONFIG), finite=False, digits=1000))
+    except ValueError as problem:  # what is wrong with JSON or its encoding are ValueErrors
         raise UserError(
-            f"{path} is no config of Layered Neural Atlases ({said}): give the config.json that was trained with"
+            f"{path} is no config of Layered Neural Atlases ({problem}): give the config.json that was trained with"
         ) from None
 
 

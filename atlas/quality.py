@@ -25,7 +25,7 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
 
     found = weaknesses(series, maps)
     path = folder / "metrics.json"
-    known = read_json(path) if path.is_file() else {}
+    known = finite(read_json(path, finite=False)) if path.is_file() else {}
     measured = {
         "reconstruction": finite(series.averages()),
         "weaknesses": [finite(asdict(weakness)) for weakness in found],

@@ -60,7 +60,7 @@ def _unlit(path: Path) -> float:
     """What the aggregate stage measured; 0 where it did not."""
     found = read_json(path) if path.is_file() else {}
     value = found.get("unlit", 0.0) if isinstance(found, dict) else 0.0
-    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise UserError(f"{path} is damaged: run scripts/aggregate.py again")
     return float(value)
 
