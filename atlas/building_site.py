@@ -6,8 +6,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from atlas.links import remove
 
 
 def site_prefix(target: Path) -> str:
@@ -26,7 +28,8 @@ def building_site(target: Path) -> Iterator[Path]:
         beside = target
     for left_over in beside.iterdir():  # of a killed run
         if left_over.name.startswith(site_prefix(target)):
-            shutil.rmtree(left_over, ignore_errors=True)
+            with suppress(OSError):
+                remove(left_over)
     making = Path(tempfile.mkdtemp(prefix=site_prefix(target), dir=beside))
     making.chmod(0o755)
     try:

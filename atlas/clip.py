@@ -14,6 +14,7 @@ from atlas.bounds import MOST_PACKETS, is_rate, is_side
 from atlas.colour_tags import check_colour
 from atlas.errors import UserError
 from atlas.files import StoredArray, read_image, read_json, write_json
+from atlas.links import refuse_outward_links
 
 VERSION = 1
 BACKGROUND = "background"
@@ -86,6 +87,7 @@ class Clip:
         path = folder / "clip.json"
         if not path.is_file():
             raise UserError(f"{folder} is not a clip folder (no clip.json): make one with scripts/prepare.py SOURCE {folder}")
+        refuse_outward_links(folder)
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
             raise UserError(f"{path} is not a clip's description: run scripts/prepare.py again")

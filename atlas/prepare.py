@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,14 +18,16 @@ from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.cuts import CutFinder, refuse_cuts
 from atlas.errors import UserError
-from atlas.files import digest, is_up_to_date, read_stamp, write_image, write_stamp
+from atlas.files import STAMP, digest, is_up_to_date, read_stamp, write_image, write_stamp
 from atlas.flow import write_flow
 from atlas.frames import SMALLEST, FrameSource, fit_image, fitted_size, open_source, picked_frames
 from atlas.gaps import fill_gaps
+from atlas.links import refuse_outward_links, remove
 from atlas.masks import MaskFolder, layer_names, open_masks
 from atlas.motion import masks_from_motion
 from atlas.overview import mask_sheet
 from atlas.prepared import FILES, Prepared, record, told
+from atlas.terminal import say
 
 _METHOD = 3
 """Counts up when the same inputs give another clip than before."""
@@ -76,13 +77,13 @@ def prepare(options: PrepareOptions) -> Clip:
     if same and (clip := _opened(options.clip)) is not None:
         damaged = earlier.damaged(clip)
         if damaged is None:
-            print(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
+            say(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
             return clip
-        print(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
+        say(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, source, indices, options, box, folder, earlier if same else None)
         if moved := earlier.save_others(kept):
-            print(f"changed since they were made, and replaced: {told([str(path) for path in moved])}")
+            say(f"changed since they were made, and replaced: {told([str(path) for path in moved])}")
         _move_in(clip, options.clip, made_from, kept)
         cost.update(frames=clip.frames, width=clip.width, height=clip.height)
     _report(clip, list(kept))
@@ -111,6 +112,8 @@ def _check_target(options: PrepareOptions) -> None:
     target, source = options.clip, options.source
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the clip")
+    if (target / "clip.json").is_file() or (target / STAMP).is_file():  # what is no clip is not touched
+        refuse_outward_links(target)
     ours = (target / "clip.json").is_file() or bool(read_stamp(target))  # the stamp alone: a run killed while moving in
     others = [path for path in target.iterdir() if not path.name.startswith(site_prefix(target))] if target.is_dir() else []
     if others and not ours:
@@ -234,7 +237,7 @@ def _fill_gaps(clip: Clip, masks: MaskFolder) -> None:
     for number, layer in enumerate(clip.objects):
         if filled := fill_gaps(clip, layer, masks.missing(number)):
             first = ", ".join(map(str, filled[:5])) + (", ..." if len(filled) > 5 else "")
-            print(f"{layer}: {len(filled)} of {clip.frames} masks are missing or empty ({first}): carried over from neighbours")
+            say(f"{layer}: {len(filled)} of {clip.frames} masks are missing or empty ({first}): carried over from neighbours")
 
 
 def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> None:
@@ -248,10 +251,7 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
         (target / name).unlink(missing_ok=True)
     for part in _PARTS:
         old = target / part
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
+        remove(old)
         (clip.folder / part).replace(old)
     clip.folder = target
     record(clip, kept)
@@ -261,7 +261,7 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
 
 def _report(clip: Clip, kept: list[str]) -> None:
     size, layers = f"{clip.width}x{clip.height}", ", ".join(clip.layers)
-    print(f"{clip.folder}: {clip.frames} frames, {size}, {clip.fps:g} fps, layers {layers}{_kept(kept)}")
+    say(f"{clip.folder}: {clip.frames} frames, {size}, {clip.fps:g} fps, layers {layers}{_kept(kept)}")
     if (clip.source.width, clip.source.height) != (clip.width, clip.height):
-        print(f"the source is {clip.source.width}x{clip.source.height}: --max-side sets the size worked at")
-    print(f"what was taken for the foreground: {clip.folder / 'masks.png'}")
+        say(f"the source is {clip.source.width}x{clip.source.height}: --max-side sets the size worked at")
+    say(f"what was taken for the foreground: {clip.folder / 'masks.png'}")

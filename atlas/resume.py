@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atlas.checkpoint import load_tensors, save_tensors
 from atlas.errors import UserError
+from atlas.links import remove
 
 _STATE = "state.safetensors"
 
@@ -34,7 +35,7 @@ def load_state(folder: Path, made_from: str) -> tuple[dict[str, Tensor], dict[st
 
 def start_folder(folder: Path, fill: Callable[[], None]) -> None:
     """Make `folder` anew and let `fill` write what the run reads, and its first state; nothing is left where that fails."""
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
     try:
         fill()

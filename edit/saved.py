@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from atlas.edits import Edit
 from atlas.files import is_up_to_date, write_image, write_stamp
+from atlas.links import remove
 from edit.request import EditRequest
 
 
@@ -46,10 +46,8 @@ def forget(entry: Edit, layer: str, notes: list[str]) -> None:
         moved = entry.set_aside(path)
         if moved is not None:
             notes.append(f"{path} was repainted by hand: kept as {moved}")
-        elif path.is_dir():
-            shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 @contextlib.contextmanager
@@ -60,7 +58,7 @@ def replaced_when_done(entry: Edit, layer: str, notes: list[str]) -> Iterator[Pa
     fails before leaves it whole. What a failed run had written stays to be looked at until the next one.
     """
     final, beside = entry.keyframes_folder(layer), entry.unfinished_folder(layer)
-    shutil.rmtree(beside, ignore_errors=True)
+    remove(beside)
     if not any(path.exists() for path in _made(entry, layer)):
         yield final
         return
