@@ -39,6 +39,7 @@ from atlas.files import (
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
+from atlas.terminal import visible
 from atlas.warp import sample
 
 VERSION = 4  # of the method: a changed one makes earlier results out of date
@@ -174,7 +175,7 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
     layer, indices = job.layer, list(job.files)
     outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
     partials, views = [], []
-    for index in tqdm(indices, desc=f"aggregate {layer}", unit="keyframe", disable=options.quiet):
+    for index in tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet):
         partial, view = _read_keyframe(clip, job, index, device)
         partials.append(partial)
         views.append(view)

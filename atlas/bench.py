@@ -19,6 +19,7 @@ from atlas.bench_run import START, keep_figures, known_figures, run_fit
 from atlas.errors import UserError
 from atlas.files import atomic_file, write_json
 from atlas.machine import describe_machine, load
+from atlas.terminal import visible
 
 
 def bench(options: BenchOptions) -> str:
@@ -40,7 +41,7 @@ def bench(options: BenchOptions) -> str:
             results.append(_fits(job, machine, options, progress))
 
         def now(name: str) -> None:
-            progress.set_postfix_str(name)
+            progress.set_postfix_str(visible(name))
             progress.update()
 
         kept = options.output / "runs" / "edits"
@@ -57,7 +58,12 @@ def bench(options: BenchOptions) -> str:
 
 def write_report(report: dict[str, Any], folder: Path) -> str:
     """Write bench.json, bench.md and, of fits, bench.png; returns what stands in bench.md."""
-    text = markdown(report)
+    try:
+        text = markdown(report)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:  # of those that an earlier run kept
+        raise UserError(
+            f"{folder / 'runs'} holds figures that are damaged ({problem!r}): delete it to measure anew"
+        ) from problem
     write_json(folder / "bench.json", report)
     with atomic_file(folder / "bench.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -82,7 +88,7 @@ def _measure(job: Job, machine: dict[str, Any], options: BenchOptions, progress:
     rows, clip = [], None
     try:
         for wanted in job.fits:
-            progress.set_postfix_str(f"{job.label}, {wanted.name}")
+            progress.set_postfix_str(visible(f"{job.label}, {wanted.name}"))
             path = options.output / "runs" / job.label / f"{wanted.name}.json"
             key = job.key(wanted, machine)
             row = None if options.keep else known_figures(path, key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from atlas.terminal import in_markdown
+
 SPLAT_TIMES = 100.0
 MERGE_MARGIN_DB, MERGE_CLEAN_DB, MERGE_SECONDS = 1.5, 38.0, 20.0
 ORACLE_DB, ORACLE_EVEN_DB, ORACLE_TRUTH_DB = 28.0, 32.0, 32.0
@@ -57,18 +59,18 @@ def edits_markdown(rows: list[dict[str, Any]]) -> list[str]:
         lines += [f"## {title}", "", meaning, "", "| figure | measured | target | met |", "|---|---:|---:|---|"]
         for row in of_it:
             if "figures" in row:
-                lines += [f"| {' | '.join(figure.cells())} |" for figure in figures(row)]
+                lines += [f"| {' | '.join(map(in_markdown, figure.cells()))} |" for figure in figures(row)]
             else:
                 lines.append(f"| {_of(row)}{row['part']} | failed | - | - |")
         loads = [f"{_of(row)}{row['part']} {row['load']:.2f}" for row in of_it if row.get("load") is not None]
         lines += ["", f"Load before: {'; '.join(loads)}.", ""] if loads else [""]
         for row in of_it:
-            lines += [f"{_of(row)}{row['part']}: {row['error']}", ""] if "error" in row else []
+            lines += [f"{_of(row)}{row['part']}: {in_markdown(row['error'])}", ""] if "error" in row else []
     return lines[:-1]
 
 
 def _of(row: dict[str, Any]) -> str:
-    return f"`{row['clip']}` " if row["clip"] else ""
+    return f"`{in_markdown(row['clip'])}` " if row["clip"] else ""
 
 
 _SPLAT = """\

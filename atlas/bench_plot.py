@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from atlas.bench_report import finished, of_a_preset
 from atlas.files import atomic_file
+from atlas.quality_plot import literal
 
 _COLUMNS = 3
 _SHAPES = "os^Dv<>p"
@@ -48,7 +49,7 @@ def _draw(panel: Axes, clip: dict[str, Any], presets: list[str]) -> None:
     start = clip["start"]
     if start is not None and finished(start) and start["whole"]["psnr"] is not None:
         panel.axhline(start["whole"]["psnr"], color="grey", linestyle="--", linewidth=1, label="chained start")
-    panel.set_title(f"{clip['name']}: {clip['frames']} frames, {clip['width']}x{clip['height']}", fontsize="small")
+    panel.set_title(f"{literal(clip['name'])}: {clip['frames']} frames, {clip['width']}x{clip['height']}", fontsize="small")
     panel.set_xlabel("seconds, wall time of fit.py")
     panel.set_ylabel("PSNR, dB")
     panel.set_xlim(0, 1.06 * last if last else 1)

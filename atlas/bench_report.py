@@ -6,6 +6,7 @@ from typing import Any
 
 from atlas.bench_edits_report import edits_markdown
 from atlas.bench_run import spelt
+from atlas.terminal import in_markdown
 
 _EXPLAINED = """\
 asked: the budget given to `fit.py`, seconds; own: the preset's own schedule. took: wall seconds of `fit.py`, from the start of
@@ -72,10 +73,11 @@ def _table(clip: dict[str, Any]) -> list[str]:
     done = [run for run in clip["runs"] if finished(run)]
     truth = any("truth" in layer for run in done for layer in _layers(run))
     vram = any(run["peak_vram_mb"] is not None for run in done)
-    heads = ["preset", "asked", "took", "whole dB", "above start", *(f"{layer} dB" for layer in layers)]
+    heads = ["preset", "asked", "took", "whole dB", "above start", *(f"{in_markdown(layer)} dB" for layer in layers)]
     heads += ["flow px", "folded", "mask IoU", *["truth px", "truth 90 %", "truth IoU"] * truth]
     heads += ["steps", "samples/s", "RAM", *["VRAM"] * vram]
-    lines = [f"## {clip['name']}: {clip['frames']} frames of {clip['width']}x{clip['height']}, {' / '.join(layers)}", ""]
+    size = f"{clip['frames']} frames of {clip['width']}x{clip['height']}"
+    lines = [f"## {in_markdown(clip['name'])}: {size}, {in_markdown(' / '.join(layers))}", ""]
     lines += [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
     errors = []
     for run in [start, *clip["runs"]] if start else clip["runs"]:
@@ -85,7 +87,7 @@ def _table(clip: dict[str, Any]) -> list[str]:
             cells = begin + _figures(clip, run, truth, vram)
         else:
             cells = begin + ["failed"] + ["-"] * (len(heads) - len(begin) - 1)
-            errors.append(f"{begin[0]}, {asked}: {run['error']}")
+            errors.append(f"{begin[0]}, {asked}: {in_markdown(run['error'])}")
         lines.append(f"| {' | '.join(cells)} |")
     if start and finished(start):
         before = _cell(start["psnr_of_means"], ".2f")

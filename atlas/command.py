@@ -11,12 +11,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from atlas.errors import UserError
 from atlas.interrupt import INTERRUPTED, SAID, raise_again
+from atlas.terminal import in_one_line, say
 
 
 @dataclass(kw_only=True)
@@ -47,13 +48,12 @@ def run_command(
         if result is None:
             result = stage(parse_options(options_type, sys.argv[1:]))
         if result is not None:
-            print(json.dumps(result, indent=2) if isinstance(result, dict) else result)
-        sys.stdout.flush()
+            say(_as_json(result) if isinstance(result, dict) else str(result))
     except UserError as problem:
         _stop(str(problem), problem)
     except KeyboardInterrupt as stopped:
         traceback.clear_frames(stopped.__traceback__)
-        print(SAID, file=sys.stderr)
+        say(SAID, sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away (`| head`): nothing to tell anyone
         sys.stderr.close()
@@ -62,12 +62,20 @@ def run_command(
         if message := _disk_message(problem):
             _stop(message, problem)
         raise
+    except MemoryError as problem:
+        _stop("out of memory: close other programs, or work at a smaller size or on fewer frames", problem)
     except Exception as problem:
         # safetensors and torch report a full disk as text, not as an OSError; safetensors' error is no RuntimeError either.
         if "No space left on device" in str(problem):
             _stop("no space left on the device: free some space and run the same command again", problem)
+        if message := _name_message(problem):
+            _stop(message, problem)
         raise
     sys.exit(0)
+
+
+def _as_json(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=2).replace("\x7f", "\\u007f")  # all other control characters are escaped already
 
 
 def parse_options(options_type: type[Options], arguments: list[str]) -> Options:
@@ -104,6 +112,7 @@ def _disk_message(problem: OSError) -> str | None:
         errno.ENOENT: "a file or folder that is needed is not there, or cannot be made: check the path",
         errno.EEXIST: "a file stands where a folder is needed: move it away, or choose another path",
         errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
+        errno.ELOOP: "a link leads to itself: remove it",
         errno.ENAMETOOLONG: "the path is too long: choose a shorter one",
     }
     if problem.errno in advice:
@@ -111,7 +120,16 @@ def _disk_message(problem: OSError) -> str | None:
     return None
 
 
+def _name_message(problem: Exception) -> str | None:
+    """What the system cannot take as a file's name, wherever it came from; None for other problems."""
+    if isinstance(problem, ValueError) and ("embedded null" in str(problem) or "null byte" in str(problem)):
+        return "the name of a file or folder holds a NUL character, and cannot be used: check where it is written"
+    if isinstance(problem, UnicodeEncodeError):
+        return f"a name or text holds characters that cannot be written here ({problem.object!r:.200}): rename it"
+    return None
+
+
 def _stop(message: str, problem: Exception) -> NoReturn:
     traceback.clear_frames(problem.__traceback__)  # progress bars that the failed work holds end their lines: ours comes last
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    say("error: " + in_one_line(message), sys.stderr)
     sys.exit(2)

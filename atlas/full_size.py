@@ -23,6 +23,7 @@ from atlas.maps import Maps, MapsWriter
 from atlas.outline import unpack_depth
 from atlas.parallel import in_order
 from atlas.sampling import depth_reader
+from atlas.terminal import say
 
 _VERSION = 1  # raise it when the same fit gives other maps: those on disk are then made again
 _BYTES = 5  # per pixel and layer: uv and opacity
@@ -41,7 +42,7 @@ def maps_at_size(clip: Clip, maps: Maps, height: int, width: int, device: torch.
     try:
         return _evaluated(clip, maps, height, width, device, quiet=quiet)
     except UserError as problem:
-        print(f"maps of {maps.folder} are interpolated to {width}x{height}, not evaluated there: {problem}", file=sys.stderr)
+        say(f"maps of {maps.folder} are interpolated to {width}x{height}, not evaluated there: {problem}", sys.stderr)
         return ScaledMaps(maps, height, width)
 
 

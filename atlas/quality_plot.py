@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from atlas.clip import Clip
 from atlas.files import atomic_file
 from atlas.frame_series import FrameSeries
+from atlas.terminal import visible
 
 _PANELS = (
     ("psnr", "PSNR, dB"),
@@ -43,13 +44,18 @@ def plot(path: Path, clip: Clip, series: FrameSeries, weak: Sequence[int]) -> No
         canvas.print_figure(temporary, format="png", metadata={"Software": None})
 
 
+def literal(name: str) -> str:
+    """A name as matplotlib draws it letter by letter: between dollars it would read mathematics, and fail where it is none."""
+    return visible(name).replace("$", r"\$")
+
+
 def _draw(panel: Axes, clip: Clip, series: FrameSeries, name: str) -> None:
     if name in series.whole:
         panel.plot(series.whole[name], color="black", linewidth=1, label="whole frame")
     highest = 0.0
     for number, (layer, values) in enumerate(series.layers.items()):
         if name in values:
-            panel.plot(values[name], color=f"C{number}", marker=".", markersize=3, linewidth=1.2, label=layer)
+            panel.plot(values[name], color=f"C{number}", marker=".", markersize=3, linewidth=1.2, label=literal(layer))
             highest = max([highest, *(value for value in values[name] if value == value)])
     if name == "flow_disagreement":
         panel.set_ylim(0, max(1.0, 1.05 * highest))

@@ -23,6 +23,7 @@ from atlas.measures import Measure, edit_measures, fit_measures, networks_used, 
 from atlas.quality import PLOT
 from atlas.rendering import Rendering
 from atlas.sheet import contact_sheet, spread, thumbnail
+from atlas.terminal import visible
 
 REPORT, COMPARISON = "report.html", "comparison.html"
 _FILM = 640  # pixels of the longer side of each of the two pictures in the film
@@ -127,7 +128,7 @@ def _write_comparison(
     readings = {row.name: row.reading for rows in columns.values() for row in rows}
     header = ["", *columns, "how to read it"]
     body = [[name, *row.values(), readings[name]] for name, row in values.items()]
-    parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{html.escape(note)}</p>" for note in notes))]
+    parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{_escaped(note)}</p>" for note in notes))]
     for rendering in renderings:
         film, sheet = _pictures(rendering, quiet=options.quiet)
         parts += [_section(rendering.edit.name, f"Fit {rendering.edit.fit}.", _film(film, "") + _image(sheet))]
@@ -140,7 +141,8 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
     wanted = spread(clip.frames, _STILLS)
 
     def pairs() -> Iterator[np.ndarray]:
-        frames = tqdm(rendering.frames(), total=clip.frames, desc=f"report {rendering.edit.name}", unit="frame", disable=quiet)
+        what = visible(f"report {rendering.edit.name}")
+        frames = tqdm(rendering.frames(), total=clip.frames, desc=what, unit="frame", disable=quiet)
         for index, (source, result) in enumerate(frames):
             if index in wanted:
                 columns.append((f"frame {index}", [thumbnail(source, 480), thumbnail(result, 480)]))
@@ -189,7 +191,7 @@ def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 def _weak(found: dict[str, Any]) -> str:
     sentences = [f"{weakness['sentence']}; {weakness['advice']}" for weakness in found.get("weaknesses", [])]
-    return "".join(f'<p class="weak">{html.escape(sentence)}</p>' for sentence in sentences)
+    return "".join(f'<p class="weak">{_escaped(sentence)}</p>' for sentence in sentences)
 
 
 def _text(values: dict[str, dict[str, str]], edits: Sequence[str]) -> str:
@@ -205,24 +207,27 @@ def _text(values: dict[str, dict[str, str]], edits: Sequence[str]) -> str:
 
 
 def _write(path: Path, title: str, size: str, parts: list[str]) -> Path:
-    head = (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>\n'
-    )
-    body = f"<h1>{html.escape(title)}</h1><p>{html.escape(size)}</p>\n" + "\n".join(part for part in parts if part)
+    head = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{_escaped(title)}</title><style>{_STYLE}</style>\n'
+    body = f"<h1>{_escaped(title)}</h1><p>{_escaped(size)}</p>\n" + "\n".join(part for part in parts if part)
     with atomic_file(path) as temporary:
         temporary.write_text(head + body + "\n</html>\n", encoding="utf-8")
     return path
 
 
+def _escaped(text: str) -> str:
+    """Text of whatever origin as text of a page: no mark-up, and no characters that a page may not hold."""
+    return html.escape(visible(text))
+
+
 def _section(title: str, said: str, content: str) -> str:
     if not content:
         return ""
-    return f"<h2>{html.escape(title)}</h2>" + (f"<p>{html.escape(said)}</p>" if said else "") + content
+    return f"<h2>{_escaped(title)}</h2>" + (f"<p>{_escaped(said)}</p>" if said else "") + content
 
 
 def _film(data: bytes, said: str) -> str:
     source = "data:video/mp4;base64," + base64.b64encode(data).decode("ascii")
-    return f'<video controls loop muted playsinline src="{source}"></video>' + (f"<p>{html.escape(said)}</p>" if said else "")
+    return f'<video controls loop muted playsinline src="{source}"></video>' + (f"<p>{_escaped(said)}</p>" if said else "")
 
 
 def _image(image: np.ndarray) -> str:  # (H, W, 3) uint8
@@ -237,6 +242,6 @@ def _numbers(rows: Sequence[Measure]) -> str:
 def _rows(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, plain: bool = True) -> str:
     if not rows:
         return ""
-    first = "<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in header) + "</tr>" if header else ""
-    cells = ["<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
+    first = "<tr>" + "".join(f"<th>{_escaped(cell)}</th>" for cell in header) + "</tr>" if header else ""
+    cells = ["<tr>" + "".join(f"<td>{_escaped(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
     return f"<table{' class=plain' if plain and not header else ''}>" + first + "".join(cells) + "</table>"

@@ -11,6 +11,7 @@ from atlas.edits import Edit, fit_identity, open_maps
 from atlas.errors import UserError
 from atlas.files import atomic_folder, digest, to_float, write_image
 from atlas.maps import Maps
+from atlas.terminal import visible
 from edit.diffusion.options import stray
 from edit.editors.atlas import read_painted
 from edit.editors.filters import FilterEditor
@@ -85,7 +86,7 @@ def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -
         with measured(clip.folder, f"edit {entry.name} {layer}") as cost:
             forget(entry, layer, result.notes)
             with atomic_folder(entry.keyframes_folder(layer)) as folder:
-                for index in tqdm(keyframes, desc=f"edit {layer}", unit="keyframe", disable=options.quiet):
+                for index in tqdm(keyframes, desc=visible(f"edit {layer}"), unit="keyframe", disable=options.quiet):
                     keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
                     write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
             entry.sign_keyframes(layer)

@@ -11,6 +11,7 @@ from atlas.edits import Edit, fit_identity
 from atlas.errors import UserError
 from atlas.files import digest, to_float, write_image
 from atlas.maps import Maps
+from atlas.terminal import visible
 from edit.diffusion.sources import Sources
 from edit.editors.diffusion import DiffusionEditor
 from edit.editors.diffusion_atlas import AtlasPrompt
@@ -66,7 +67,7 @@ def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -
             measured(clip.folder, f"edit {entry.name} {layer}") as cost,
             replaced_when_done(entry, layer, result.notes) as folder,
         ):
-            for index in tqdm(editor.order, desc=f"edit {layer}", unit="keyframe", disable=options.quiet):
+            for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit="keyframe", disable=options.quiet):
                 keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
                 write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
                 if folder == entry.keyframes_folder(layer):

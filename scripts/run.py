@@ -28,6 +28,7 @@ from atlas.output import check_format, choose_output
 from atlas.prepare import PrepareOptions, prepare
 from atlas.render import RenderOptions, render
 from atlas.rendering import check_light
+from atlas.terminal import say
 from edit.diffusion.sources import Sources
 from edit.edit import EDITORS, check_editor, edit
 from edit.editors.diffusion_atlas import control_image
@@ -145,7 +146,7 @@ def _timed(name: str, stage: Callable[[Stage], object], options: Stage) -> None:
     start = time.perf_counter()
     said = stage(options)
     line = str(said) if isinstance(said, str) or type(said).__str__ is not object.__str__ else "done"
-    print(f"[{name} {time.perf_counter() - start:.1f} s] {line}", flush=True)
+    say(f"[{name} {time.perf_counter() - start:.1f} s] {line}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from atlas.errors import UserError
 from atlas.files import read_image, with_channels
 from atlas.maps import Maps
 from atlas.placing import placed
+from atlas.terminal import say
 
 _RIM = 3  # texels
 
@@ -32,7 +33,7 @@ def read_painted(
     image = as_uint16(read_image(path))
     if image.shape[:2] != reference.shape[:2]:
         image, said = placed(image, path, maps, layer)
-        print(said, file=sys.stderr)
+        say(said, sys.stderr)
     edited = paired(with_channels(image, 4), reference)
     if not edited[..., 3].any():
         raise UserError(

@@ -16,6 +16,7 @@ from atlas.errors import UserError
 from atlas.files import digest, read_image, to_float, to_uint8, to_uint16, write_image
 from atlas.maps import Maps
 from atlas.partial import push_pull
+from atlas.terminal import visible
 from edit.crop import Crop
 from edit.diffusion.careful import made_carefully
 from edit.diffusion.denoise import Denoiser, denoise
@@ -88,7 +89,7 @@ class AtlasPrompt:
             at_once,
         )
         strength = 1.0 if options.strength is None else options.strength
-        steps = tqdm(total=options.steps, desc=f"edit {options.layer}", unit="step", disable=options.quiet)
+        steps = tqdm(total=options.steps, desc=visible(f"edit {options.layer}"), unit="step", disable=options.quiet)
 
         def make() -> Tensor:
             steps.reset()
