@@ -69,13 +69,14 @@ class Edit:
                 f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
             )
         try:
-            fit, layers = checked_name(str(data["fit"]), "fit"), dict(data["layers"])
-        except (KeyError, TypeError, ValueError, UserError):
+            fit, layers = str(data["fit"]), dict(data["layers"])
+        except (KeyError, TypeError, ValueError):
             raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again") from None
         if not all(isinstance(request, dict) for request in layers.values()):
             raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again")
-        try:
-            for layer in layers:  # the file may come from anyone, and layer names become paths
+        try:  # the file may come from anyone, and these names become paths
+            checked_name(fit, "fit")
+            for layer in layers:
                 clip.check_layer(layer)
         except UserError as problem:
             raise UserError(f"{path} does not fit its clip ({problem}): run scripts/edit.py again") from None
