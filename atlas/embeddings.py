@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from atlas.errors import UserError
-from atlas.files import read_json
 from atlas.hub import one_line
+from atlas.model_files import check_folder, check_room, described, weight_bytes
 from atlas.quiet import quiet
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"
@@ -29,7 +29,6 @@ _CLASSES: dict[Family, tuple[str, str, str]] = {
     "DINOv2 model": ("dinov2", "Dinov2Model", "BitImageProcessor"),
 }
 _FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
-_LARGEST = 2048  # pixels a side
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
@@ -128,23 +127,10 @@ def _check_files(folder: Path, family: Family) -> None:
         raise UserError(
             f"{folder} is no {family} that can be read (it has no {', '.join(missing)}): name a folder that holds one"
         )
-    if (folder / "adapter_config.json").exists():  # its base model would be looked for wherever it says
-        raise UserError(f"{folder} holds an adapter (adapter_config.json): name the folder of a whole {family}")
-    _check_sizes(folder / "preprocessor_config.json")
-    described = read_json(folder / "config.json")
-    kind = described.get("model_type") if isinstance(described, dict) else None
+    check_folder(folder)
+    kind = described(folder / "config.json").get("model_type")
     if kind != _CLASSES[family][0]:
         raise UserError(f"{folder} holds a model of type {kind!r}, not a {family}: name a folder that holds one")
-
-
-def _check_sizes(file: Path) -> None:
-    """UserError where a picture would be blown up beyond what any such network sees: the file may come from anyone."""
-    described = read_json(file)
-    parts = [described.get(name) for name in ("size", "crop_size")] if isinstance(described, dict) else []
-    sizes = [size for part in parts for size in (part.values() if isinstance(part, dict) else [part])]
-    wrong = [size for size in sizes if isinstance(size, (int, float)) and not 0 < size <= _LARGEST]
-    if wrong:
-        raise UserError(f"{file} asks for pictures of {wrong[0]} pixels a side: download it again")
 
 
 def _loaded(folder: Path, family: Family) -> tuple[Any, Any]:
@@ -154,9 +140,10 @@ def _loaded(folder: Path, family: Family) -> tuple[Any, Any]:
     _, network, processor = _CLASSES[family]
     # Newer versions prepare pictures with torchvision where it is there: figures must not depend on that.
     kind = getattr(transformers, f"{processor}Pil", None) or getattr(transformers, processor)
-    made, found = getattr(transformers, network).from_pretrained(
-        str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True
-    )
+    model = getattr(transformers, network)
+    config = model.config_class.from_pretrained(str(folder), local_files_only=True)
+    check_room(folder, family, lambda: model(config), weight_bytes(folder, family))
+    made, found = model.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True)
     lost = [*found["missing_keys"], *found.get("mismatched_keys", ())]
     if lost:  # transformers draws random numbers for these
         raise UserError(

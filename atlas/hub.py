@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 from atlas.errors import UserError
 from atlas.files import digest
+from atlas.model_files import described
 
 Kind = Literal["model", "ControlNet", "configuration", "IP-Adapter", "depth estimator", "CLIP model", "DINOv2 model"]
 
@@ -32,7 +32,7 @@ _MARK = {
     "DINOv2 model": "config.json",
 }
 _PATIENCE = 5.0  # seconds that the hub may take to answer
-_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_ID = re.compile(r"(?!.*(?:--|\.\.))\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)  # as the hub has them
 
 
 def located(
@@ -51,23 +51,29 @@ def named(name: str, kind: Kind) -> Path | None:
 
     UserError where it is neither, or holds no such model.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, or with a character that no name has
+        raise UserError(f"{_shown(name)} is no name of a folder or file: check the {kind}'s name") from None
+    if is_folder:
         if kind in _MARK and not (path / _MARK[kind]).is_file():
             raise UserError(f"{path} is no {kind} (it has no {_MARK[kind]}): name the folder that holds one")
         return path
-    if path.is_file():
+    if is_file:
         if path.suffix != ".safetensors" or kind == "configuration":
             raise UserError(f"{path} is no folder and no .safetensors file: other formats can hold programs and are not read")
         return path
     if not _ID.fullmatch(name) or path.suffix == ".safetensors":
-        raise UserError(f"{name} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
+        raise UserError(f"{_shown(name)} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
     return None
 
 
 def fingerprint(path: Path) -> str:
     """Hash of the weights in a folder or file, as `located` found it."""
-    files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".txt", ".safetensors")) if path.is_dir() else [path]
+    kinds = (".json", ".txt", ".safetensors")
+    # A pipe is not read, nor a folder that is named as a file: a link may lead to any.
+    files = sorted(p for p in path.rglob("*") if p.suffix in kinds and p.is_file()) if path.is_dir() else [path]
     return digest([[file.relative_to(path).as_posix(), _hash(file)] for file in files])
 
 
@@ -83,6 +89,11 @@ def one_line(problem: BaseException) -> str:
     """What an exception says, short enough for a line."""
     said = " ".join(str(problem).split()) or type(problem).__name__
     return said if len(said) <= 240 else said[:237] + "..."
+
+
+def _shown(name: str) -> str:
+    """A name that may be anything, short and without what would steer a terminal."""
+    return name if name.isprintable() and len(name) <= 240 else ascii(name)[:240]
 
 
 def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: str) -> Path:
@@ -109,8 +120,8 @@ def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:
     if kind != "model":
         return True
     try:
-        parts = dict(json.loads((folder / "model_index.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # of JSON that is cut short, too
+        parts = described(folder / "model_index.json")
+    except UserError:  # JSON that is cut short, too
         return False
     networks = [name for name in ("unet", "vae", "text_encoder", "text_encoder_2") if isinstance(parts.get(name), list)]
     return all(any((folder / name).glob("*.safetensors")) for name in networks)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from atlas.errors import UserError
+from atlas.hub import one_line
+from atlas.model_files import check_folder, check_room, weight_bytes
 
 
 def canny(
@@ -39,15 +41,27 @@ class DepthEstimator:
     """Depth from a single image, by a network of transformers: near is bright, as the depth ControlNets expect it."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation
 
+        check_folder(folder)
+        # Where this is not said, transformers may ask at the terminal whether to run a program, and wait for the answer.
+        own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
-            self._processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            self._network = AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+            config = AutoConfig.from_pretrained(folder, **own)
+            size = weight_bytes(folder, "depth estimator")
+            check_room(
+                folder,
+                "depth estimator",
+                lambda: AutoModelForDepthEstimation.from_config(config, trust_remote_code=False),
+                size,
+            )
+            self._processor = AutoImageProcessor.from_pretrained(folder, **own)
+            self._network = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **own)
+        except (UserError, MemoryError):
+            raise
         except Exception as problem:  # transformers raises many kinds on files that are not what it expects
-            said = " ".join(str(problem).split())[:160]
             raise UserError(
-                f"{folder} is no depth estimator that can be loaded ({said}): name another with --depth-model"
+                f"{folder} is no depth estimator that can be loaded ({one_line(problem)}): name another with --depth-model"
             ) from None
         self.device = device
         self._network.to(device).eval()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,8 +17,10 @@ import torch
 
 from atlas.errors import UserError
 from atlas.hub import located, one_line
+from atlas.model_files import check_folder, described, tensor_names, weight_bytes
 from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.model import StableDiffusion
+from edit.diffusion.model_folder import check_model, check_model_room, check_network
 from edit.diffusion.options import DiffusionOptions
 from edit.diffusion.quiet import quiet
 
@@ -37,7 +38,6 @@ SCHEDULERS = {
 _XL_CONFIG = "stabilityai/stable-diffusion-xl-base-1.0"
 _V2_CONFIG = "stabilityai/stable-diffusion-2-1"
 _V1_CONFIG = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-_TOO_BIG = 100_000_000  # bytes of a safetensors header: more is no header
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ def load(weights: Weights) -> StableDiffusion:
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
         pairs = list(zip(weights.controlnets, controlnets, strict=True))
         if path.is_dir():  # told before the rest of it, which is large, is loaded
-            _check_families(pairs, weights.model, _described(path / "unet" / "config.json"))
+            with _told(f"{weights.model} cannot be loaded as a model"):
+                check_model_room(path)
+            _check_families(pairs, weights.model, described(path / "unet" / "config.json"))
         pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
         _check_families(pairs, weights.model, pipeline.unet.config)
         pipeline.scheduler = _scheduler(diffusers, weights.scheduler, pipeline.scheduler)
@@ -139,6 +141,9 @@ def _pipeline(diffusers: Any, weights: Weights, path: Path, controlnets: list[An
                 str(path), torch_dtype=weights.dtype, use_safetensors=True, local_files_only=True, **more
             )
         config = _file_config(weights, path)
+        if config is not None:
+            check_model(Path(config))
+            check_model_room(Path(config), path.stat().st_size)
         return getattr(diffusers, kind).from_single_file(
             str(path), config=config, torch_dtype=weights.dtype, local_files_only=weights.offline or config is not None, **more
         )
@@ -149,6 +154,11 @@ def _controlnet(name: str, weights: Weights) -> Any:
 
     path = located(name, "ControlNet", offline=weights.offline)
     with _told(f"{name} cannot be loaded as a ControlNet"):
+        described_in = path if path.is_dir() else path.parent
+        if (described_in / "config.json").exists():
+            check_folder(described_in)
+            size = weight_bytes(path, "ControlNet") if path.is_dir() else path.stat().st_size
+            check_network(described_in, "ControlNet", ControlNetModel, size)
         if path.is_dir():
             return ControlNetModel.from_pretrained(
                 str(path), torch_dtype=weights.dtype, use_safetensors=True, local_files_only=True
@@ -165,15 +175,9 @@ def _controlnet(name: str, weights: Weights) -> Any:
 def is_xl_model(path: Path, config: str | None, *, offline: bool) -> bool:
     """Whether the model found at `path` is of the XL family; UserError where it is of none that this editor takes."""
     if path.is_file() and config is None:
-        return any(key.startswith("conditioner.embedders.1") for key in _keys(path))
+        return any(key.startswith("conditioner.embedders.1") for key in tensor_names(path))
     folder = path if path.is_dir() else located(config or "", "configuration", offline=offline)
-    try:
-        found = str(json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / 'model_index.json'} does not describe a model: download it again") from None
-    if not found.startswith("StableDiffusion"):
-        raise UserError(f"{path} is a {found}: this editor takes Stable Diffusion 1.x, 2.x and XL")
-    return "XL" in found
+    return "XL" in check_model(folder)
 
 
 def _file_config(weights: Weights, path: Path) -> str | None:
@@ -182,22 +186,10 @@ def _file_config(weights: Weights, path: Path) -> str | None:
         return str(located(weights.model_config, "configuration", offline=weights.offline))
     if not weights.offline:
         return None
-    keys = _keys(path)
+    keys = tensor_names(path)
     v2 = any(key.startswith("cond_stage_model.model.") for key in keys)
     xl = any(key.startswith("conditioner.embedders.1") for key in keys)
     return str(located(_XL_CONFIG if xl else _V2_CONFIG if v2 else _V1_CONFIG, "configuration", offline=True))
-
-
-def _keys(path: Path) -> list[str]:
-    """Names of the tensors in a safetensors file, from its header alone."""
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length > _TOO_BIG:
-                raise ValueError
-            return list(json.loads(stream.read(length)))
-    except (ValueError, UnicodeDecodeError):
-        raise UserError(f"{path} is no safetensors file: download it again") from None
 
 
 def _check_families(controlnets: list[tuple[str, Any]], model: str, unet: Mapping[str, Any]) -> None:
@@ -213,14 +205,6 @@ def _check_families(controlnets: list[tuple[str, Any]], model: str, unet: Mappin
                     f"the ControlNet {name} is of another family than the model {model} ({what} {there}, not {wanted}): "
                     "name one that was made for this model with --controlnet"
                 )
-
-
-def _described(path: Path) -> dict[str, Any]:
-    """What a configuration says; {} where it cannot be read: loading tells why."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
 
 
 def _scheduler(diffusers: Any, name: str, present: Any) -> Any:
