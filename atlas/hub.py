@@ -123,6 +123,8 @@ def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:
         parts = described(folder / "model_index.json")
     except UserError:  # JSON that is cut short, too
         return False
+    if not parts:
+        return False
     networks = [name for name in ("unet", "vae", "text_encoder", "text_encoder_2") if isinstance(parts.get(name), list)]
     return all(any((folder / name).glob("*.safetensors")) for name in networks)
 
