@@ -23,13 +23,12 @@ from atlas.command import CommonOptions
 from atlas.cost import measured
 from atlas.coverage import covered_share, visibility
 from atlas.device import choose_device
-from atlas.edits import Edit, fit_identity, open_maps
+from atlas.edits import Edit, fit_identity, open_maps, read_keyframe
 from atlas.errors import UserError
 from atlas.files import (
     atomic_folder,
     digest,
     is_up_to_date,
-    read_image,
     to_float,
     to_uint16,
     write_image,
@@ -39,6 +38,7 @@ from atlas.files import (
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.partial import Partial, partial_atlas
+from atlas.pictures import picture_header
 from atlas.terminal import visible
 from atlas.warp import sample
 
@@ -146,10 +146,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
     for index, path in files.items():
         if index >= clip.frames:
             raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
-        images[index] = read_image(path, mode="rgba")
-        if images[index].shape[:2] != (clip.height, clip.width):
-            size = f"{images[index].shape[1]}x{images[index].shape[0]}"
-            raise UserError(f"{path} is {size}, the clip's frames are {clip.width}x{clip.height}: save it without scaling")
+        images[index] = read_keyframe(path, clip)
     network = [options.seed, options.steps] if options.method == "network" else []
     how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
     fit = fit_identity(clip, maps, layer)
@@ -277,8 +274,8 @@ def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> t
     applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
     values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
     repainted = torch.zeros_like(opacity)
-    if index in job.made:
-        found = repainted_pixels(job.images[index], read_image(job.made[index], mode="rgba"))
+    if index in job.made and picture_header(job.made[index]).size == (clip.height, clip.width):
+        found = repainted_pixels(job.images[index], read_keyframe(job.made[index], clip))
         repainted = torch.from_numpy(found).to(device)
     lit = torch.cat([values, light.mean(-1, keepdim=True), repainted[..., None]], -1)
     partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer), refine=1)

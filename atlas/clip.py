@@ -15,6 +15,7 @@ from atlas.colour_tags import check_colour
 from atlas.errors import UserError
 from atlas.files import StoredArray, read_image, read_json, write_json
 from atlas.links import refuse_outward_links
+from atlas.pictures import WantedSize
 
 VERSION = 1
 BACKGROUND = "background"
@@ -155,18 +156,14 @@ class Clip:
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB."""
-        return self._sized(self.frame_path(index), read_image(self.frame_path(index), mode="rgb"))
+        return read_image(self.frame_path(index), mode="rgb", size=self._size())
 
     def mask(self, layer: str, index: int) -> np.ndarray:
         """Mask of an object layer in frame `index` as (H, W) uint8, 255 inside."""
-        path = self.mask_path(layer, index)
-        return self._sized(path, read_image(path))[:, :, 0]
+        return read_image(self.mask_path(layer, index), size=self._size())[:, :, 0]
 
-    def _sized(self, path: Path, image: np.ndarray) -> np.ndarray:
-        if image.shape[:2] != (self.height, self.width):
-            size = f"{image.shape[1]}x{image.shape[0]}"
-            raise UserError(f"{path} is {size}, the clip is {self.width}x{self.height}: run scripts/prepare.py again")
-        return image
+    def _size(self) -> WantedSize:
+        return WantedSize(self.height, self.width, "the clip is", "run scripts/prepare.py again")
 
     def flow(self, direction: str) -> StoredArray:
         """Optical flow in pixels, (T - 1, H, W, 2) float16, read where it is indexed.

@@ -36,6 +36,7 @@ from atlas.files import (
     write_stamp,
 )
 from atlas.maps import Maps
+from atlas.pictures import WantedSize, picture_header
 
 VERSION = 1
 
@@ -167,7 +168,8 @@ class Edit:
     def save_keep(self, layer: str, mask: np.ndarray) -> None:
         """Write the mask, (N, N) uint8, unless it is what stands there already."""
         path = self.keep_path(layer)
-        if not path.is_file() or not np.array_equal(read_image(path)[..., 0], mask):
+        same_size = path.is_file() and picture_header(path).size == mask.shape
+        if not same_size or not np.array_equal(read_image(path)[..., 0], mask):
             write_image(path, mask)
 
     def cache_folder(self, layer: str) -> Path:
@@ -191,6 +193,12 @@ class Edit:
 
     def _signature(self, path: Path) -> str:
         return f"wrote {path.relative_to(self.folder).as_posix()}"
+
+
+def read_keyframe(path: Path, clip: Clip) -> np.ndarray:  # (H, W, 4) uint8 or uint16
+    """A keyframe, edited or as it was made; UserError where it has not the size of the clip's frames."""
+    size = WantedSize(clip.height, clip.width, "the clip's frames are", "save it without scaling")
+    return read_image(path, mode="rgba", size=size)
 
 
 def edit_names(clip: Clip) -> list[str]:

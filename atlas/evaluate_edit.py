@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from atlas import metrics
 from atlas.coverage import covered_share
-from atlas.edits import Edit
+from atlas.edits import Edit, read_keyframe
 from atlas.errors import UserError
-from atlas.files import read_image, read_json, to_float, write_json
+from atlas.files import read_json, to_float, write_json
 from atlas.flow import dense_flow, flow_validity
 from atlas.learned import Learned
 from atlas.overlap import keyframe_overlap
@@ -62,7 +62,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
         seen.add(source, result)
         for layer, files in keyframes.items():
             if index in files:
-                keyframe = read_image(files[index], mode="rgba")
+                keyframe = read_keyframe(files[index], clip)
                 fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
         previous = now
 

@@ -6,23 +6,29 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 
 from atlas.errors import UserError
 from atlas.json_text import LARGEST, parsed, read_bounded
+from atlas.pictures import WantedSize, picture_bytes
 
 STAMP = "stamp.json"
 _OLD = "-old"
+_LONGEST_HEADER = 1000  # bytes; NumPy writes 118 for all that is stored here
+_ARRAY_HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[A-Za-z]\d{0,4})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"
+)
 
 
 @contextlib.contextmanager
@@ -128,16 +134,14 @@ class StoredArray:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.exists() and not path.is_file():  # opening a pipe would wait for who writes to it
+            raise ValueError(f"{path} is no file")
         with path.open("rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            if version not in read_header:
-                raise ValueError(f"{path} is of another version of the format")
-            self.shape, in_columns, self.dtype = read_header[version](stream)
+            self.dtype, in_columns, self.shape = _array_header(path, stream)
             self._start = stream.tell()
-        if in_columns or self.dtype.hasobject or not self.shape:
+        if in_columns or self.dtype.kind not in "biuf" or not self.shape:
             raise ValueError(f"{path} is not stored row by row")
-        self._row = int(np.prod(self.shape[1:], dtype=np.int64))
+        self._row = math.prod(self.shape[1:])
         if path.stat().st_size < self._start + self.shape[0] * self._row * self.dtype.itemsize:
             raise EOFError(f"{path} is cut off")
 
@@ -154,6 +158,20 @@ class StoredArray:
             raise IndexError(f"{self.path} has no row {index}")
         start = self._start + number * self._row * self.dtype.itemsize
         return np.fromfile(self.path, self.dtype, self._row, offset=start).reshape(self.shape[1:])
+
+
+def _array_header(path: Path, stream: BinaryIO) -> tuple[np.dtype, bool, tuple[int, ...]]:
+    """Type, whether columns come first, and shape. NumPy reads the header as Python: here it is only what NumPy writes."""
+    length_bytes = {(1, 0): 2, (2, 0): 4}.get(np.lib.format.read_magic(stream), 0)
+    length = int.from_bytes(stream.read(length_bytes), "little")
+    header = _ARRAY_HEADER.fullmatch(stream.read(length)) if 0 < length <= _LONGEST_HEADER else None
+    if header is None:
+        raise ValueError(f"{path} has no header of NumPy's")
+    try:
+        dtype = np.dtype(header[1].decode("ascii"))
+    except TypeError:
+        raise ValueError(f"{path} holds numbers of an unknown type") from None
+    return dtype, header[2] == b"True", tuple(int(side) for side in header[3].split(b",") if side.strip())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -195,33 +213,24 @@ def write_image(path: Path, image: np.ndarray) -> None:
         temporary.write_bytes(data.tobytes())
 
 
-def read_image(path: Path, *, mode: str = "keep") -> np.ndarray:
-    """Read an image file as it is stored: (H, W, C) with C = 1, 3 (RGB) or 4 (RGBA), uint8 or uint16.
+def read_image(path: Path, *, mode: str = "keep", size: WantedSize | None = None) -> np.ndarray:
+    """Read a PNG or JPEG file as it is stored: (H, W, C) with C = 1, 3 (RGB) or 4 (RGBA), uint8 or uint16.
 
-    mode: "keep"; "rgb" or "rgba" convert (grey is repeated, a missing alpha is opaque).
-    Raises UserError for a file that is missing, truncated or no image.
+    mode: "keep"; "rgb" or "rgba" convert (grey is repeated, a missing alpha is opaque). size: the only one that will do.
+    Raises UserError for a file that is missing, truncated or no image, and, before it is decoded, for one of another size
+    or too large (`atlas.pictures`).
     """
+    data, header = picture_bytes(path, size)
     try:
-        data = path.read_bytes()
-    except OSError as problem:
-        if path.is_dir():  # Windows calls reading one a matter of permission
-            raise UserError(f"{path} is a folder: name an image") from None
-        if isinstance(problem, FileNotFoundError):
-            raise UserError(f"{path} is missing: check the path") from None
-        raise
-    _refuse_damaged(path, data)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
-    if image is None:
+    if image is None or image.shape[:2] != header.size:
         raise UserError(f"{path} is not a readable image: export it again as PNG or JPEG")
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{path} holds {image.dtype} pixels: export it as 8- or 16-bit PNG or JPEG")
-    if image.shape[2] >= 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    if image.shape[2] >= 3:  # in place: a second copy would be the largest part of what reading takes
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=image)
     if mode != "keep":
         image = with_channels(image, 4 if mode == "rgba" else 3)
     return np.ascontiguousarray(image)
@@ -234,19 +243,6 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return colour
     opaque = np.full_like(image[:, :, :1], np.iinfo(image.dtype).max)
     return np.concatenate([colour, image[:, :, 3:] if image.shape[2] == 4 else opaque], axis=2)
-
-
-def _refuse_damaged(path: Path, data: bytes) -> None:
-    """OpenCV fills the missing half of a truncated file with grey, and prints to standard error what it finds damaged."""
-    png = data[:8] == b"\x89PNG\r\n\x1a\n"
-    if (png and b"IEND" not in data[-64:]) or (data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]):
-        raise UserError(f"{path} is truncated: copy or export it again")
-    position = 8
-    while png and position + 12 <= len(data):  # a chunk: length, then kind and content, then their checksum
-        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
-        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            raise UserError(f"{path} is damaged inside: copy or export it again")
-        position = end + 4
 
 
 def to_float(image: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 from atlas.bounds import LARGEST_SIDE, MOST_FRAMES
 from atlas.errors import UserError
 from atlas.files import digest, read_image
+from atlas.pictures import WantedSize, picture_header
 from atlas.video import VideoInfo, over_black, probe, read_frames
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -61,12 +62,8 @@ class FrameSource:
             raise UserError(f"{self.path} ends before frame {following}: choose a smaller --start or --frames")
 
     def _image(self, index: int) -> np.ndarray:
-        image = read_image(self.images[index])
-        if image.shape[:2] != (self.height, self.width):
-            raise UserError(
-                f"{self.images[index]} is {image.shape[1]}x{image.shape[0]}, {self.images[0].name} is "
-                f"{self.width}x{self.height}: all frames must have one size"
-            )
+        size = WantedSize(self.height, self.width, f"{self.images[0].name} is", "all frames must have one size")
+        image = read_image(self.images[index], size=size)
         return over_black(image if image.shape[2] > 1 else np.repeat(image, 3, axis=2))
 
 
@@ -80,9 +77,9 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
         images = list_images(path)
         if not images:
             raise UserError(f"{path} holds no JPEG or PNG frames: give a folder of frames or a video file")
-        height, width = read_image(images[0]).shape[:2]
+        first = picture_header(images[0])
         rate = Fraction(fps).limit_denominator(10000) if fps else Fraction(FOLDER_FPS)
-        source = FrameSource(path, width, height, len(images), rate, images)
+        source = FrameSource(path, first.width, first.height, len(images), rate, images)
     elif not path.exists():
         raise UserError(f"{path} is missing: check the path")
     elif path.suffix.lower() in IMAGE_SUFFIXES:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas.errors import UserError
 from atlas.files import read_image, to_float
+from atlas.pictures import WantedSize
 
 
 def read_keep(
@@ -16,12 +16,8 @@ def read_keep(
     size: tuple[int, int],  # (H, W) of the atlas
 ) -> np.ndarray:  # (H, W) float32 in [0, 1], 1 = keep
     """A mask as painted: grey, or the mean of its colours; what is transparent is not kept."""
-    image = to_float(read_image(path, mode="rgba"))
-    if image.shape[:2] != size:
-        raise UserError(
-            f"{path} is {image.shape[1]}x{image.shape[0]}, the atlas is {size[1]}x{size[0]}:"
-            f" paint the mask at the size of {atlas}"
-        )
+    wanted = WantedSize(*size, "the atlas is", f"paint the mask at the size of {atlas}")
+    image = to_float(read_image(path, mode="rgba", size=wanted))
     return image[..., :3].mean(-1) * image[..., 3]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from atlas.errors import UserError
 from atlas.files import read_image
 from atlas.frames import FrameSource, fit_image, frame_number, list_images, natural_order
 from atlas.gaps import LONGEST, bridgeable
+from atlas.pictures import WantedSize, picture_bytes, picture_header
 
 _NUMBERS = 32
 """Values up to this are the numbers of objects, not shades; more different values than this are a soft matte."""
@@ -66,6 +68,11 @@ class MaskFolder:
 
     def _stored(self, path: Path | None) -> np.ndarray:
         return np.zeros(self.size[::-1], np.uint8) if path is None else _plane(path, self)
+
+    def wanted(self) -> WantedSize:
+        """The size that each mask must have."""
+        width, height = self.size
+        return WantedSize(height, width, "the source is", "masks must have the size of the source's frames")
 
     def _shades(self, plane: np.ndarray) -> np.ndarray:
         if self.values:  # one object's number
@@ -130,19 +137,14 @@ def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path
 def _understand(masks: MaskFolder, folder: Path) -> None:
     """Look at all masks once: their size, and what their values mean."""
     files = list(dict.fromkeys(path for column in masks.files for path in column if path is not None))
-    masks.palette = any(_is_coloured(path) for path in files)
-    masks.alpha = not masks.palette and any(_uses_alpha(path) for path in files)
+    masks.palette = any(_is_coloured(path, masks.wanted()) for path in files)
+    masks.alpha = not masks.palette and any(_uses_alpha(path, masks.wanted()) for path in files)
     total: Counter[int] = Counter()
     inner: Counter[int] = Counter()
     top = 0
     full = True
     for path in files:
         plane = _plane(path, masks)
-        if (plane.shape[1], plane.shape[0]) != masks.size:
-            raise UserError(
-                f"{path} is {plane.shape[1]}x{plane.shape[0]}, the source is {masks.size[0]}x{masks.size[1]}: "
-                "masks must have the size of the source's frames"
-            )
         values, counts = np.unique(plane, return_counts=True)
         total.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         if len(total) <= 4 * _NUMBERS:
@@ -183,36 +185,29 @@ def _inside_patch(plane: np.ndarray) -> np.ndarray:
     return cv2.erode(plane, box) == cv2.dilate(plane, box)
 
 
-def _is_palette(path: Path) -> bool:
-    """Whether a file is a PNG that stores numbers of colours."""
-    with path.open("rb") as stream:
-        head = stream.read(26)
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[25:26] == b"\x03"
-
-
-def _is_coloured(path: Path) -> bool:
+def _is_coloured(path: Path, size: WantedSize) -> bool:
     """Whether a palette image uses colours: with greys alone it is a grey image made small."""
-    if not _is_palette(path):
+    if not picture_header(path, size).palette:
         return False
-    colours = read_image(path, mode="rgb")
+    colours = read_image(path, mode="rgb", size=size)
     return bool((colours != colours[:, :, :1]).any())
 
 
-def _uses_alpha(path: Path) -> bool:
+def _uses_alpha(path: Path, size: WantedSize) -> bool:
     """Whether a file has an alpha channel that is not opaque throughout."""
-    if path.suffix.lower() != ".png" or _is_palette(path):
+    header = picture_header(path, size)
+    if header.scans_from or header.palette:  # JPEG has none
         return False
-    image = read_image(path)
+    image = read_image(path, size=size)
     return image.shape[2] == 4 and bool((image[:, :, 3] < np.iinfo(image.dtype).max).any())
 
 
 def _plane(path: Path, masks: MaskFolder) -> np.ndarray:
     """The one channel that says what is inside: (H, W) uint8 or uint16."""
-    if masks.palette and _is_palette(path):
-        read_image(path)  # refuses a truncated file
-        with Image.open(path) as image:
+    pixels = read_image(path, size=masks.wanted())
+    if masks.palette and picture_header(path).palette:
+        with Image.open(io.BytesIO(picture_bytes(path)[0])) as image:  # the numbers themselves
             return np.array(image)
-    pixels = read_image(path)
     if pixels.shape[2] == 4 and masks.alpha:
         return np.ascontiguousarray(pixels[:, :, 3])
     colour = pixels[:, :, :3]

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from atlas.clip import Clip
-from atlas.edits import Edit
-from atlas.files import read_image, to_float
+from atlas.edits import Edit, read_keyframe
+from atlas.files import to_float
 from atlas.maps import Maps
 from atlas.partial import partial_atlas
 
@@ -52,7 +52,7 @@ def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap 
 
     def opened(index: int) -> tuple[np.ndarray, np.ndarray]:
         if index not in held:
-            held[index] = _in_atlas(clip, maps, layer, index, to_float(read_image(files[index], mode="rgba")))
+            held[index] = _in_atlas(clip, maps, layer, index, to_float(read_keyframe(files[index], clip)))
         return held[index]
 
     difference, texels = np.zeros(2), 0

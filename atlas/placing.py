@@ -21,9 +21,12 @@ from atlas.clip import BACKGROUND
 from atlas.errors import UserError
 from atlas.files import read_json
 from atlas.maps import Maps
+from atlas.pictures import Header
 
 _ASPECT = 0.015  # relative: a crop is rounded to whole pixels
 
+LARGEST = 4096
+"""Pixels a side of a layer of another size than its atlas, where the atlas is smaller: no atlas of a fit is larger."""
 _VISIBLE = 0.2565
 """Opacity from which published editors count a pixel of the background: 1 - alpha, where alpha's tanh is 0.5."""
 Box = tuple[float, float, float, float]
@@ -37,7 +40,7 @@ def placed(image: np.ndarray, path: Path, maps: Maps, layer: str) -> tuple[np.nd
     """
     height, width = image.shape[:2]
     side = maps.atlas_size(layer)[0]
-    size = f"{path} is {width}x{height}, the atlas of layer {layer!r} is {side}x{side}"
+    size = _sizes(path, width, height, layer, side)
     original = maps.atlas_path(layer)
     if image.shape[2] != 4:
         raise UserError(
@@ -58,14 +61,28 @@ def placed(image: np.ndarray, path: Path, maps: Maps, layer: str) -> tuple[np.nd
     return _in_box(image, box, side), f"{size}: resized to {box[2]:.0f}x{box[3]:.0f} and put over {where}"
 
 
+def check_placeable(header: Header, path: Path, maps: Maps, layer: str) -> None:
+    """UserError, before an image is decoded, where it is far larger than what can be seen of it in the atlas."""
+    side = maps.atlas_size(layer)[0]
+    most = max(side, LARGEST)
+    if max(header.size) > most:
+        said = _sizes(path, header.width, header.height, layer, side)
+        raise UserError(f"{said}: layers of another size are read up to {most} pixels a side, save it smaller")
+
+
+def _sizes(path: Path, width: int, height: int, layer: str, side: int) -> str:
+    return f"{path} is {width}x{height}, the atlas of layer {layer!r} is {side}x{side}"
+
+
 def _in_box(image: np.ndarray, box: Box, side: int) -> np.ndarray:
     """The image scaled to a box of an otherwise transparent square. Colours count by alpha: none seep in from nothing."""
     left, top = box[:2]
     width, height = (max(round(extent), 1) for extent in box[2:])
-    alpha = image[..., 3:].astype(np.float32)
     smaller = width < image.shape[1]
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    weighted = cv2.resize(np.concatenate([image[..., :3] * alpha, alpha], -1), (width, height), interpolation=method)
+    weighted = image.astype(np.float32)
+    weighted[..., :3] *= weighted[..., 3:]
+    weighted = cv2.resize(weighted, (width, height), interpolation=method)
     # What the box's corner and size have beyond whole texels; nothing changes where they have nothing.
     across, down = width / box[2], height / box[3]
     back = np.array([[across, 0, (0.5 - left) * across - 0.5], [0, down, (0.5 - top) * down - 0.5]])

@@ -8,6 +8,7 @@ from pathlib import Path
 from atlas.clip import Clip
 from atlas.errors import UserError
 from atlas.files import digest, read_image, read_json, set_aside, write_json
+from atlas.pictures import picture_header
 
 FILES = "files.json"
 _PICTURES = ("frames/", "masks/")
@@ -63,7 +64,7 @@ class Prepared:
             target = making.folder / name
             if not name.startswith(start) or not target.is_file() or name not in self.written:
                 continue
-            if read_image(self.folder / name).shape[:2] == (making.height, making.width):
+            if picture_header(self.folder / name).size == (making.height, making.width):
                 shutil.copyfile(self.folder / name, target)
                 kept[name] = self.written[name]
         return kept

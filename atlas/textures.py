@@ -15,6 +15,7 @@ from atlas.files import read_image, read_json, to_float
 from atlas.keep import open_coverage, read_keep
 from atlas.maps import Maps
 from atlas.mipmaps import Texture, texture
+from atlas.pictures import WantedSize
 from atlas.transfer import transferred
 
 Transfer = Literal["local", "additive"]
@@ -77,14 +78,8 @@ def _open(edited: np.ndarray, edit_folder: Path, maps: Maps, layer: str) -> np.n
 
 
 def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
-    image = read_image(path, mode="rgba")
-    height, width = maps.atlas_size(layer)
-    if image.shape[:2] != (height, width):
-        raise UserError(
-            f"{path} is {image.shape[1]}x{image.shape[0]}, the atlas of {layer} is {width}x{height}:"
-            f" save it at that size (the original is {maps.atlas_path(layer)})"
-        )
-    return image
+    advice = f"save it at that size (the original is {maps.atlas_path(layer)})"
+    return read_image(path, mode="rgba", size=WantedSize(*maps.atlas_size(layer), f"the atlas of {layer} is", advice))
 
 
 def delta_textures(

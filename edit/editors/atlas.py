@@ -11,7 +11,8 @@ import numpy as np
 from atlas.errors import UserError
 from atlas.files import read_image, with_channels
 from atlas.maps import Maps
-from atlas.placing import placed
+from atlas.pictures import picture_header
+from atlas.placing import check_placeable, placed
 from atlas.terminal import say
 
 _RIM = 3  # texels
@@ -30,6 +31,9 @@ def read_painted(
     latter may have another size (`atlas.placing`); a line on standard error then says where it was put.
     """
     reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+    header = picture_header(path)
+    if header.size != reference.shape[:2]:
+        check_placeable(header, path, maps, layer)
     image = as_uint16(read_image(path))
     if image.shape[:2] != reference.shape[:2]:
         image, said = placed(image, path, maps, layer)

@@ -16,6 +16,7 @@ from atlas.errors import UserError
 from atlas.files import digest, read_image, to_float, to_uint8, to_uint16, write_image
 from atlas.maps import Maps
 from atlas.partial import push_pull
+from atlas.pictures import WantedSize
 from atlas.terminal import visible
 from edit.crop import Crop
 from edit.diffusion.careful import made_carefully
@@ -112,17 +113,15 @@ class AtlasPrompt:
         return self._own
 
     def _checked(self, path: Path) -> np.ndarray:
-        image, size = control_image(path), self.maps.atlas_size(self.options.layer)
-        if image.shape[:2] != size:
-            raise UserError(f"{path} is {image.shape[1]}x{image.shape[0]}, the atlas is {size[1]}x{size[0]}: make it that size")
-        return image
+        size = self.maps.atlas_size(self.options.layer)
+        return control_image(path, WantedSize(*size, "the atlas is", "make it that size"))
 
 
-def control_image(path: Path) -> np.ndarray:  # (H, W, 3) uint8
+def control_image(path: Path, size: WantedSize | None = None) -> np.ndarray:  # (H, W, 3) uint8
     """The user's own control image of an atlas; UserError where `path` is not one image."""
     if not path.is_file():
         raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
-    return as_uint8(read_image(path, mode="rgba"))
+    return as_uint8(read_image(path, mode="rgba", size=size))
 
 
 def working_crop(

@@ -9,6 +9,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.files import digest, read_image, to_float
+from atlas.pictures import WantedSize
 from edit.editors.protocol import Keyframe
 
 _NUMBERED = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
@@ -44,14 +45,9 @@ class ImagesEditor:
 
     def read(self, index: int) -> np.ndarray:
         """The image of this frame number as stored, (H, W, 4)."""
-        path = self.files[index]
-        image = read_image(path, mode="rgba")
-        if image.shape[:2] != (self.height, self.width):
-            raise UserError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, the clip's frames are {self.width}x{self.height}: "
-                "edit the images of the clip's frames/ folder without scaling or cropping them"
-            )
-        return image
+        advice = "edit the images of the clip's frames/ folder without scaling or cropping them"
+        size = WantedSize(self.height, self.width, "the clip's frames are", advice)
+        return read_image(self.files[index], mode="rgba", size=size)
 
 
 def _numbered_images(folder: Path) -> dict[int, Path]:
