@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,15 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from atlas.errors import UserError
-from atlas.fields import NetworkConfig
+from atlas.fields import network_config
 from atlas.files import atomic_file, read_json
 from atlas.json_text import parsed
 from atlas.model import LayeredAtlas, Shape
 from atlas.nla import NlaModel, parameter_shapes
 from atlas.nla_config import published_config
 from atlas.presets import FitConfig
+from atlas.tensor_file import Described, tensor_header
 
 _DESCRIPTION = "description"
+_MOST_LAYERS = 256
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -37,14 +40,27 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_tensors` wrote; UserError where the file is missing, damaged or something else."""
+    _, description = read_description(path)
+    with _refusing(path), safe_open(path, framework="pt") as file:
+        # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
+
+
+def read_description(path: Path) -> tuple[Described, dict[str, Any]]:
+    """Types and shapes of the tensors that `save_tensors` wrote, and the description, without the tensors."""
+    with _refusing(path):
+        described, texts = tensor_header(path)
+        description = parsed(texts[_DESCRIPTION].encode(), finite=False)  # of a run: losses may be NaN
+        if not isinstance(description, dict):
+            raise ValueError("its description is no object")
+        return described, description
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            description = parsed((file.metadata() or {})[_DESCRIPTION].encode(), finite=False)  # of a run: losses may be NaN
-            if not isinstance(description, dict):
-                raise ValueError("its description is no object")
-            # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are ValueErrors
+        yield
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are of the last two
         raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
 
 
@@ -60,15 +76,32 @@ def build_model(shape: Shape, config: FitConfig) -> LayeredAtlas:
 
 def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
     """The model that `save_model` wrote; UserError where it does not fit `config`."""
-    tensors, description = load_tensors(path)
+    described, description = read_description(path)
     try:
-        shape = shape_from_dict(description["shape"])
-        _check_sizes(shape, tensors)
-        model = build_model(shape, config)
-        model.load_state_dict(tensors)
+        model = matching_model(shape_from_dict(description["shape"]), config, described)
+        model.load_state_dict(load_tensors(path)[0])
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise UserError(f"{path} does not belong to its config.json ({_line(problem)}): run scripts/fit.py again") from None
     return model
+
+
+def matching_model(shape: Shape, config: FitConfig, described: Described) -> LayeredAtlas:
+    """A model with fresh networks; ValueError, before it is built, where the tensors that are to fill it are others.
+
+    A few bytes of description must not ask for more memory than the file holds.
+    """
+    with torch.device("meta"):  # shapes alone
+        empty = build_model(shape, config).state_dict()
+    _check_described(described, {name: tuple(tensor.shape) for name, tensor in empty.items()})
+    return build_model(shape, config)
+
+
+def _check_described(described: Described, wanted: dict[str, tuple[int, ...]]) -> None:
+    for name, size in wanted.items():
+        if described[name] != ("F32", size):
+            raise ValueError(f"{name} is not of the described size or type")
+    if more := sorted(set(described) - set(wanted)):
+        raise ValueError(f"{more[0][:60]} is not a part of it")
 
 
 def save_nla_model(path: Path, model: NlaModel) -> None:
@@ -78,14 +111,12 @@ def save_nla_model(path: Path, model: NlaModel) -> None:
 
 def load_nla_model(path: Path) -> NlaModel:
     """The model that `save_nla_model` wrote; UserError where it is damaged."""
-    tensors, description = load_tensors(path)
+    described, description = read_description(path)
     try:
         config = published_config(description["nla"])
-        for name, size in parameter_shapes(config).items():
-            if tuple(tensors[name].shape) != size:
-                raise ValueError(f"{name} is not of the described size")
+        _check_described(described, parameter_shapes(config))
         model = NlaModel(config, torch.Generator())
-        model.load_state_dict(tensors)
+        model.load_state_dict(load_tensors(path)[0])
     except (KeyError, ValueError, RuntimeError) as problem:
         raise UserError(f"{path} is damaged or of another version ({_line(problem)}): make the fit again") from None
     return model
@@ -111,8 +142,8 @@ def open_model(fit_folder: Path) -> FrameModel:
 def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
     """Of the config only the networks' sizes are needed: a fit of a version with other options can still be evaluated."""
     try:
-        mapping, opacity = (NetworkConfig(**data[part]) for part in ("mapping", "opacity"))
-    except (KeyError, TypeError) as problem:
+        mapping, opacity = (network_config(data[part]) for part in ("mapping", "opacity"))
+    except (KeyError, TypeError, ValueError) as problem:
         raise UserError(
             f"{path.parent / 'config.json'} is of another version ({_line(problem)}): run scripts/fit.py again"
         ) from None
@@ -128,20 +159,15 @@ def shape_from_dict(data: Any) -> Shape:
     if not isinstance(data, dict):
         raise ValueError("its shape is no object")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    return Shape(**values)
-
-
-def _check_sizes(shape: Shape, tensors: dict[str, Tensor]) -> None:
-    """Before a model is built: a few bytes of description must not ask for more memory than the file holds."""
-    wanted: dict[str, tuple[int, ...]] = {f"atlas_{i}": (size, size, 3) for i, size in enumerate(shape.atlas_sizes)}
-    for i in range(len(shape.layers)):
-        wanted[f"mappings.{i}.offset"] = (2, shape.frames, *shape.offset_grid)
-        wanted[f"lights.{i}.log_gain"] = (3, shape.frames, *shape.light_grid)
-    if len(shape.atlas_sizes) != len(shape.layers):
+    shape = Shape(**values)
+    numbers = [shape.frames, shape.height, shape.width, *shape.offset_grid, *shape.light_grid, *shape.atlas_sizes]
+    if not all(type(number) is int and 0 < number < 1 << 31 for number in numbers):
+        raise ValueError("its shape holds what is no count of anything")
+    if len(shape.offset_grid) != 2 or len(shape.light_grid) != 2:
+        raise ValueError("its grids have not two sides")
+    if len(shape.atlas_sizes) != len(shape.layers) or not 0 < len(shape.layers) <= _MOST_LAYERS:
         raise ValueError("it has not one atlas for each layer")
-    for name, size in wanted.items():
-        if tuple(tensors[name].shape) != size:
-            raise ValueError(f"{name} is not of the described size")
+    return shape
 
 
 def _line(problem: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -45,6 +45,17 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.encoding not in get_args(Encoding):
             raise ValueError(f"there is no encoding {self.encoding!r}")
+        sizes = {"width": (self.width, 1, 1024), "depth": (self.depth, 0, 16), "octaves": (self.octaves, 0, 32)}
+        for name, (value, low, high) in sizes.items():
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"a network's {name} is a whole number from {low} to {high}")
+        if not isinstance(self.hash, HashGridConfig) or type(self.reach) not in (int, float) or not 0 <= self.reach <= 1e6:
+            raise ValueError("a network's hash grid or reach is none")
+
+
+def network_config(data: Any) -> NetworkConfig:
+    """A NetworkConfig from its JSON form; KeyError, TypeError or ValueError where it is none."""
+    return NetworkConfig(**data | {"hash": HashGridConfig(**data["hash"])})
 
 
 class Correction(nn.Module):

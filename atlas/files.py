@@ -27,7 +27,8 @@ STAMP = "stamp.json"
 _OLD = "-old"
 _LONGEST_HEADER = 1000  # bytes; NumPy writes 118 for all that is stored here
 _ARRAY_HEADER = re.compile(
-    rb"\{'descr': '([<>|=]?[A-Za-z]\d{0,4})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"
+    rb"\{'descr': '([<>|=]?[A-Za-z]\d{0,4})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"
 )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas import solve
-from atlas.checkpoint import build_model, save_model, shape_from_dict
+from atlas.checkpoint import build_model, matching_model, save_model, shape_from_dict
 from atlas.clip import Clip
 from atlas.cost import Pace
 from atlas.fit_outputs import write_layers, write_maps, write_pictures
@@ -270,7 +270,10 @@ class FitRun:
             base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
             self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))
         if "shape" in description:
-            self.model = build_model(shape_from_dict(description["shape"]), self.config).to(self.device)
-            self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+            state = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+            described = {name: ("F32", tuple(tensor.shape)) for name, tensor in state.items()}
+            model = matching_model(shape_from_dict(description["shape"]), self.config, described)
+            model.load_state_dict(state)
+            self.model = model.to(self.device)
             if any(name.startswith("optimiser.") for name in tensors):
                 restore_optimiser(self._refining().optimiser, tensors)

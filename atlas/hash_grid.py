@@ -53,6 +53,8 @@ class HashGridConfig:
     """Ratio of the resolutions of neighbouring levels."""
 
     def __post_init__(self) -> None:
+        if not all(type(count) is int for count in (self.levels, self.features, self.log2_entries, self.base)):
+            raise ValueError("a hash grid's sizes are whole numbers")
         if self.features not in (1, 2, 4, 8):
             raise ValueError(f"a hash grid has 1, 2, 4 or 8 features in each level, not {self.features}")
         if not (1 <= self.levels <= 32 and 0 <= self.log2_entries <= 24 and 1 <= self.base <= 4096):

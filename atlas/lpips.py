@@ -17,6 +17,7 @@ from torch.nn import functional
 from atlas.errors import UserError
 from atlas.hub import one_line
 from atlas.metrics import unit
+from atlas.tensor_file import tensor_header
 
 SMALLEST = 31
 """Pixels of the shorter side under which nothing is left of a picture at the network's end."""
@@ -86,11 +87,11 @@ def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(f"{file} is missing: check --lpips-weights")
     try:
+        described, _ = tensor_header(file)
+        lost = [name for name, shape in shapes().items() if described.get(name, ("", None))[1] != shape]
+        if lost:
+            raise UserError(f"{file} has no weights of LPIPS with AlexNet ({lost[0]}): --help says how it is made")
         with safe_open(str(file), framework="pt") as opened:
-            there = set(opened.keys())
-            lost = [name for name, shape in shapes().items() if name not in there or _shape(opened, name) != shape]
-            if lost:
-                raise UserError(f"{file} has no weights of LPIPS with AlexNet ({lost[0]}): --help says how it is made")
             found = {name: opened.get_tensor(name).float() for name in shapes()}
     except UserError:
         raise
@@ -99,7 +100,3 @@ def _read(file: Path) -> dict[str, Tensor]:
     if not all(bool(value.isfinite().all()) for value in found.values()):
         raise UserError(f"{file} holds weights that are no numbers: make it again, --help says how")
     return found
-
-
-def _shape(opened: object, name: str) -> tuple[int, ...]:
-    return tuple(opened.get_slice(name).get_shape())  # type: ignore[attr-defined]

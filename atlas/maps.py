@@ -22,9 +22,13 @@ import numpy as np
 from atlas.clip import checked_name
 from atlas.errors import UserError
 from atlas.files import GrowingArray, StoredArray, read_image, read_json, to_float, write_image, write_json
+from atlas.pictures import picture_header
 
 VERSION = 1
+LARGEST_ATLAS = 4096
+"""Texels along an atlas that a fit makes; the sample's true ones grow with its frames."""
 _STEPS = 65535.0
+_SAMPLE_DENSITY = 3
 
 
 class Maps:
@@ -76,7 +80,9 @@ class Maps:
             light = StoredArray(path)
         except (ValueError, EOFError):
             raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
-        if len(light.shape) != 4 or light.shape[0] != self.frames or light.shape[3] != 3:
+        sides = light.shape[1:3]
+        coarse = len(light.shape) == 4 and 0 < sides[0] <= self.height and 0 < sides[1] <= self.width
+        if not coarse or light.shape[0] != self.frames or light.shape[3] != 3 or light.dtype.kind != "f":
             raise UserError(f"{path} has shape {light.shape}: run scripts/fit.py again")
         return light
 
@@ -110,7 +116,13 @@ class Maps:
 
     def _atlas(self, layer: str) -> np.ndarray:
         """The layer's atlas, (N, N, 4) float32: colour, and where it was ever seen. Read once."""
-        return to_float(read_image(self.atlas_path(layer), mode="rgba"))
+        path = self.atlas_path(layer)
+        side, most = max(picture_header(path).size), max(LARGEST_ATLAS, _SAMPLE_DENSITY * max(self.height, self.width))
+        if side > most:
+            raise UserError(
+                f"{path} is {side} pixels long, an atlas of these frames has at most {most}: run scripts/fit.py again"
+            )
+        return to_float(read_image(path, mode="rgba"))
 
     def atlas_size(self, layer: str) -> tuple[int, int]:
         """(H, W) of the layer's atlas."""

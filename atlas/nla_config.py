@@ -7,8 +7,10 @@ from typing import Any
 
 LARGEST_SIDE = 8192
 MOST_FRAMES = 100_000
-MOST_PARAMETERS = 50_000_000
-"""About thirty times the published networks: what a config from outside may ask for at most."""
+MOST_PARAMETERS = 20_000_000
+"""About twelve times the published networks: what a config from outside may ask for at most."""
+MOST_PIXELS = 4096 * 2160
+"""Of a frame that was trained on."""
 _LIMITS = {"number_of_channels": 8192, "number_of_layers": 64, "positional_encoding_num": 32, "number_of_positional": 32}
 _FRAME_COUNTS = ("number_of_frames", "maximum_number_of_frames")
 
@@ -133,6 +135,8 @@ def published_config(data: Any) -> NlaConfig:
         if name not in data:
             raise ValueError(f"{name} is missing")
         values[name] = _whole(data, name, 16, LARGEST_SIDE)
+    if values["resx"] * values["resy"] > MOST_PIXELS:
+        raise ValueError(f"its frames are {values['resx']}x{values['resy']}, more than {MOST_PIXELS} pixels")
     for known in fields(NlaConfig):
         name = known.name
         if name not in data or name in values or name in ("preset", "seed"):

@@ -5,6 +5,7 @@ Both may come from anyone. Nothing in them is executed, and sizes are checked be
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,7 +22,15 @@ from atlas.nla import BACKGROUND, FOREGROUND, PUBLISHED_NAMES, NlaModel, paramet
 from atlas.nla_config import NlaConfig, published_config
 
 _LARGEST_CONFIG = 1_000_000
-_LARGEST_CHECKPOINT = 2_000_000_000
+_LARGEST_CHECKPOINT = 500_000_000
+"""Bytes: the largest networks, and two moments of each of their numbers, in float64."""
+_LONGEST_PICKLE = 1_000_000
+"""Bytes: what describes the tensors of published checkpoints has a few tens of thousands."""
+_DESCRIBING = {
+    "OrderedDict", "Size", "device", "Parameter", "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3",
+    "_rebuild_parameter", "_rebuild_meta_tensor_no_storage",
+}  # fmt: skip
+"""What the pickles of networks call, beside storages and types. torch's own list has more, which a few bytes make large."""
 _NUMBERS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _PROBES = 4000
 _CLEARLY = 2.0  # dB by which another frame count must explain the frames better
@@ -81,20 +90,28 @@ def _loaded(path: Path) -> dict[Any, Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing: give the folder that holds config.json and checkpoint")
     try:
+        size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-        # torch never compresses: what does may unpack to any size.
-        if (
-            any(e.compress_type != zipfile.ZIP_STORED for e in entries)
-            or sum(e.file_size for e in entries) > _LARGEST_CHECKPOINT
-        ):
-            raise UserError(f"{path} is compressed or over 2 GB, no checkpoint of torch is: save it again with torch.save")
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            programs = [entry for entry in entries if entry.filename.lower().endswith(".pkl")]
+            # torch never compresses, and never stores two things in one place: what does may unpack to any size.
+            if size > _LARGEST_CHECKPOINT or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise UserError(
+                    f"{path} is compressed or over 500 MB, no checkpoint like this is: save it again with torch.save"
+                )
+            if sum(entry.file_size for entry in entries) > size or len({e.filename.lower() for e in entries}) < len(entries):
+                raise zipfile.BadZipFile
+            if sum(entry.file_size for entry in programs) > _LONGEST_PICKLE:
+                raise UserError(f"{path} holds more than networks and their training: save it again without the rest")
+            for entry in programs:
+                _check_pickle(path, archive.read(entry))
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError):
         raise UserError(
             f"{path} is truncated or no checkpoint of torch 1.6 or newer: copy it again, or save it with torch.save"
         ) from None
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped: what is not asked for is not read. A pickle may name any part of the file any number of times.
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as problem:  # a hostile pickle can make the unpickler fail in any way
         first = (str(problem).splitlines() or [type(problem).__name__])[0].split(". ")[0][:120]
         raise UserError(
@@ -105,6 +122,21 @@ def _loaded(path: Path) -> dict[Any, Any]:
             f"{path} holds a {type(found).__name__}, no dictionary of networks: give a checkpoint of Layered Neural Atlases"
         )
     return found
+
+
+def _check_pickle(path: Path, pickled: bytes) -> None:
+    """UserError where the description of the tensors calls anything that describes none."""
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name == "GLOBAL":
+            name = str(argument).rpartition(" ")[2]
+            if (
+                name not in _DESCRIBING
+                and not name.endswith("Storage")
+                and not isinstance(getattr(torch, name, None), torch.dtype)
+            ):
+                raise UserError(
+                    f"{path} is damaged or holds more than numbers, and is not read ({name[:60]}): get it from its author"
+                )
 
 
 def better_frame_count(model: NlaModel, frames: Iterable[tuple[int, np.ndarray]], count: int) -> bool:

@@ -114,7 +114,9 @@ def _checked_header(path: Path, stream: BinaryIO, size: WantedSize | None) -> He
         raise UserError(f"{shape}: pictures are read up to {LARGEST_SIDE} pixels a side, make it smaller")
     if header.decoded > MOST_BYTES:
         megabytes = [round(number / 1e6) for number in (header.decoded, MOST_BYTES)]
-        raise UserError(f"{shape}, {megabytes[0]} MB once decoded, and pictures are read up to {megabytes[1]} MB: make it smaller")
+        raise UserError(
+            f"{shape}, {megabytes[0]} MB once decoded, and pictures are read up to {megabytes[1]} MB: make it smaller"
+        )
     if os.fstat(stream.fileno()).st_size > header.decoded * 5 // 4 + _MORE_THAN_PIXELS:
         raise UserError(f"{shape} and its file far larger than that needs: export it again")
     return header

@@ -20,13 +20,11 @@ import numpy as np
 from atlas.clip import BACKGROUND
 from atlas.errors import UserError
 from atlas.files import read_json
-from atlas.maps import Maps
+from atlas.maps import LARGEST_ATLAS, Maps
 from atlas.pictures import Header
 
 _ASPECT = 0.015  # relative: a crop is rounded to whole pixels
 
-LARGEST = 4096
-"""Pixels a side of a layer of another size than its atlas, where the atlas is smaller: no atlas of a fit is larger."""
 _VISIBLE = 0.2565
 """Opacity from which published editors count a pixel of the background: 1 - alpha, where alpha's tanh is 0.5."""
 Box = tuple[float, float, float, float]
@@ -64,7 +62,7 @@ def placed(image: np.ndarray, path: Path, maps: Maps, layer: str) -> tuple[np.nd
 def check_placeable(header: Header, path: Path, maps: Maps, layer: str) -> None:
     """UserError, before an image is decoded, where it is far larger than what can be seen of it in the atlas."""
     side = maps.atlas_size(layer)[0]
-    most = max(side, LARGEST)
+    most = max(side, LARGEST_ATLAS)
     if max(header.size) > most:
         said = _sizes(path, header.width, header.height, layer, side)
         raise UserError(f"{said}: layers of another size are read up to {most} pixels a side, save it smaller")

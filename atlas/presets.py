@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from atlas.errors import UserError
-from atlas.fields import NetworkConfig
-from atlas.hash_grid import HashGridConfig
+from atlas.fields import NetworkConfig, network_config
 
 PresetName = Literal["preview", "standard", "best", "nla"]
 
@@ -84,7 +83,7 @@ def config_from_dict(data: dict[str, Any]) -> FitConfig:
         known = {f.name: data[f.name] for f in fields(FitConfig)}
         known["rounds"] = tuple(known["rounds"])
         for name in ("mapping", "opacity"):
-            known[name] = NetworkConfig(**known[name] | {"hash": HashGridConfig(**known[name]["hash"])})
+            known[name] = network_config(known[name])
         known["losses"] = LossWeights(**known["losses"])
         return FitConfig(**known)
     except (KeyError, TypeError, ValueError) as problem:

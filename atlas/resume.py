@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.checkpoint import load_tensors, save_tensors
+from atlas.checkpoint import load_tensors, read_description, save_tensors
 from atlas.errors import UserError
 from atlas.links import remove
 
@@ -27,10 +27,11 @@ def load_state(folder: Path, made_from: str) -> tuple[dict[str, Tensor], dict[st
     """Tensors and description of the state in `folder`; None where there is none of this very run."""
     path = folder / _STATE
     try:
-        tensors, description = load_tensors(path) if path.is_file() else ({}, {})
+        if not path.is_file() or read_description(path)[1].get("made_from") != made_from:
+            return None
+        return load_tensors(path)
     except UserError:  # of another version, or damaged: nothing of it can be used
         return None
-    return (tensors, description) if description.get("made_from") == made_from else None
 
 
 def start_folder(folder: Path, fill: Callable[[], None]) -> None:
