@@ -1,0 +1,52 @@
+"""The header of a .safetensors file: names, types and shapes of its tensors, before any of them is read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+_LONGEST = 8_000_000  # bytes of a header: those of the largest published models have a few hundred thousand
+_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+Described = dict[str, tuple[str, tuple[int, ...]]]
+"""Of each tensor its type, as the format names it, and its shape."""
+
+
+def tensor_header(path: Path) -> tuple[Described, dict[str, str]]:
+    """What the file says of its tensors, and the texts beside them.
+
+    ValueError where it is none, or says more of its tensors than it holds; OSError where it cannot be read.
+    """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for who writes to it
+        raise ValueError("it is no file")
+    with path.open("rb") as stream:
+        left = os.fstat(stream.fileno()).st_size - 8
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= min(left, _LONGEST):
+            raise ValueError("its header is cut off or far too long")
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+    texts = header.pop("__metadata__", None) or {} if isinstance(header, dict) else None
+    if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
+        raise ValueError("its header is no description of tensors")
+    described = {name: _described(entry) for name, entry in header.items()}
+    if sum(math.prod(shape) * _BYTES[kind] for kind, shape in described.values()) > left - length:
+        raise ValueError("it is cut off")
+    return described, texts
+
+
+def _described(entry: Any) -> tuple[str, tuple[int, ...]]:
+    kind, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(kind, str) or kind not in _BYTES or not isinstance(shape, list) or len(shape) > 16:
+        raise ValueError("its header describes a tensor of a kind that is not read")
+    if not all(type(side) is int and 0 <= side < 1 << 40 for side in shape):
+        raise ValueError("its header describes a tensor of no shape")
+    return kind, tuple(shape)
