@@ -230,8 +230,8 @@ def read_image(path: Path, *, mode: str = "keep", size: WantedSize | None = None
         raise UserError(f"{path} is not a readable image: export it again as PNG or JPEG")
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.shape[2] >= 3:  # in place: a second copy would be the largest part of what reading takes
-        cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=image)
+    if image.shape[2] >= 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
     if mode != "keep":
         image = with_channels(image, 4 if mode == "rgba" else 3)
     return np.ascontiguousarray(image)

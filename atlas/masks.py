@@ -196,7 +196,7 @@ def _is_coloured(path: Path, size: WantedSize) -> bool:
 def _uses_alpha(path: Path, size: WantedSize) -> bool:
     """Whether a file has an alpha channel that is not opaque throughout."""
     header = picture_header(path, size)
-    if header.scans_from or header.palette:  # JPEG has none
+    if header.jpeg or header.palette:
         return False
     image = read_image(path, size=size)
     return image.shape[2] == 4 and bool((image[:, :, 3] < np.iinfo(image.dtype).max).any())

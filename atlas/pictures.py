@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +29,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 4, 4: 4, 6: 4}  # of PNG's colour types, as they are
 _PALETTE = 3
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers that say the size
 _LENGTHLESS = {0x01, *range(0xD0, 0xD8)}
-_NO_SIZE = {0xD8, 0xD9, 0xDA}  # a picture's begin or end, or its pixels, before any size
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_SCAN = 0xDA
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Header:
     """Bytes of a number."""
     palette: bool = False
     """It stores numbers of colours."""
+    jpeg: bool = False
     scans_from: int = 0
-    """Of a JPEG, the first byte after its size; 0 for a PNG."""
+    """Of a JPEG whose pixels come in several scans, the first byte of the first one's; 0 of all others."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,7 +90,7 @@ def picture_bytes(path: Path, size: WantedSize | None = None) -> tuple[bytes, He
         header = _checked_header(path, stream, size)
         stream.seek(0)
         data = stream.read()
-    return (_jpeg(path, data, header) if header.scans_from else _png(path, data)), header
+    return (_jpeg(path, data, header) if header.jpeg else _png(path, data)), header
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -130,9 +132,9 @@ def _png_header(start: bytes) -> Header | None:
 
 
 def _jpeg_header(stream: BinaryIO) -> Header | None:
-    """The size that the first frame marker says, found as libjpeg finds it: what stands between two markers is passed over."""
+    """The size before the pixels, found as libjpeg finds it: what stands between two markers is passed over."""
     stream.seek(2)
-    previous = 0
+    previous, header, components, progressive = 0, None, 0, False
     for _ in range(_MOST_STEPS):
         byte = stream.read(1)
         if not byte:
@@ -140,16 +142,21 @@ def _jpeg_header(stream: BinaryIO) -> Header | None:
         marker, previous = (byte[0] if previous == 0xFF else 0), byte[0]
         if marker in (0, 0xFF) or marker in _LENGTHLESS:
             continue
-        if marker in _NO_SIZE:
-            return None
+        start = stream.tell()
         length = int.from_bytes(stream.read(2), "big")
+        content = stream.read(6) if marker in _FRAMES or marker == _SCAN else b""
+        if marker in (0xD8, 0xD9) or (marker == _SCAN and (header is None or not content)):
+            return None
+        if marker == _SCAN:
+            several = progressive or content[0] < components
+            return replace(header, scans_from=start) if header and several else header
         if marker in _FRAMES:
-            frame = stream.read(6)
-            if len(frame) < 6:
+            if len(content) < 6 or header is not None:
                 return None
-            height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
-            return Header(width, height, 1 if frame[5] == 1 else 3, 1, scans_from=stream.tell())
-        stream.seek(max(length - 2, 0), os.SEEK_CUR)
+            components, progressive = content[5], marker in _PROGRESSIVE
+            height, width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
+            header = Header(width, height, 1 if components == 1 else 3, 1, jpeg=True)
+        stream.seek(start + max(length, 2))
         previous = 0
     return None
 
@@ -157,8 +164,10 @@ def _jpeg_header(stream: BinaryIO) -> Header | None:
 def _jpeg(path: Path, data: bytes, header: Header) -> bytes:
     if b"\xff\xd9" not in data[-4096:]:
         raise UserError(f"{path} is truncated: copy or export it again")
-    scans = data.count(b"\xff\xda", header.scans_from)  # among compressed pixels this pair of bytes stands for nothing else
-    coefficients = header.width * header.height * header.channels * 2 * (scans > 1)
+    if not header.scans_from:
+        return data
+    scans = 1 + data.count(b"\xff\xda", header.scans_from)  # among pixels this pair of bytes stands for nothing else
+    coefficients = header.width * header.height * header.channels * 2
     if scans > _MOST_SCANS or 2 * header.decoded + coefficients > _MOST_WORK:
         raise UserError(
             f"{path} is {header.width}x{header.height} in {scans} scans, which takes too much to decode: export it as a PNG, "
