@@ -282,7 +282,7 @@ def damaged(networks: Path, tmp_path: Path) -> None:
     """Folders that are no models, each in its own way."""
     from safetensors.torch import load_file, save_file
 
-    for name in ("cut", "lacking", "pickled", "wordless", "adapter", "sizes", "vast", "nan", "listed"):
+    for name in ("cut", "lacking", "pickled", "wordless", "adapter", "sizes", "vast", "nan", "listed", "deep", "wide"):
         shutil.copytree(networks / "clip", tmp_path / name)
     (tmp_path / "cut" / "model.safetensors").write_bytes((networks / "clip" / "model.safetensors").read_bytes()[:5000])
     weights = load_file(networks / "clip" / "model.safetensors")
@@ -298,6 +298,10 @@ def damaged(networks: Path, tmp_path: Path) -> None:
     nothing = {k: v * float("nan") for k, v in weights.items() if v.is_floating_point()}
     save_file(nothing, tmp_path / "nan" / "model.safetensors")
     (tmp_path / "listed" / "config.json").write_text("[1]")
+    for name, changes in (("deep", {"num_hidden_layers": 10**5}), ("wide", {"vocab_size": 10**10})):
+        described = json.loads((tmp_path / name / "config.json").read_text())
+        described["text_config"] |= changes
+        (tmp_path / name / "config.json").write_text(json.dumps(described))
 
 
 @pytest.mark.parametrize(
@@ -314,6 +318,8 @@ def damaged(networks: Path, tmp_path: Path) -> None:
         ({"clip_model": "{tmp}/vast"}, "asks for pictures of 1000000000 pixels a side"),
         ({"clip_model": "{tmp}/nan"}, "holds weights that are no numbers"),
         ({"clip_model": "{tmp}/listed"}, "listed holds a model of type None, not a CLIP model"),
+        ({"clip_model": "{tmp}/deep"}, "asks for a CLIP model far larger than the weights beside it"),
+        ({"clip_model": "{tmp}/wide"}, "config.json has 10000000000 ('vocab_size'), which no such model has"),
         ({"clip_model": "{networks}/clip/model.safetensors"}, "is a file: name the folder"),
         ({"dino_model": "{networks}/clip"}, "holds a model of type 'clip', not a DINOv2 model"),
         ({"dino_model": "a/b"}, "the DINOv2 model a/b is not in the cache"),
