@@ -29,7 +29,7 @@ from atlas.model import LayeredAtlas, Shape
 from atlas.presets import FitConfig
 from atlas.refine import Refiner
 from atlas.registration import LIMIT, canvas_of, register_round
-from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder
+from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder, taking_up
 from atlas.sampling import FitData, Look
 from atlas.tracking import Track, chain_background, chain_object, reference_frame
 
@@ -263,7 +263,10 @@ class FitRun:
         if found is None:
             start_folder(self.folder, self._begin)
             return
-        tensors, description = found
+        with taking_up(self.folder):
+            self._take_up(*found)
+
+    def _take_up(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
         self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
         self.rounds, self.passes = tuple(description["rounds"]), description.get("passes", self.passes)
         for i in range(description["tracks"]):

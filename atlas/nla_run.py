@@ -28,7 +28,7 @@ from atlas.nla import NlaModel
 from atlas.nla_config import NlaConfig
 from atlas.nla_loss import PixelData, nla_loss, pretraining_loss
 from atlas.nla_outputs import SIZES, write_nla_atlases, write_nla_maps
-from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder
+from atlas.resume import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder, taking_up
 
 CHUNK = 25
 """Steps between two saves of the state."""
@@ -191,7 +191,10 @@ class NlaRun:
         if found is None:
             start_folder(self.folder, self._begin)
             return
-        tensors, description = found
+        with taking_up(self.folder):
+            self._take_up(*found)
+
+    def _take_up(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
         self.phase, self.done, self.log = description["phase"], description["done"], description["log"]
         self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
         if self.phase == len(_PHASES):

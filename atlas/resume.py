@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,17 @@ def load_state(folder: Path, made_from: str) -> tuple[dict[str, Tensor], dict[st
         return load_tensors(path)
     except UserError:  # of another version, or damaged: nothing of it can be used
         return None
+
+
+@contextlib.contextmanager
+def taking_up(folder: Path) -> Iterator[None]:
+    """UserError where what is done with a state in the block shows that it is not one of this kind of run."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):
+        raise UserError(f"{folder / _STATE} is damaged: delete it and run scripts/fit.py again") from None
 
 
 def start_folder(folder: Path, fill: Callable[[], None]) -> None:

@@ -26,6 +26,7 @@ from atlas.clip import Clip
 from atlas.errors import UserError
 from atlas.fields import NetworkConfig, network_config
 from atlas.files import StoredArray, read_image, write_image, write_json
+from atlas.fit_run import FitRun
 from atlas.frames import open_source
 from atlas.keep import read_keep
 from atlas.lpips import Lpips
@@ -35,6 +36,7 @@ from atlas.nla_published import read_networks
 from atlas.pictures import LARGEST_SIDE, WantedSize, picture_bytes, picture_header
 from atlas.placing import check_placeable
 from atlas.presets import FitConfig
+from atlas.resume import save_state
 from edit.editors.images import ImagesEditor
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -419,6 +421,24 @@ def test_configs_of_networks(change: dict[str, object], tmp_path: Path) -> None:
     description = json.dumps({"shape": SHAPE | {"atlas_sizes": [8, 8]}})
     save_file({"atlas_0": torch.zeros(8, 8, 3)}, path, metadata={"description": description})
     refusal(lambda: open_model(tmp_path), "config.json")
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"done": 3, "epochs": 1, "log": [], "rounds": 5, "tracks": 0},
+        {"done": 3, "epochs": 1, "log": [], "rounds": [], "tracks": 10**9},
+        {"done": 3, "epochs": 1, "log": [], "rounds": [], "tracks": 0, "shape": SHAPE | {"atlas_sizes": [1 << 20] * 2}},
+    ],
+)
+def test_states_of_unfinished_fits(description: dict[str, object], sample_clip: Clip, tmp_path: Path) -> None:
+    save_state(tmp_path, "this run", {}, description)
+
+    def resume() -> None:
+        FitRun(sample_clip, FitConfig("preview"), tmp_path, "this run", torch.device("cpu"), None, quiet=True)
+
+    assert "delete it and run scripts/fit.py again" in refusal(resume, "state.safetensors")
 
 
 NLA = published_config({"resx": 32, "resy": 32, "maximum_number_of_frames": 2})
