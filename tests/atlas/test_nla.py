@@ -415,7 +415,7 @@ def test_published_configs_are_understood() -> None:
         ({"maximum_number_of_frames": "70"}, "not a whole number"),
         ({"maximum_number_of_frames": True}, "not a whole number"),
         ({"number_of_channels_atlas": 10**12}, "number_of_channels_atlas is 1000000000000"),
-        ({"number_of_channels_atlas": 8000, "number_of_channels_alpha": 8000}, "more than 50000000"),
+        ({"number_of_channels_atlas": 8000, "number_of_channels_alpha": 8000}, "more than 20000000"),
         ({"number_of_layers_mapping1": 0}, "number_of_layers_mapping1 is 0"),
         ({"positional_encoding_num_alpha": 2.5}, "positional_encoding_num_alpha is 2.5"),
         ({"use_positional_encoding_mapping1": "no"}, "not true or false"),
