@@ -319,7 +319,7 @@ def damaged(networks: Path, tmp_path: Path) -> None:
         ({"clip_model": "{tmp}/nan"}, "holds weights that are no numbers"),
         ({"clip_model": "{tmp}/listed"}, "listed holds a model of type None, not a CLIP model"),
         ({"clip_model": "{tmp}/deep"}, "asks for a CLIP model far larger than the weights beside it"),
-        ({"clip_model": "{tmp}/wide"}, "config.json has 10000000000 ('vocab_size'), which no such model has"),
+        ({"clip_model": "{tmp}/wide"}, "config.json has 10000000000 .'vocab_size'., which no such model has"),
         ({"clip_model": "{networks}/clip/model.safetensors"}, "is a file: name the folder"),
         ({"dino_model": "{networks}/clip"}, "holds a model of type 'clip', not a DINOv2 model"),
         ({"dino_model": "a/b"}, "the DINOv2 model a/b is not in the cache"),
