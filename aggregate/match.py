@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from atlas.warp import sample
+from atlas.geometry.warp import sample
 
 MOST_GAIN = 1.35
 """A keyframe is made at most so much brighter or darker: beyond that, it is meant."""

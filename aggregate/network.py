@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from aggregate.merge import robust_weights, weighted_mean
+from aggregate.averages import robust_weights, weighted_mean
 from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_random
-from atlas.warp import sample
+from atlas.geometry.warp import sample
 
 _SECOND = 0.03  # how much slower W2 learns than W1
 _WORTH = 0.99  # of the start's loss: what gains less has learned the noise that keyframes left out of a mean of their own

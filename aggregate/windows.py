@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from atlas.warp import sample
+from atlas.geometry.warp import sample
 
 _MARGIN = 3  # texels at a window's edge whose neighbours are missing
 _HELD = 0.15  # share of the pixels that are not trained on

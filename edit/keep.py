@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas.files import to_uint8
-from atlas.keep import read_keep
-from atlas.maps import Maps
+from atlas.clip.keep import read_keep
+from atlas.maps.maps import Maps
+from atlas.storage.images import to_uint8
 
 
 def keep_mask(

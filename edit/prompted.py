@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from atlas.clip import Clip
-from atlas.cost import measured
-from atlas.coverage import visibility
-from atlas.edits import Edit, fit_identity
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
-from atlas.files import digest, to_float, write_image
-from atlas.maps import Maps
-from atlas.terminal import visible
+from atlas.maps.coverage import visibility
+from atlas.maps.maps import Maps, fit_identity
+from atlas.storage.images import to_float, write_image
+from atlas.storage.stamps import digest
+from atlas.system.cost import measured
+from atlas.system.terminal import visible
 from edit.diffusion.sources import Sources
-from edit.editors.diffusion import DiffusionEditor
-from edit.editors.diffusion_atlas import AtlasPrompt
+from edit.editors.prompt import DiffusionEditor
+from edit.editors.prompt_atlas import AtlasPrompt
 from edit.editors.protocol import Keyframe, cut_out
-from edit.keyframes import DEFAULT, automatic_count, listed, outwards
-from edit.request import EditOptions, EditRequest
-from edit.saved import EditResult, forget, is_done, record, replaced_when_done, save_atlas
+from edit.record import EditResult, forget, is_done, record, replaced_when_done, save_atlas
+from edit.request.keyframes import DEFAULT, automatic_count, listed, outwards
+from edit.request.options import EditOptions
+from edit.request.request import EditRequest
 
 
 def edit_by_prompt(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> EditResult:

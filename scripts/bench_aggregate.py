@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
@@ -25,17 +25,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from aggregate.aggregate import merge
 from aggregate.network import Training
+from aggregate.stage import merge
 from aggregate.windows import View
-from atlas.clip import BACKGROUND
-from atlas.command import CommonOptions, run_command
+from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError
-from atlas.machine import load
-from atlas.metrics import average
-from atlas.partial import Partial, partial_atlas
-from atlas.sample import Sample, make_sample
-from atlas.warp import sample
+from atlas.geometry.warp import sample
+from atlas.maps.partial import Partial, partial_atlas
+from atlas.metrics.definitions import average
+from atlas.sample.scene import Sample, make_sample
+from atlas.system.command import CommonOptions, run_command
+from atlas.system.machine import load
 
 METHODS = ("network", "mean", "median")
 PUBLISHED = "zero-filled median"

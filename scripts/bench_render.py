@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
@@ -25,24 +25,23 @@ if __name__ == "__main__":
 import numpy as np
 import tyro
 
-from aggregate.aggregate import AggregateOptions, aggregate
-from atlas.bench_clip import derived_clip, derived_fit, link
-from atlas.bench_run import last_line, run_process
-from atlas.clip import BACKGROUND, Clip
-from atlas.command import CommonOptions, run_command
-from atlas.compositing import FrameMaps
-from atlas.cost import read_costs
-from atlas.device import choose_device
-from atlas.edits import open_maps
+from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.clip import BACKGROUND, Clip
 from atlas.errors import UserError
-from atlas.files import read_image
-from atlas.full_size import maps_at_size
-from atlas.machine import ROOT, load
-from atlas.maps import Maps
-from atlas.render import RenderOptions, render
-from atlas.rendering import open_checked_source, source_frames
-from edit.edit import edit
-from edit.request import EditOptions
+from atlas.maps.compositing import FrameMaps
+from atlas.maps.maps import Maps, open_maps
+from atlas.rendering.frames import open_checked_source, source_frames
+from atlas.rendering.full_size import maps_at_size
+from atlas.rendering.stage import RenderOptions, render
+from atlas.storage.images import read_image
+from atlas.system.command import CommonOptions, run_command
+from atlas.system.cost import read_costs
+from atlas.system.device import choose_device
+from atlas.system.machine import ROOT, load
+from edit.request.options import EditOptions
+from edit.stage import edit
+from scripts.benchmarks.clips import derived_clip, derived_fit, link
+from scripts.benchmarks.fits import last_line, run_process
 
 _FILTERS = {True: "hue:shift=185", False: "recolour:color=orange"}  # of the background, of an object
 _LONG = "long"
@@ -116,7 +115,7 @@ class _Bench:
 
     def pace(self, name: str) -> dict[str, Any]:
         """Speed of rendering an edit, frames dropped: the best of several processes."""
-        module = ["-m", "atlas.bench_pace", str(self.clip.folder), "--edit", name]
+        module = ["-m", "scripts.benchmarks.pace", str(self.clip.folder), "--edit", name]
         found = [json.loads(self._run(*module)) for _ in range(self.options.passes)]
         rates = [one["frames_per_second"] for one in found if one["frames_per_second"] is not None]
         first = min(one["first_frame_seconds"] for one in found)

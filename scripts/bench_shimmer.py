@@ -17,22 +17,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 import numpy as np
 
-from atlas.clip import BACKGROUND, Clip
-from atlas.command import CommonOptions, run_command
-from atlas.edits import Edit
+from atlas.clip.clip import BACKGROUND, Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
-from atlas.files import to_uint8, to_uint16, write_image
-from atlas.metrics import average, warp_error
-from atlas.rendering import Rendering
-from atlas.sample import make_sample
-from atlas.sample_files import write_clip, write_truth_fit
+from atlas.metrics.definitions import average, warp_error
+from atlas.rendering.frames import Rendering
+from atlas.sample.files import write_clip, write_truth_fit
+from atlas.sample.scene import make_sample
+from atlas.storage.images import to_uint8, to_uint16, write_image
+from atlas.system.command import CommonOptions, run_command
 
 _FIT = "truth"
 

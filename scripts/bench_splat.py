@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
@@ -24,13 +24,13 @@ import cv2
 import numpy as np
 import torch
 
-from atlas.clip import BACKGROUND
-from atlas.command import CommonOptions, run_command
+from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError
-from atlas.partial import partial_atlas
-from atlas.rasterise import inverse_map
-from atlas.sample import make_sample
-from atlas.warp import sample
+from atlas.geometry.rasterise import inverse_map
+from atlas.geometry.warp import sample
+from atlas.maps.partial import partial_atlas
+from atlas.sample.scene import make_sample
+from atlas.system.command import CommonOptions, run_command
 
 
 @dataclass(kw_only=True)

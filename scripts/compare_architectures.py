@@ -7,13 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.command import run_command
-from atlas.compare_architectures import CompareOptions, compare
+from atlas.system.command import run_command
+from scripts.benchmarks.architectures import CompareOptions, compare
 
 if __name__ == "__main__":
     run_command(CompareOptions, compare)

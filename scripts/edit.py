@@ -7,17 +7,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.command import run_command
-from edit.request import EditOptions, answer
+from atlas.system.command import run_command
+from edit.questions import answer
+from edit.request.options import EditOptions
 
 
 def _edit(options: EditOptions) -> object:
-    from edit.edit import edit  # torch is loaded when there is something to do: --help is there at once
+    from edit.stage import edit  # torch is loaded when there is something to do: --help is there at once
 
     return edit(options)
 

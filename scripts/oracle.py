@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
@@ -22,23 +22,24 @@ if __name__ == "__main__":
 import numpy as np
 import tyro
 
-from aggregate.aggregate import AggregateOptions, aggregate
-from atlas import metrics
-from atlas.clip import Clip
-from atlas.command import CommonOptions, run_command
-from atlas.compositing import composite_frame
-from atlas.edits import open_maps
+from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.evaluate_edit import ORACLE
-from atlas.files import atomic_folder, read_image, to_float, to_uint8, write_image, write_json
-from atlas.maps import Maps
-from atlas.mipmaps import texture
-from atlas.render import RenderOptions, render
-from atlas.rendering import Rendering
-from atlas.textures import Transfer
-from edit.edit import edit
-from edit.keyframes import listed
-from edit.request import EditOptions
+from atlas.evaluation.edit import ORACLE
+from atlas.geometry.texture import texture
+from atlas.maps.compositing import composite_frame
+from atlas.maps.maps import Maps, open_maps
+from atlas.metrics import definitions as metrics
+from atlas.rendering.edited import Transfer
+from atlas.rendering.frames import Rendering
+from atlas.rendering.stage import RenderOptions, render
+from atlas.storage.atomic import atomic_folder
+from atlas.storage.images import read_image, to_float, to_uint8, write_image
+from atlas.storage.stamps import write_json
+from atlas.system.command import CommonOptions, run_command
+from edit.request.keyframes import listed
+from edit.request.options import EditOptions
+from edit.stage import edit
 
 ColourMap = Callable[[np.ndarray], np.ndarray]
 COLOUR_MAPS: dict[str, ColourMap] = {

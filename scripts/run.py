@@ -11,32 +11,33 @@ from typing import Any, Literal, TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from atlas.interrupt import end_at_once
+from atlas.system.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 import tyro
 
-from aggregate.aggregate import AggregateOptions, aggregate
-from atlas.clip import Clip, checked_name
-from atlas.command import CommonOptions, run_command
+from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.clip import Clip, checked_name
 from atlas.errors import UserError
-from atlas.files import read_image
-from atlas.fit import FitOptions, fit
-from atlas.output import check_format, choose_output
-from atlas.prepare import PrepareOptions, prepare
-from atlas.render import RenderOptions, render
-from atlas.rendering import check_light
-from atlas.terminal import say
+from atlas.fitting.stage import FitOptions, fit
+from atlas.preparation.stage import PrepareOptions, prepare
+from atlas.rendering.frames import check_light
+from atlas.rendering.output import check_format, choose_output
+from atlas.rendering.stage import RenderOptions, render
+from atlas.storage.images import read_image
+from atlas.system.command import CommonOptions, run_command
+from atlas.system.terminal import say
 from edit.diffusion.sources import Sources
-from edit.edit import EDITORS, check_editor, edit
-from edit.editors.diffusion_atlas import control_image
 from edit.editors.filters import FilterEditor
 from edit.editors.images import ImagesEditor
-from edit.keyframes import DEFAULT, automatic_count, checked, listed
+from edit.editors.prompt_atlas import control_image
 from edit.prompted import check_prompts, check_target
-from edit.request import EditOptions, answer
+from edit.questions import answer
+from edit.request.keyframes import DEFAULT, automatic_count, checked, listed
+from edit.request.options import EditOptions
+from edit.stage import EDITORS, check_editor, edit
 
 Stage = TypeVar("Stage", bound=CommonOptions)
 

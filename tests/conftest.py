@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from atlas.clip import Clip
-from atlas.sample import Sample, make_sample
-from atlas.sample_files import write_clip, write_truth_fit
+from atlas.clip.clip import Clip
+from atlas.sample.files import write_clip, write_truth_fit
+from atlas.sample.scene import Sample, make_sample
 
 
 @pytest.fixture(autouse=True)

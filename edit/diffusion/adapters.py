@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.hub import located, one_line
-from atlas.model_files import check_folder, opened_tensors, weight_bytes
+from atlas.weights.folder import check_folder, opened_tensors, weight_bytes
+from atlas.weights.hub import located, one_line
 from edit.diffusion.model_folder import check_network
 
 _IP_ADAPTERS = {False: ("models", "ip-adapter_sd15.safetensors"), True: ("sdxl_models", "ip-adapter_sdxl.safetensors")}

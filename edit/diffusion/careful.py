@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atlas.errors import UserError
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.options import DiffusionOptions
+from edit.request.prompting import DiffusionOptions
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory")  # as torch says it on GPUs and CPUs
 

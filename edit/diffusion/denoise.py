@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-
-from edit.strategies.protocol import Start
 
 
 class Denoiser(Protocol):
@@ -99,3 +98,26 @@ def _extra_arguments(scheduler: Any, generator: torch.Generator) -> dict[str, An
     known = inspect.signature(scheduler.step).parameters
     arguments = {"eta": 0.0, "generator": generator}
     return {name: value for name, value in arguments.items() if name in known}
+
+
+@dataclass
+class Start:
+    """What denoising starts from."""
+
+    noise: Tensor
+    """(1, C, h, w) standard normal: the start of what is not known."""
+    generator: torch.Generator
+    """For schedulers that draw noise in every step."""
+    known: Tensor | None = None
+    """(1, C, h, w) latent, free of noise, of what is known."""
+    mask: Tensor | None = None
+    """(1, 1, h, w) bool, where it is known; None where all of it is."""
+    strength: float = 1.0
+    """Share of the schedule that what is known goes through: 0 keeps it, 1 forgets it."""
+    hold: float = 0.0
+    """Share by which each of these steps draws back what is known."""
+
+
+def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:  # (1, C, h, w)
+    """Standard normal noise."""
+    return torch.randn((1, *shape), generator=generator)

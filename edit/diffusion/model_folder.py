@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.model_files import check_folder, check_room, described, weight_bytes
+from atlas.weights.folder import check_folder, check_room, described, weight_bytes
 
 INDEX = "model_index.json"
 _TEXT = ("transformers", r"CLIPTextModel(WithProjection)?")

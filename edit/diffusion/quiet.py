@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from logging import CRITICAL
 
-from atlas import quiet as transformers
+from atlas.system import quiet as transformers
 
 
 @contextlib.contextmanager

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlas.device import choose_device
 from atlas.errors import UserError
-from atlas.files import digest, read_image
-from atlas.hub import Kind, fingerprint, located, named
-from edit.conditions import DepthEstimator, canny
+from atlas.storage.images import read_image
+from atlas.storage.stamps import digest
+from atlas.system.device import choose_device
+from atlas.weights.hub import Kind, fingerprint, located, named
 from edit.diffusion.adapters import ip_adapter_files
+from edit.diffusion.conditions import DepthEstimator, canny
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
 from edit.editors.images import ImagesEditor
-from edit.request import EditOptions
+from edit.request.options import EditOptions
 
 # What does not change the picture, or stands in `identity` in another form.
 _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",

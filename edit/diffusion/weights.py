@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from atlas.errors import UserError
-from atlas.hub import located, one_line
-from atlas.model_files import check_folder, described, tensor_names, weight_bytes
+from atlas.weights.folder import check_folder, described, tensor_names, weight_bytes
+from atlas.weights.hub import located, one_line
 from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.model_folder import check_model, check_model_room, check_network
-from edit.diffusion.options import DiffusionOptions
 from edit.diffusion.quiet import quiet
+from edit.request.prompting import DiffusionOptions
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",

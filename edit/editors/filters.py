@@ -14,7 +14,7 @@ import numpy as np
 from skimage import color
 
 from atlas.errors import UserError
-from atlas.files import digest
+from atlas.storage.stamps import digest
 from edit.editors.colours import parse_colour
 from edit.editors.painterly import oil
 from edit.editors.protocol import Keyframe

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.files import digest, read_image, to_float
-from atlas.pictures import WantedSize
+from atlas.storage.images import read_image, to_float
+from atlas.storage.pictures import WantedSize
+from atlas.storage.stamps import digest
 from edit.editors.protocol import Keyframe
 
 _NUMBERED = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)

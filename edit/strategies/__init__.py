@@ -1,6 +1,6 @@
 """Ways of keeping keyframes alike, one file each. They differ in the latent that denoising starts from, and in what is kept.
 
-To add one: a file here with a class that follows `Strategy`, a line in `STRATEGIES`, its name in `edit.diffusion.options`.
+To add one: a file here with a class that follows `Strategy`, a line in `STRATEGIES`, its name in `edit.request.prompting`.
 """
 
 from __future__ import annotations

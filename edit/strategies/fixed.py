@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from edit.strategies.protocol import Start, View, draw
+from edit.diffusion.denoise import Start, draw
+from edit.strategies.protocol import View
 
 
 class Fixed:

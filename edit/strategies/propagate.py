@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from edit.strategies.protocol import Propagated, Start, View, draw
+from edit.diffusion.denoise import Start, draw
+from edit.strategies.protocol import Propagated, View
 
 _KNOWN = 0.5  # share of the layer's pixels below a latent's cell that must be known
 

@@ -10,23 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-@dataclass
-class Start:
-    """What denoising starts from."""
-
-    noise: Tensor
-    """(1, C, h, w) standard normal: the start of what is not known."""
-    generator: torch.Generator
-    """For schedulers that draw noise in every step."""
-    known: Tensor | None = None
-    """(1, C, h, w) latent, free of noise, of what is known."""
-    mask: Tensor | None = None
-    """(1, 1, h, w) bool, where it is known; None where all of it is."""
-    strength: float = 1.0
-    """Share of the schedule that what is known goes through: 0 keeps it, 1 forgets it."""
-    hold: float = 0.0
-    """Share by which each of these steps draws back what is known."""
+from edit.diffusion.denoise import Start
 
 
 @dataclass
@@ -80,8 +64,3 @@ class Strategy(Protocol):
     def start(self, view: View) -> Start:
         """What the denoising of this keyframe starts from."""
         ...
-
-
-def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:  # (1, C, h, w)
-    """Standard normal noise."""
-    return torch.randn((1, *shape), generator=generator)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edit.strategies.protocol import Start, View, draw
+from edit.diffusion.denoise import Start, draw
+from edit.strategies.protocol import View
 
 
 class Random:

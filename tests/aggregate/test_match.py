@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.aggregate import merge
 from aggregate.match import MOST_GAIN, match
+from aggregate.stage import merge
 from aggregate.windows import View
-from atlas.partial import Partial, partial_atlas
-from atlas.sample import Sample, make_sample
-from atlas.warp import sample as sample_at
+from atlas.geometry.warp import sample as sample_at
+from atlas.maps.partial import Partial, partial_atlas
+from atlas.sample.scene import Sample, make_sample
 
 SIZE = 200
 

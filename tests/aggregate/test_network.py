@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aggregate.merge import weighted_mean
+from aggregate.averages import weighted_mean
 from aggregate.network import AggregationNetwork, Training, _in_bands, refine
 from aggregate.windows import View
-from atlas.warp import pixel_grid
-from atlas.warp import sample as sample_at
+from atlas.geometry.warp import pixel_grid
+from atlas.geometry.warp import sample as sample_at
 
 QUICK = Training(steps=40, window=48, check_every=10)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aggregate.aggregate import AggregateOptions, aggregate
 from aggregate.repainted import repainted_pixels
-from atlas.clip import Clip
-from atlas.files import read_image, write_image
-from atlas.maps import Maps
-from atlas.render import RenderOptions, render
-from edit.edit import edit
-from edit.request import EditOptions
+from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.clip import Clip
+from atlas.maps.maps import Maps
+from atlas.rendering.stage import RenderOptions, render
+from atlas.storage.images import read_image, write_image
+from edit.request.options import EditOptions
+from edit.stage import edit
 
 FRAMES = [0, 3, 5, 8, 11]
 GREEN = (0, 255, 0, 255)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from atlas.clip import Clip
-from edit.request import EditOptions
+from atlas.clip.clip import Clip
+from edit.request.options import EditOptions
 from tests.edit import tiny
 
 

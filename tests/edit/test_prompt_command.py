@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atlas.clip import Clip
-from atlas.command import parse_options
+from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.files import write_image
-from atlas.sample import Sample
-from atlas.sample_files import write_sample
-from atlas.video import probe
-from edit.edit import edit
-from edit.request import EditOptions
+from atlas.sample.files import write_sample
+from atlas.sample.scene import Sample
+from atlas.storage.images import write_image
+from atlas.system.command import parse_options
+from atlas.video.reading import probe
+from edit.request.options import EditOptions
+from edit.stage import edit
 from scripts.run import RunOptions, run
 from tests.edit import tiny
 
@@ -152,7 +152,7 @@ def test_help_loads_no_model_library() -> None:
 
 def test_other_editors_load_no_model_library(fresh_clip: Clip) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom edit.edit import edit\nfrom edit.request import EditOptions\n"
+        "import sys\nfrom pathlib import Path\nfrom edit.stage import edit\nfrom edit.request.options import EditOptions\n"
         f"edit(EditOptions(clip=Path({str(fresh_clip.folder)!r}), name='x', layer='foreground', fit='truth', editor='filter',"
         " filter='grey', keyframes='0', quiet=True))\n"
         "print([name for name in ('diffusers', 'transformers', 'huggingface_hub') if name in sys.modules])"

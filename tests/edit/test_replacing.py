@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.aggregate import AggregateOptions, aggregate
-from atlas.clip import Clip
+from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from edit.edit import edit
-from edit.request import EditOptions
+from edit.request.options import EditOptions
+from edit.stage import edit
 
 Make = Callable[..., EditOptions]
 

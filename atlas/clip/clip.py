@@ -1,0 +1,241 @@
+"""Clip: the folder of a clip. Opening one checks it and says what is wrong."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.storage.arrays import StoredArray
+from atlas.storage.bounds import MOST_PACKETS, is_rate, is_side
+from atlas.storage.images import read_image
+from atlas.storage.links import refuse_outward_links
+from atlas.storage.pictures import WantedSize
+from atlas.storage.stamps import read_json, write_json
+from atlas.video.colour_tags import check_colour
+
+VERSION = 1
+BACKGROUND = "background"
+_LONGEST_NAME, _MOST_BYTES = 100, 200  # file systems take 255 bytes, and what is made beside a folder is named after it
+_JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
+_DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {kind + n for kind in ("COM", "LPT") for n in "0123456789¹²³"}
+"""Names that Windows keeps for itself, with any suffix."""
+_LONGEST_PATH = 4096
+
+
+@dataclass
+class Source:
+    """Where a clip's frames came from, so that the full size, the timing and the sound stay reachable."""
+
+    path: str
+    """Absolute path of the video file or folder of frames."""
+    sha256: str
+    width: int
+    """Pixels of the source itself, before the size limit."""
+    height: int
+    start: int = 0
+    """First source frame taken."""
+    indices: list[int] = field(default_factory=list)
+    """Source frame shown at each clip frame (not consecutive where the frame rate was changed)."""
+    fps: float = 0.0
+    """The source's own frame rate; 0 where it has none (a folder of frames)."""
+    audio: bool = False
+    colour: dict[str, str] = field(default_factory=dict)
+    """Colour tags of the source as ffmpeg names them: color_range, colorspace, color_primaries, color_trc; and where pixels are
+    not square, sample_aspect_ratio."""
+
+    def problem(self) -> str | None:
+        """What cannot be true of any source, in a few words."""
+        if not is_path(self.path) or not isinstance(self.sha256, str) or type(self.audio) is not bool:
+            return "its source has no path, sha256 or audio that can be"
+        if not (is_side(self.width) and is_side(self.height)):
+            return "its source's width or height cannot be"
+        numbers = [self.start, *self.indices] if isinstance(self.indices, list) else [None]
+        if not all(type(i) is int and 0 <= i < MOST_PACKETS for i in numbers):
+            return "its source's start or indices are no numbers of frames"
+        if not is_rate(self.fps) and not (type(self.fps) in (int, float) and self.fps == 0):
+            return "its source's fps is no frame rate"
+        try:
+            check_colour(self.colour)
+        except ValueError as problem:
+            return f"of its source's colour: {problem}"
+        return None
+
+
+@dataclass
+class Clip:
+    """A prepared clip: frames, masks and flow in one folder.
+
+    Frames are numbered 0 .. frames - 1; layers are named front to back, `background` last.
+    """
+
+    folder: Path
+    name: str
+    frames: int
+    width: int
+    height: int
+    fps: float
+    layers: list[str]
+    source: Source
+
+    @classmethod
+    def open(cls, folder: Path) -> Clip:
+        """Open a clip's folder; UserError where it is none, is of a newer version, or lacks frames or masks."""
+        folder = Path(folder)
+        path = folder / "clip.json"
+        if not path.is_file():
+            raise UserError(f"{folder} is not a clip folder (no clip.json): make one with scripts/prepare.py SOURCE {folder}")
+        refuse_outward_links(folder)
+        data = read_json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
+            raise UserError(f"{path} is not a clip's description: run scripts/prepare.py again")
+        if data["version"] > VERSION:
+            raise UserError(
+                f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
+            )
+        try:
+            clip = cls(
+                folder=folder,
+                name=_text(data, "name"),
+                frames=_whole(data, "frames"),
+                width=_whole(data, "width"),
+                height=_whole(data, "height"),
+                fps=data["fps"],
+                layers=data["layers"],
+                source=Source(**data["source"]),
+            )
+        except (KeyError, TypeError) as problem:
+            raise UserError(f"{path} is incomplete ({str(problem)[:100]}): run scripts/prepare.py again") from None
+        clip._check(path)
+        clip.fps = float(clip.fps)
+        return clip
+
+    def _check(self, path: Path) -> None:
+        if problem := self._problem():
+            raise UserError(f"{path} is damaged ({problem}): run scripts/prepare.py again")
+        # One by one, the first that is missing ends it: the number of frames is only what the file claims.
+        for i in range(self.frames):
+            for file in (self.frame_path(i), *(self.mask_path(layer, i) for layer in self.objects)):
+                if not file.is_file():
+                    raise UserError(f"{file} is missing: run scripts/prepare.py again")
+        if len(self.source.indices) not in (0, self.frames):
+            raise UserError(f"{path} is damaged (it has not one index for each frame): run scripts/prepare.py again")
+
+    def _problem(self) -> str | None:
+        """What clip.json says that cannot be; the file may come from anyone."""
+        if not isinstance(self.layers, list) or not self.layers or not all(is_name(layer) for layer in self.layers):
+            return "its layers are no names"
+        if len(set(self.layers)) < len(self.layers):
+            return "it has the same layer twice"
+        if not is_rate(self.fps):
+            return "its fps is no frame rate"
+        if self.frames < 1 or not (is_side(self.width) and is_side(self.height)):
+            return "its frames, width or height cannot be"
+        return self.source.problem()
+
+    def save(self) -> None:
+        """Write clip.json: the last act of preparing a clip."""
+        data: dict[str, Any] = {"version": VERSION} | {k: v for k, v in self.__dict__.items() if k not in ("folder", "source")}
+        write_json(self.folder / "clip.json", data | {"source": self.source.__dict__})
+
+    @property
+    def objects(self) -> list[str]:
+        """The layers that have masks: all but the background, front to back."""
+        return [layer for layer in self.layers if layer != BACKGROUND]
+
+    def frame_path(self, index: int) -> Path:
+        """PNG of frame `index`."""
+        return self.folder / "frames" / f"{index:05d}.png"
+
+    def mask_path(self, layer: str, index: int) -> Path:
+        """PNG of the mask of `layer` in frame `index`."""
+        return self.folder / "masks" / layer / f"{index:05d}.png"
+
+    def frame(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB."""
+        return read_image(self.frame_path(index), mode="rgb", size=self._size())
+
+    def mask(self, layer: str, index: int) -> np.ndarray:
+        """Mask of an object layer in frame `index` as (H, W) uint8, 255 inside."""
+        return read_image(self.mask_path(layer, index), size=self._size())[:, :, 0]
+
+    def _size(self) -> WantedSize:
+        return WantedSize(self.height, self.width, "the clip is", "run scripts/prepare.py again")
+
+    def flow(self, direction: str) -> StoredArray:
+        """Optical flow in pixels, (T - 1, H, W, 2) float16, read where it is indexed.
+
+        direction "forward": entry i goes from frame i to i + 1; "backward": entry i goes from frame i + 1 to i.
+        """
+        return self._flow_array(direction, (self.frames - 1, self.height, self.width, 2))
+
+    def flow_validity(self, direction: str) -> StoredArray:
+        """Where `flow(direction)` agrees with the way back, (T - 1, H, W) uint8 0 or 1, read where it is indexed."""
+        return self._flow_array(f"{direction}_valid", (self.frames - 1, self.height, self.width))
+
+    def _flow_array(self, name: str, shape: tuple[int, ...]) -> StoredArray:
+        path = self.folder / "flow" / f"{name}.npy"
+        try:
+            array = StoredArray(path)
+        except (FileNotFoundError, ValueError, EOFError):
+            raise UserError(f"{path} is missing or damaged: run scripts/prepare.py again") from None
+        if array.shape != shape:
+            raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/prepare.py again")
+        return array
+
+    def fit_folder(self, fit: str) -> Path:
+        """Folder of the fit named `fit`; it need not exist."""
+        return self.folder / "fits" / checked_name(fit, "fit")
+
+    def edit_folder(self, edit: str) -> Path:
+        """Folder of the edit named `edit`; it need not exist."""
+        return self.folder / "edits" / checked_name(edit, "edit")
+
+    def check_layer(self, layer: str) -> None:
+        """UserError where the clip has no such layer."""
+        if layer not in self.layers:
+            raise UserError(f"{self.folder} has no layer {layer!r}: choose one of {', '.join(self.layers)}")
+
+
+def _whole(data: Mapping[str, Any], key: str) -> int:
+    if type(data[key]) is not int:
+        raise TypeError(f"{key} is no whole number")
+    return int(data[key])
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    if not isinstance(data[key], str):
+        raise TypeError(f"{key} is no text")
+    return str(data[key])
+
+
+def is_path(text: object) -> bool:
+    """Whether a text can be a path at all."""
+    if not isinstance(text, str) or len(text) > _LONGEST_PATH:
+        return False
+    return not any(c == "\0" or unicodedata.category(c) == "Cs" for c in text)
+
+
+def is_name(text: object) -> bool:
+    """Whether a text can name a file or folder everywhere, and can be shown: of a layer, a fit or an edit."""
+    if not isinstance(text, str) or not 1 <= len(text) <= _LONGEST_NAME or text.strip() != text:
+        return False
+    # Control characters, invisible ones, those that turn the line around, line ends, halves of a pair, unassigned ones.
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and c not in _JOINERS for c in text):
+        return False
+    if any(c in "/\\:" for c in text) or text.startswith((".", "-")) or text.endswith("."):
+        return False
+    return len(text.encode()) <= _MOST_BYTES and text.partition(".")[0].rstrip().upper() not in _DEVICES
+
+
+def checked_name(name: str, kind: str) -> str:
+    """A name that is safe as a folder's name; UserError otherwise."""
+    if not is_name(name):
+        shown = name if isinstance(name, str) and len(name) <= 2 * _LONGEST_NAME else f"{str(name)[:_LONGEST_NAME]}..."
+        raise UserError(f"{shown!r} cannot name a folder of this {kind}: use letters, digits, '-' and '_'")
+    return name

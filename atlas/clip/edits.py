@@ -1,0 +1,197 @@
+"""The folder of an edit: edit.json, keyframes, partial atlases, the edited atlas and what it is compared with.
+
+edit.json                     version, name, fit, and for each layer what was asked for
+keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
+made/<layer>/00012.png        that keyframe as it was made: what differs was repainted
+partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas, to look at; alpha = coverage
+atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
+reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
+reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the layer's light, 1 where it maps colours seen
+keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
+cache/<layer>/...             what a model made, by what it was made from; may be deleted
+unfinished/<layer>/00012.png  keyframes of a run that is to replace an earlier edit, until all of them are there
+replaced/...                  what someone had repainted before a changed request replaced it
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atlas.clip.clip import Clip, checked_name
+from atlas.errors import UserError
+from atlas.storage.atomic import atomic_file, set_aside
+from atlas.storage.images import read_image, write_image
+from atlas.storage.pictures import WantedSize, picture_header
+from atlas.storage.stamps import digest, read_json, read_stamp, write_json, write_stamp
+
+VERSION = 1
+
+
+@dataclass
+class Edit:
+    """An edit of a clip: requests for one or more layers of one fit."""
+
+    folder: Path
+    name: str
+    fit: str
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Per layer, what was asked for (`edit.request.options.EditRequest` as a dict) and the keyframes that were chosen."""
+
+    @classmethod
+    def open(cls, clip: Clip, name: str) -> Edit:
+        """Open an existing edit; UserError lists the clip's edits where it has no such one."""
+        folder = clip.edit_folder(name)
+        path = folder / "edit.json"
+        if not path.is_file():
+            known = ", ".join(edit_names(clip)) or "none yet"
+            raise UserError(
+                f"{clip.folder} has no edit {name!r} (its edits: {known}): "
+                f"make it with scripts/edit.py {clip.folder} --name {name}"
+            )
+        data = read_json(path)
+        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
+            raise UserError(f"{path} is not an edit's description: delete it and run scripts/edit.py again")
+        if data["version"] > VERSION:
+            raise UserError(
+                f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
+            )
+        try:
+            fit, layers = str(data["fit"]), dict(data["layers"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again") from None
+        if not all(isinstance(request, dict) for request in layers.values()):
+            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again")
+        try:  # the file may come from anyone, and these names become paths
+            checked_name(fit, "fit")
+            for layer in layers:
+                clip.check_layer(layer)
+        except UserError as problem:
+            raise UserError(f"{path} does not fit its clip ({problem}): run scripts/edit.py again") from None
+        return cls(folder, name, fit, layers)
+
+    @classmethod
+    def open_or_new(cls, clip: Clip, name: str, fit: str) -> Edit:
+        """The edit of this name if there is one (it must stand on the same fit), else a new one, not yet written."""
+        folder = clip.edit_folder(name)
+        if not (folder / "edit.json").is_file():
+            return cls(folder, name, fit)
+        edit = cls.open(clip, name)
+        if edit.fit != fit:
+            raise UserError(
+                f"edit {name!r} of {clip.folder} stands on the fit {edit.fit!r}, not {fit!r}: "
+                f"choose another --name or --fit {edit.fit}"
+            )
+        return edit
+
+    def save(self) -> None:
+        """Write edit.json."""
+        description = {"version": VERSION, "name": self.name, "fit": self.fit, "layers": self.layers}
+        write_json(self.folder / "edit.json", description)
+
+    def keyframes_folder(self, layer: str) -> Path:
+        """Folder of the layer's edited keyframes."""
+        return self.folder / "keyframes" / layer
+
+    def unfinished_folder(self, layer: str) -> Path:
+        """Folder of keyframes that are to replace those of an earlier edit, as long as some are missing."""
+        return self.folder / "unfinished" / layer
+
+    def keyframe_path(self, layer: str, index: int) -> Path:
+        """The edited keyframe of frame `index`, RGBA and frame-sized."""
+        return self.keyframes_folder(layer) / f"{index:05d}.png"
+
+    def made_folder(self, layer: str) -> Path:
+        """Folder of the layer's keyframes as they were made."""
+        return self.folder / "made" / layer
+
+    def made_path(self, layer: str, index: int) -> Path:
+        """The keyframe of frame `index` as it was made. It need not exist."""
+        return self.made_folder(layer) / f"{index:05d}.png"
+
+    def sign_keyframes(self, layer: str) -> None:
+        """`sign` the layer's keyframes, and keep a copy of each new one that tells what of it is repainted later."""
+        for index, path in self.keyframes(layer).items():
+            if not (made := self.made_path(layer, index)).is_file():
+                with atomic_file(made) as temporary:
+                    shutil.copyfile(path, temporary)
+        self.sign(self.keyframes_folder(layer))
+
+    def keyframes(self, layer: str) -> dict[int, Path]:
+        """The keyframes that lie in the layer's folder, by frame number."""
+        files = self.keyframes_folder(layer).glob("*.png")
+        return {int(path.stem): path for path in sorted(files) if path.stem.isascii() and path.stem.isdigit()}
+
+    def partial_folder(self, layer: str) -> Path:
+        """Folder of the layer's partial atlases."""
+        return self.folder / "partial" / layer
+
+    def partial_path(self, layer: str, index: int) -> Path:
+        """The partial atlas of keyframe `index`, RGBA and atlas-sized."""
+        return self.partial_folder(layer) / f"{index:05d}.png"
+
+    def atlas_path(self, layer: str) -> Path:
+        """The edited atlas, RGBA 16 bit; alpha = coverage."""
+        return self.folder / "atlas" / f"{layer}.png"
+
+    def reference_path(self, layer: str) -> Path:
+        """What the edited atlas is compared with, RGBA 16 bit."""
+        return self.folder / "reference" / f"{layer}.png"
+
+    def lighting_path(self, layer: str) -> Path:
+        """How the layer's keyframes answer light, beside the reference: {"unlit": 0 to 1}. It need not exist."""
+        return self.reference_path(layer).with_suffix(".json")
+
+    def is_painted(self, layer: str) -> bool:
+        """Whether the layer's atlas was edited itself, by hand or by a prompt: there are no keyframes then."""
+        request = self.layers.get(layer, {})
+        chosen = request.get("diffusion")
+        return request.get("editor") == "atlas" or (isinstance(chosen, dict) and chosen.get("on") == "atlas")
+
+    def keep_path(self, layer: str) -> Path:
+        """Mask of the layer's atlas: white keeps the original. It need not exist."""
+        return self.folder / "keep" / f"{layer}.png"
+
+    def save_keep(self, layer: str, mask: np.ndarray) -> None:
+        """Write the mask, (N, N) uint8, unless it is what stands there already."""
+        path = self.keep_path(layer)
+        same_size = path.is_file() and picture_header(path).size == mask.shape
+        if not same_size or not np.array_equal(read_image(path)[..., 0], mask):
+            write_image(path, mask)
+
+    def cache_folder(self, layer: str) -> Path:
+        """Where what a model made for the layer is kept."""
+        return self.folder / "cache" / layer
+
+    def sign(self, path: Path) -> None:
+        """Remember what a stage wrote to `path` (a file or folder), so that a later repainting by hand is noticed."""
+        write_stamp(self.folder, digest(path), self._signature(path))
+
+    def repainted(self, path: Path) -> bool:
+        """Whether someone changed `path` since a stage wrote it."""
+        signed = read_stamp(self.folder).get(self._signature(path))
+        return path.exists() and signed is not None and signed != digest(path)
+
+    def set_aside(self, path: Path) -> Path | None:
+        """Before `path` is replaced: move it below replaced/ if someone repainted it, and say where it is now."""
+        if not self.repainted(path):
+            return None
+        return set_aside(path, self.folder)
+
+    def _signature(self, path: Path) -> str:
+        return f"wrote {path.relative_to(self.folder).as_posix()}"
+
+
+def read_keyframe(path: Path, clip: Clip) -> np.ndarray:  # (H, W, 4) uint8 or uint16
+    """A keyframe, edited or as it was made; UserError where it has not the size of the clip's frames."""
+    size = WantedSize(clip.height, clip.width, "the clip's frames are", "save it without scaling")
+    return read_image(path, mode="rgba", size=size)
+
+
+def edit_names(clip: Clip) -> list[str]:
+    """Names of the clip's edits, sorted."""
+    return sorted(path.parent.name for path in (clip.folder / "edits").glob("*/edit.json"))

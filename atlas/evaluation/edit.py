@@ -1,0 +1,97 @@
+"""How good one edit is: rendered frame by frame, beside its source."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from atlas.clip.edits import Edit, read_keyframe
+from atlas.clip.flow import dense_flow, flow_validity
+from atlas.errors import UserError
+from atlas.evaluation.learned import Learned
+from atlas.evaluation.overlap import keyframe_overlap
+from atlas.maps.coverage import covered_share
+from atlas.metrics import definitions as metrics
+from atlas.quality.summary import finite
+from atlas.rendering.frames import Rendering
+from atlas.storage.images import to_float
+from atlas.storage.stamps import read_json, write_json
+
+ORACLE = "oracle.json"
+
+
+def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
+    """`edited` with the edit's name, as JSON has it (None where there is no number); also written to its metrics.json."""
+    found = {"name": rendering.edit.name, "mode": rendering.mode} | finite(edited(rendering, learned, quiet=quiet))
+    write_json(rendering.edit.folder / "metrics.json", found)
+    return found
+
+
+def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
+    """Warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer.
+
+    And what `learned` can say; under `absent` the reason for each metric that cannot be had.
+    """
+    clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
+    series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
+    keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
+    forward, backward = clip.flow("forward"), clip.flow("backward")
+    seen = learned.series(edit)
+    first: dict[str, np.ndarray] = {}
+    previous: dict[str, np.ndarray] = {}
+    frames = tqdm(rendering.frames(), total=clip.frames, desc="edit", unit="frame", disable=quiet)
+    for index, (source, result) in enumerate(frames):
+        now = {"source": source, "edit": result}
+        if index:
+            flow = forward[index - 1]
+            valid = flow_validity(flow, backward[index - 1])
+            from_start = dense_flow(first["source"], source)
+            valid_from_start = flow_validity(from_start, dense_flow(source, first["source"]))
+            for which, image in now.items():
+                series["warp_error"][which].append(metrics.warp_error(previous[which], image, flow, valid))
+                series["pixel_mse"][which].append(metrics.pixel_mse(previous[which], image, flow, valid))
+                against_first = metrics.warp_error(first[which], image, from_start, valid_from_start)
+                series["against_first"][which].append(against_first)
+                seen.add_pair(which, previous[which], image, flow, valid)
+        else:
+            first = now
+        seen.add(source, result)
+        for layer, files in keyframes.items():
+            if index in files:
+                keyframe = read_keyframe(files[index], clip)
+                fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
+        previous = now
+
+    values = {name: {which: metrics.average(series[name][which]) for which in ("edit", "source")} for name in series}
+    if "against_first" in values:
+        against = values.pop("against_first")
+        values["long_term_warp_error"] = {which: (against[which] + values["warp_error"][which]) / 2 for which in against}
+    for value in values.values():
+        value["ratio"] = metrics.ratio(value["edit"], value["source"])
+    coverage = {layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()}
+    overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
+    of_layers = {
+        "keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()},
+        "keyframe_overlap": {layer: found and asdict(found) for layer, found in overlaps.items()},
+        "coverage": coverage,
+    }
+    by_networks = seen.values() | {"absent": seen.absent}
+    return values | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
+
+
+def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
+    """What scripts/oracle.py found out about this edit as it stands, if it did."""
+    path = edit.folder / ORACLE
+    oracle = finite(read_json(path, finite=False)) if path.is_file() else {}
+    if not isinstance(oracle, dict) or oracle.get("made_from") != made_from:
+        return None
+    for name in ("psnr", "no_edit_psnr"):
+        value = oracle.setdefault(name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"{path} is damaged, its {name} is no number: delete it and run scripts/oracle.py again")
+    return oracle

@@ -1,0 +1,218 @@
+"""Metrics that need the weights of a network: which can be had, the reason where one cannot, and their course over frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from atlas.clip.edits import Edit
+from atlas.errors import UserError
+from atlas.metrics import definitions as metrics
+from atlas.metrics.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
+from atlas.metrics.lpips import SMALLEST, Lpips
+from atlas.system.device import choose_device
+from atlas.weights.hub import located
+
+BATCH = 16
+"""Pictures that go through a network at once."""
+_CLIP, _DINO, _LPIPS = ("clip_text", "clip_frame"), ("object_consistency",), ("lpips", "lpips_from_source")
+# Of DiffSynth's tables, what is not measured here, and why.
+_NEVER = {
+    "fid": "compares the statistics of thousands of pictures with a set of real ones; one clip is too few",
+    "pose_mse": "needs a pose estimator, and people whose pose is prescribed",
+    "aesthetic_score": "its predictor is published in formats that can hold programs, which are not read",
+}
+Made = TypeVar("Made")
+
+
+@dataclass(kw_only=True)
+class LearnedOptions:
+    """Options of the metrics that need weights."""
+
+    prompt: str | None = None
+    """What the frames are to show, for CLIP-text. Default: the prompts that the edit was made with."""
+    weights: Literal["auto", "none"] = "auto"
+    """auto: CLIP and DINOv2 are used where they lie in the cache or a folder; none: not at all, which is faster."""
+    download: bool = False
+    """Fetch the weights of CLIP (1.7 GB) and DINOv2 (0.3 GB) from the Hugging Face hub where the cache lacks them."""
+    clip_model: str | None = None
+    """CLIP model for CLIP-text and CLIP-frame: hub id or folder. Default: openai/clip-vit-large-patch14."""
+    dino_model: str | None = None
+    """DINOv2 model for object consistency: hub id or folder. Default: facebook/dinov2-base."""
+    lpips_weights: Path | None = None
+    """Weights of LPIPS, one .safetensors file; wherever the package lpips runs, this makes it: python -c "import lpips, safetensors.torch as s; s.save_file({k: v.clone() for k, v in lpips.LPIPS(net='alex').state_dict().items()}, 'lpips.safetensors')"."""  # noqa: E501
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+
+    def check_weights(self, *, with_edit: bool = True) -> None:
+        """UserError for options that contradict each other or need an edit, or a prompt without words."""
+        named: dict[str, object] = {
+            "--download": self.download,
+            "--clip-model": self.clip_model,
+            "--dino-model": self.dino_model,
+        }
+        named["--lpips-weights"] = self.lpips_weights
+        given = next((name for name, value in named.items() if value), None)
+        if not with_edit and (given or self.prompt is not None):
+            raise UserError(f"{given or '--prompt'} is for measuring an edit: name one with --edit")
+        if self.weights == "none" and given:
+            raise UserError(f"--weights none uses no weights, and {given} asks for some: leave one of them out")
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("--prompt is empty: say what the frames are to show, or leave it out")
+
+
+@dataclass
+class Learned:
+    """The networks that could be loaded; of each metric that cannot be had, the reason."""
+
+    clip: Embedder | None = None
+    dino: Embedder | None = None
+    lpips: Lpips | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    prompt: str | None = None
+    """What was given for every edit; None: each edit's own."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Of each network, the model as it was named."""
+    of_source: dict[tuple[Path, str], list[np.ndarray]] = field(default_factory=dict)
+    """Vectors of a clip's own frames, by its folder and the network."""
+
+    @classmethod
+    def open(cls, options: LearnedOptions) -> Learned:
+        """Load what is there. UserError where something cannot be used that the options name; without that, a reason."""
+        options.check_weights()
+        opened = cls(prompt=options.prompt)
+        if options.weights == "none":
+            opened.absent = {name: "left out by --weights none" for name in (*_CLIP, *_DINO, *_LPIPS)} | _NEVER
+            return opened
+        clip, dino, file = options.clip_model, options.dino_model, options.lpips_weights
+        opened.clip = opened._try(_CLIP, clip, lambda: _embedder(clip or CLIP_MODEL, "CLIP model", "--clip-model", options))
+        opened.dino = opened._try(_DINO, dino, lambda: _embedder(dino or DINO_MODEL, "DINOv2 model", "--dino-model", options))
+        if file is None:
+            reason = "needs its weights in a file: --lpips-weights names it, and --help says how it is made"
+            opened.absent |= {name: reason for name in _LPIPS}
+        else:
+            opened.lpips = Lpips(file, choose_device(options.device))
+        opened.absent |= _NEVER
+        had: dict[str, tuple[object, str]] = {
+            "clip": (opened.clip, clip or CLIP_MODEL),
+            "dino": (opened.dino, dino or DINO_MODEL),
+        }
+        had["lpips"] = (opened.lpips, "AlexNet 0.1")
+        opened.names = {key: name for key, (network, name) in had.items() if network is not None}
+        if opened.clip and options.prompt is not None:
+            opened.clip.embed_text(options.prompt)  # too long is said now
+        return opened
+
+    def series(self, edit: Edit) -> LearnedSeries:
+        """The course of one edit, to be fed its frames."""
+        return LearnedSeries(self, edit)
+
+    def _try(self, measures: tuple[str, ...], named: str | None, load: Callable[[], Made]) -> Made | None:
+        try:
+            return load()
+        except UserError as problem:
+            if named is not None:
+                raise
+            self.absent |= {name: str(problem) for name in measures}
+            return None
+
+
+def _embedder(name: str, family: Family, option: str, options: LearnedOptions) -> Embedder:
+    why = f"nothing is fetched without --download ({option} names a folder)"
+    check_installed()  # which takes the hub's package along
+    folder = located(name, family, offline=not options.download, why=why)
+    return Embedder(folder, family, choose_device(options.device))
+
+
+def prompt_of(edit: Edit) -> str | None:
+    """The prompts of the edit's layers in one line, as a text about the whole frame; None where no layer has one."""
+    chosen = [request.get("diffusion") for request in edit.layers.values()]
+    prompts = [found.get("prompt") for found in chosen if isinstance(found, dict)]
+    return ", ".join(text.strip() for text in prompts if isinstance(text, str) and text.strip()) or None
+
+
+class LearnedSeries:
+    """Feed it an edit's frames in order, beside the source's; `values` are their means.
+
+    Memory holds a batch of frames, and a vector for each. The source's are kept for the next edit of the same clip.
+    """
+
+    def __init__(self, learned: Learned, edit: Edit) -> None:
+        self.learned, self.absent = learned, dict(learned.absent)
+        networks = {"clip": learned.clip, "dino": learned.dino}
+        self._networks = {key: network for key, network in networks.items() if network is not None}
+        self._clip_folder = edit.folder.parent.parent
+        self._waiting: dict[str, list[tuple[str, Tensor]]] = {key: [] for key in self._networks}
+        self._vectors: dict[str, dict[str, list[np.ndarray]]] = {
+            key: {"edit": [], "source": list(learned.of_source.get((self._clip_folder, key), []))} for key in self._networks
+        }
+        self._known = {key for key in self._networks if self._vectors[key]["source"]}
+        self._lpips: dict[str, list[float]] = {"edit": [], "source": [], "from_source": []}
+        self._text: np.ndarray | None = None
+        self.prompt: str | None = None
+        if learned.clip is not None:
+            self._read_prompt(learned.clip, learned.prompt or prompt_of(edit))
+
+    def add(self, source: np.ndarray, result: np.ndarray) -> None:
+        """The next frame, (H, W, 3) uint8, before and after the edit."""
+        for key, network in self._networks.items():
+            frames = {"edit": result} if key in self._known else {"edit": result, "source": source}
+            self._waiting[key] += [(side, network.prepare(frame)) for side, frame in frames.items()]
+            if len(self._waiting[key]) >= BATCH:
+                self._embed(key)
+        if self.learned.lpips is not None:
+            self._lpips["from_source"].append(self.learned.lpips(result, source))
+
+    def add_pair(self, side: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
+        """Two neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
+        if self.learned.lpips is not None:
+            carried = metrics.along_flow(image, following, flow, valid)
+            self._lpips[side].append(self.learned.lpips(image, carried))
+
+    def values(self) -> dict[str, Any]:
+        """Of each metric that could be had its mean for edit and source, and what was used; `absent` has the others."""
+        for key in self._networks:
+            self._embed(key)
+            self.learned.of_source[self._clip_folder, key] = self._vectors[key]["source"]
+        found: dict[str, Any] = {}
+        if (text := self._text) is not None:
+            found["clip_text"] = self._means("clip", lambda vectors: [metrics.clip_text(vector, text) for vector in vectors])
+        for key, name in (("clip", "clip_frame"), ("dino", "object_consistency")):
+            if key in self._networks:
+                found[name] = self._means(key, lambda vectors: list(map(metrics.cosine, vectors, vectors[1:])))
+        if self.learned.lpips is not None:
+            edit, source, apart = (metrics.average(values) for values in self._lpips.values())
+            found["lpips"] = {"edit": edit, "source": source, "ratio": metrics.ratio(edit, source)}
+            found["lpips_from_source"] = apart
+            if math.isnan(apart):
+                self.absent |= {name: f"needs frames of {SMALLEST} pixels a side or more" for name in _LPIPS}
+        if self.learned.names:
+            found["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
+        return found
+
+    def _read_prompt(self, clip: Embedder, prompt: str | None) -> None:
+        if prompt is None:
+            self.absent["clip_text"] = "the edit has no prompt: give one with --prompt"
+            return
+        try:
+            self._text, self.prompt = clip.embed_text(prompt), prompt
+        except UserError as problem:
+            self.absent["clip_text"] = str(problem)
+
+    def _embed(self, key: str) -> None:
+        """What waits goes through the network."""
+        waiting, self._waiting[key] = self._waiting[key], []
+        if waiting:
+            found = self._networks[key].embed([prepared for _, prepared in waiting])
+            for (side, _), vector in zip(waiting, found, strict=True):
+                self._vectors[key][side].append(vector)
+
+    def _means(self, key: str, measure: Callable[[list[np.ndarray]], list[float]]) -> dict[str, float]:
+        edit, source = (metrics.average(measure(self._vectors[key][side])) for side in ("edit", "source"))
+        return {"edit": edit, "source": source, "difference": edit - source}

@@ -1,0 +1,114 @@
+"""How alike edited keyframes are: their difference where two of them see the same texels of the layer's atlas.
+
+    overlap(layer) = mean of |colour_i - colour_j| over pairs of keyframes and texels seen by both (and over R, G, B in [0, 1])
+
+Up to five keyframes are compared pair by pair. Of more, each is compared with the four before it in time and with four that
+are drawn once for all: work grows with their number, not its square, and no more than nine are held at a time.
+
+Light is removed first. Beside it the same of the unedited keyframes: what mapping, light and grain alone amount to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit, read_keyframe
+from atlas.maps.maps import Maps
+from atlas.maps.partial import partial_atlas
+from atlas.storage.images import to_float
+
+_SEEN = 0.75  # share of a texel that a keyframe must have seen
+_NEAREST = 4  # keyframes before it, in time, that each is compared with
+_DRAWN = 4  # keyframes that all are compared with, whatever lies between
+_MOST_TEXELS = 512  # per side of the atlas that is compared: finer ones are mostly resampling
+
+
+@dataclass
+class Overlap:
+    """The measure for one layer."""
+
+    edited: float
+    """Mean absolute difference of the edited keyframes, in [0, 1]."""
+    source: float
+    """The same of the unedited ones."""
+    texels: int
+    """Texels compared, over all pairs that were."""
+    strategy: str | None
+    """What kept the keyframes alike, where a prompt edited them."""
+
+
+def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap | None:
+    """The measure for one layer of an edit; None where fewer than two keyframes see the same texels."""
+    files = edit.keyframes(layer)
+    if len(files) < 2:
+        return None
+    indices = sorted(files)
+    held: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def opened(index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index not in held:
+            held[index] = _in_atlas(clip, maps, layer, index, to_float(read_keyframe(files[index], clip)))
+        return held[index]
+
+    difference, texels = np.zeros(2), 0
+    for place, others in enumerate(compared(len(indices))):
+        seen, colours = opened(indices[place])
+        for other in others:
+            seen_too, colours_too = opened(indices[other])
+            common = seen & seen_too
+            apart = np.abs(colours[common] - colours_too[common])  # (P, 6)
+            difference += apart.reshape(-1, 2, 3).mean(2).sum(0)
+            texels += int(common.sum())
+        for gone in held.keys() - {indices[other] for other in kept(place, len(indices))}:
+            del held[gone]
+    if not texels:
+        return None
+    edited, source = (float(value) for value in difference / texels)
+    return Overlap(edited, source, texels, _strategy(edit.layers.get(layer, {})))
+
+
+def compared(count: int) -> list[list[int]]:
+    """For each of `count` keyframes in time's order those that it is compared with, each pair once."""
+    drawn = _drawn(count)
+    found = []
+    for place in range(count):
+        far = [other for other in drawn if abs(other - place) > _NEAREST and (other < place or place not in drawn)]
+        found.append([*range(max(place - _NEAREST, 0), place), *far])
+    return found
+
+
+def kept(place: int, count: int) -> set[int]:
+    """Which keyframes are still needed when the one at `place` is done."""
+    return {*range(max(place + 1 - _NEAREST, 0), place + 1), *_drawn(count)}
+
+
+def _drawn(count: int) -> list[int]:
+    """Keyframes that all others are compared with; none where the nearest are all there are."""
+    if count <= _NEAREST + 1:
+        return []
+    return sorted(np.random.default_rng(0).choice(count, _DRAWN, replace=False).tolist())
+
+
+def _in_atlas(
+    clip: Clip, maps: Maps, layer: str, index: int, keyframe: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # seen (N, N) bool, edited and unedited colours (N, N, 6)
+    height, width = maps.atlas_size(layer)
+    scale = min(1.0, _MOST_TEXELS / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    light = np.maximum(maps.light(layer, index), 0.05)
+    opacity = maps.opacity(layer, index)
+    applies = np.clip(keyframe[..., 3] / np.maximum(opacity, 1 / 255), 0, 1)
+    both = np.concatenate([keyframe[..., :3] / light, to_float(clip.frame(index)) / light], -1)
+    colours, uv, seen, where = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
+    partial = partial_atlas(colours, uv, seen, where, size, refine=1)
+    return (partial.weight > _SEEN).numpy(), partial.colour.numpy()
+
+
+def _strategy(request: dict[str, Any]) -> str | None:
+    chosen = request.get("diffusion")
+    return str(chosen.get("strategy", "propagate")) if isinstance(chosen, dict) else None

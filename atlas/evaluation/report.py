@@ -1,0 +1,249 @@
+"""report.html of an edit, and several edits side by side: one file each, which needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from atlas.errors import UserError
+from atlas.evaluation.edit import measure_edit
+from atlas.evaluation.learned import Learned
+from atlas.evaluation.measures import Measure, edit_measures, fit_measures, networks_used, reasons, shown
+from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
+from atlas.evaluation.table import table
+from atlas.quality.summary import PLOT
+from atlas.rendering.frames import Rendering
+from atlas.storage.atomic import atomic_file
+from atlas.storage.images import read_image, to_uint8
+from atlas.system.terminal import visible
+from atlas.video.sheet import contact_sheet, spread, thumbnail
+from atlas.video.writing import write_video
+
+REPORT, COMPARISON = "report.html", "comparison.html"
+_FILM = 640  # pixels of the longer side of each of the two pictures in the film
+_STILLS = 4
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1320px; margin: 2em auto; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
+video, img { max-width: 100%; display: block; background: #181818 }
+table { border-collapse: collapse } td, th { text-align: left; vertical-align: top; padding: .3em 1em .3em 0 }
+tr + tr td { border-top: 1px solid #ddd } td + td { white-space: nowrap } td:last-child { white-space: normal; color: #666 }
+table.plain td { color: inherit } .weak { color: #a04000 }
+"""
+
+
+def printed(options: EvaluateOptions) -> dict[str, Any] | str:
+    """What scripts/evaluate.py prints: numbers as JSON or as a table, and where the report is if one was asked for."""
+    if options.compare:
+        return _compared(options)
+    if options.report and options.edit is None:
+        raise UserError("--report is the report of an edit: name it with --edit")
+    found = evaluate(options)
+    if options.report:
+        found["report"] = str(write_report(options, found))
+    said = table(found) + (f"\n\nreport: {found['report']}" if options.report else "")
+    return found if options.json else said
+
+
+def write_report(options: EvaluateOptions, found: dict[str, Any]) -> Path:
+    """Write report.html beside the edit that `evaluate` found the numbers of; returns its path."""
+    assert options.edit is not None
+    rendering = opened(options, options.edit)
+    clip, edit = rendering.clip, rendering.edit
+    film, sheet = _pictures(rendering, quiet=options.quiet)
+    parts = [
+        _film(film, "Source left, result right."),
+        _section("Frames", "Source above, result below.", _image(sheet)),
+        _section("The edit", networks_used(found["edit"]), _numbers(edit_measures(found["edit"]))),
+        _section("Atlases", "Of each edited layer: as the fit has it, and edited.", _image(_atlases(rendering))),
+        _section("The fit it stands on", f"Fit {edit.fit}.", _numbers(fit_measures(found["reconstruction"])) + _weak(found)),
+    ]
+    if (plot := rendering.maps.folder / PLOT).is_file():
+        parts.append(_section("The fit, frame by frame", "", _image(read_image(plot, mode="rgb"))))
+    parts.append(
+        _section("What was asked for", "", _rows([[k, str(v)] for layer in edit.layers for k, v in _request(edit, layer)]))
+    )
+    parts.append(_section("What it cost", "", _rows(_costs(found["cost"]))))
+    parts.append(_section("Not measured", "", _rows(reasons(found.get("absent", {})))))
+    size = f"{clip.frames} frames of {clip.width}x{clip.height}, {clip.fps:g} a second"
+    return _write(edit.folder / REPORT, f"{clip.name}: {edit.name}", size, parts)
+
+
+def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
+    """Several edits of a clip in one table."""
+    if options.edit is not None:
+        raise UserError("--compare names all edits: leave out --edit")
+    if len(set(options.compare)) < 2:
+        raise UserError("--compare needs at least two edits: name them, as in --compare red blue")
+    renderings = [
+        opened(options, name) for name in dict.fromkeys(options.compare)
+    ]  # all are checked before the first is measured
+    learned = Learned.open(options)
+    results = {rendering.edit.name: measure_edit(rendering, learned, quiet=options.quiet) for rendering in renderings}
+    columns = {name: edit_measures(found) for name, found in results.items()}
+    names = list(dict.fromkeys(row.name for rows in columns.values() for row in rows))
+    values = {
+        name: {edit: next((r.value for r in rows if r.name == name), "-") for edit, rows in columns.items()} for name in names
+    }
+    printed_result: dict[str, Any] = {"clip": renderings[0].clip.name, "edits": results}
+    said = _text(values, list(columns)) + "\n\n" + "\n".join(_notes(results))
+    if options.report:
+        path = _write_comparison(options, renderings, columns, values, _notes(results))
+        printed_result["report"] = str(path)
+        said += f"\n\nreport: {path}"
+    return printed_result if options.json else said
+
+
+def _notes(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Which networks judged the edits, and what is absent from all or some of them."""
+    used = {name: networks_used(found) for name, found in results.items()}
+    if len(set(used.values())) == 1:
+        lines = [said for said in list(used.values())[:1] if said]
+    else:
+        lines = [f"{name}: {said}" for name, said in used.items()]
+    absent: dict[tuple[str, str], list[str]] = {}
+    for name, found in results.items():
+        for entry in reasons(found["absent"]):
+            absent.setdefault(entry, []).append(name)
+    for (measures, reason), edits in absent.items():
+        where = "" if len(edits) == len(results) else f" from {', '.join(edits)}"
+        lines.append(f"{measures}: absent{where}, {reason}")
+    return lines
+
+
+def _write_comparison(
+    options: EvaluateOptions,
+    renderings: list[Rendering],
+    columns: dict[str, list[Measure]],
+    values: dict[str, dict[str, str]],
+    notes: list[str],
+) -> Path:
+    clip = renderings[0].clip
+    readings = {row.name: row.reading for rows in columns.values() for row in rows}
+    header = ["", *columns, "how to read it"]
+    body = [[name, *row.values(), readings[name]] for name, row in values.items()]
+    parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{_escaped(note)}</p>" for note in notes))]
+    for rendering in renderings:
+        film, sheet = _pictures(rendering, quiet=options.quiet)
+        parts += [_section(rendering.edit.name, f"Fit {rendering.edit.fit}.", _film(film, "") + _image(sheet))]
+    return _write(clip.folder / "edits" / COMPARISON, f"{clip.name}: {', '.join(columns)}", f"{clip.frames} frames", parts)
+
+
+def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
+    """A small film of source and result side by side, and a sheet of a few frames."""
+    clip, columns = rendering.clip, []
+    wanted = spread(clip.frames, _STILLS)
+
+    def pairs() -> Iterator[np.ndarray]:
+        what = visible(f"report {rendering.edit.name}")
+        frames = tqdm(rendering.frames(), total=clip.frames, desc=what, unit="frame", disable=quiet)
+        for index, (source, result) in enumerate(frames):
+            if index in wanted:
+                columns.append((f"frame {index}", [thumbnail(source, 480), thumbnail(result, 480)]))
+            pair = np.concatenate([thumbnail(source, _FILM), thumbnail(result, _FILM)], 1)
+            # Browsers play 4:2:0 alone, which has no odd sizes.
+            yield np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "film.mp4"
+        write_video(path, pairs(), clip.fps, colour=clip.source.colour, crf=21)
+        return path.read_bytes(), contact_sheet(columns)
+
+
+def _atlases(rendering: Rendering) -> np.ndarray:
+    """Each edited layer's atlas, original and edited, on dark ground."""
+    columns = []
+    for layer, pair in rendering.layers.items():
+        atlas = rendering.maps.atlas(layer)
+        top = np.iinfo(pair.edited.dtype).max
+        share = pair.edited[..., 3:].astype(np.float32) / top
+        edited_colours = atlas[..., :3] + share * (pair.edited[..., :3].astype(np.float32) / top - atlas[..., :3])
+        seen = atlas[..., 3:]
+        both = [thumbnail(to_uint8(image * seen + 0.1 * (1 - seen)), 560) for image in (atlas[..., :3], edited_colours)]
+        columns.append((layer, both))
+    height, width = (max(images[0].shape[axis] for _, images in columns) for axis in (0, 1))
+    padded = [
+        (layer, [np.pad(i, ((0, height - i.shape[0]), (0, width - i.shape[1]), (0, 0)), constant_values=24) for i in images])
+        for layer, images in columns
+    ]
+    return contact_sheet(padded)
+
+
+def _request(edit: Any, layer: str) -> list[tuple[str, Any]]:
+    return [(f"{layer}: {name}", value) for name, value in edit.layers[layer].items()]
+
+
+def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
+    rows = []
+    for stage, cost in costs.items():
+        numbers = [shown(cost.get(name), ".1f") for name in ("wall_seconds", "cpu_seconds", "peak_ram_mb", "peak_vram_mb")]
+        memory = f"{numbers[2]} MB" + ("" if numbers[3] == "-" else f", {numbers[3]} MB of GPU memory")
+        machine = f"{cost.get('machine')}, {cost.get('cpus')} cores, {cost.get('device')}"
+        rows.append([stage, f"{numbers[0]} s", f"{numbers[1]} s of CPU", memory, machine])
+    return rows
+
+
+def _weak(found: dict[str, Any]) -> str:
+    sentences = [f"{weakness['sentence']}; {weakness['advice']}" for weakness in found.get("weaknesses", [])]
+    return "".join(f'<p class="weak">{_escaped(sentence)}</p>' for sentence in sentences)
+
+
+def _text(values: dict[str, dict[str, str]], edits: Sequence[str]) -> str:
+    first = max(len(name) for name in values) + 2
+    widths = [max(len(edit), *(len(row[edit]) for row in values.values())) + 2 for edit in edits]
+    lines = [" " * first + "".join(f"{edit:>{width}}" for edit, width in zip(edits, widths, strict=True))]
+    for name, row in values.items():
+        lines.append(f"{name:<{first}}" + "".join(f"{row[edit]:>{width}}" for edit, width in zip(edits, widths, strict=True)))
+    return "\n".join(lines)
+
+
+# HTML
+
+
+def _write(path: Path, title: str, size: str, parts: list[str]) -> Path:
+    head = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{_escaped(title)}</title><style>{_STYLE}</style>\n'
+    body = f"<h1>{_escaped(title)}</h1><p>{_escaped(size)}</p>\n" + "\n".join(part for part in parts if part)
+    with atomic_file(path) as temporary:
+        temporary.write_text(head + body + "\n</html>\n", encoding="utf-8")
+    return path
+
+
+def _escaped(text: str) -> str:
+    """Text of whatever origin as text of a page: no mark-up, and no characters that a page may not hold."""
+    return html.escape(visible(text))
+
+
+def _section(title: str, said: str, content: str) -> str:
+    if not content:
+        return ""
+    return f"<h2>{_escaped(title)}</h2>" + (f"<p>{_escaped(said)}</p>" if said else "") + content
+
+
+def _film(data: bytes, said: str) -> str:
+    source = "data:video/mp4;base64," + base64.b64encode(data).decode("ascii")
+    return f'<video controls loop muted playsinline src="{source}"></video>' + (f"<p>{_escaped(said)}</p>" if said else "")
+
+
+def _image(image: np.ndarray) -> str:  # (H, W, 3) uint8
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode("ascii")}">'
+
+
+def _numbers(rows: Sequence[Measure]) -> str:
+    return _rows([[row.name, row.value, row.reading] for row in rows], plain=False)
+
+
+def _rows(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, plain: bool = True) -> str:
+    if not rows:
+        return ""
+    first = "<tr>" + "".join(f"<th>{_escaped(cell)}</th>" for cell in header) + "</tr>" if header else ""
+    cells = ["<tr>" + "".join(f"<td>{_escaped(str(cell))}</td>" for cell in row) + "</tr>" for row in rows]
+    return f"<table{' class=plain' if plain and not header else ''}>" + first + "".join(cells) + "</table>"

@@ -1,0 +1,93 @@
+"""How good a fit and an edit of it are: every number as atlas/metrics/definitions.py defines it, and why some are missing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.evaluation.edit import measure_edit
+from atlas.evaluation.learned import Learned, LearnedOptions
+from atlas.maps.maps import Maps
+from atlas.metrics.mapping import mapping_accuracy, open_truth
+from atlas.quality.series import measure_frames
+from atlas.quality.summary import finite, report_quality
+from atlas.rendering.edited import Light, Transfer
+from atlas.rendering.frames import Rendering
+from atlas.system.command import CommonOptions
+from atlas.system.cost import read_costs
+
+
+@dataclass(kw_only=True)
+class EvaluateOptions(LearnedOptions, CommonOptions):
+    """Measure a fit, and with --edit an edit of it. Numbers are also written to metrics.json in their folders."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip."""
+    fit: str | None = None
+    """Name of the fit. Default: that of the edit, else "default"."""
+    edit: str | None = None
+    """Name of an edit to measure as well."""
+    mode: Literal["delta", "full"] = "delta"
+    """How the edit is rendered for it, as in scripts/render.py."""
+    transfer: Transfer = "local"
+    """What becomes of detail that the fit does not hold, as in scripts/render.py."""
+    light: Light = "auto"
+    """Whether the fit's light is applied to the edit, as in scripts/render.py."""
+    truth: Path | None = None
+    """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
+    report: bool = False
+    """With --edit: also write report.html in the edit's folder, one file with film, pictures and numbers, to be passed on."""
+    compare: tuple[str, ...] = ()
+    """Names of several edits: measure each and print them in one table (--report: also edits/comparison.html)."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+    """Measure; returns what is printed. A number that cannot be had is None, and `absent` says why.
+
+    Frames stream: memory does not grow with the clip's length. UserError for an unknown fit or edit.
+    """
+    clip = Clip.open(options.clip)
+    rendering = None if options.edit is None else opened(options, options.edit)
+    fit = options.fit or (rendering.edit.fit if rendering else "default")
+    if rendering and rendering.edit.fit != fit:
+        raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
+    maps = rendering.maps if rendering else Maps(clip.fit_folder(fit))
+    truth = None if options.truth is None else open_truth(options.truth, maps)
+
+    options.check_weights(with_edit=rendering is not None)
+    learned = Learned.open(options) if rendering else None
+
+    report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
+    series = measure_frames(clip, maps, quiet=options.quiet)
+    report["reconstruction"] = finite(series.averages())
+    report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
+    if truth:
+        report["truth"] = {layer: finite(asdict(found)) for layer, found in mapping_accuracy(maps, truth).items()}
+    wanted = ["prepare", f"fit {fit}"]
+    if rendering and learned:
+        report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
+        report["absent"] = report["edit"].pop("absent")
+        name = rendering.edit.name
+        wanted += [f"{stage} {name} {layer}" for layer in rendering.layers for stage in ("edit", "aggregate")]
+        wanted += [f"render {name}"]
+    costs = read_costs(clip.folder)
+    report["cost"] = {stage: costs[stage] for stage in wanted if stage in costs}
+    return report
+
+
+def opened(options: EvaluateOptions, name: str) -> Rendering:
+    """The edit of this name, ready to be rendered as the options say."""
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("mode", "transfer", "light", "device")}
+    return Rendering.open(options.clip, name, quiet=options.quiet, **how)
+
+
+def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, Any]:
+    """The clip's averages of `FrameSeries`: PSNR and SSIM, folds, flow disagreement and mask IoU, whole and per layer."""
+    return measure_frames(clip, maps, quiet=quiet).averages()

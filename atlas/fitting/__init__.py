@@ -1,0 +1,1 @@
+"""The fit stage: track, register, solve, refine; from a clip to maps and atlases."""

@@ -1,0 +1,173 @@
+"""Registration: from a chained track to one that agrees with a single atlas in every frame.
+
+Rounds of: average all frames into an atlas through the track; render it into each frame; optical flow
+from the frame to that rendering; smooth the flow inside the layer, coarse to fine; add it to the track.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from atlas.clip.flow import dense_flow
+from atlas.fitting.data import Look
+from atlas.fitting.tracking import STRIDE, Track
+from atlas.geometry.filling import smooth_within, wide_blur
+from atlas.geometry.homography import apply_homography
+from atlas.system.parallel import in_order, one_thread
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The rectangle of reference pixels that a layer's atlas image covers."""
+
+    left: float
+    top: float
+    width: int
+    height: int
+
+    def texels(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Column and row on the canvas, float32, of reference positions (..., 2)."""
+        return (positions[..., 0] - self.left).astype(np.float32), (positions[..., 1] - self.top).astype(np.float32)
+
+
+FINE = 640
+"""Longer side in pixels to which a small layer is enlarged for flow."""
+LIMIT = 4096
+"""Longest side of a canvas in reference pixels: what strays further is cut off."""
+
+
+def canvas_of(track: Track, looks: Callable[[int], Look | None]) -> Canvas:
+    """The canvas that holds what the layer's visible pixels map to."""
+    nodes, positions = track.nodes(), []
+    for t in range(len(track.base)):
+        look = looks(t)
+        if look is not None:
+            column, row = (np.clip(np.round(nodes[..., i]).astype(int) - look.box[1 - i].start, -1, None) for i in (0, 1))
+            inside = (column >= 0) & (row >= 0) & (column < look.weight.shape[1]) & (row < look.weight.shape[0])
+            inside[inside] = look.weight[row[inside], column[inside]] > 0.25
+            positions.append(track.at(t, nodes)[inside])
+    points = np.concatenate([*positions, np.zeros((0, 2), np.float32)])
+    if not len(points):
+        return Canvas(0, 0, 8, 8)
+    low, high = points.min(0) - 6, points.max(0) + 7
+    centre = np.where(high - low < LIMIT, (low + high) / 2, np.median(points, 0))
+    span = np.ceil(np.minimum(high - low, LIMIT)).astype(int)
+    return Canvas(float(centre[0] - span[0] / 2), float(centre[1] - span[1] / 2), int(span[0]), int(span[1]))
+
+
+def average(track: Track, looks: Callable[[int], Look | None], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean of all frames' textures without light, splatted through the track: (h, w), and total weight (h, w)."""
+
+    def part(t: int) -> np.ndarray | None:
+        look = looks(t)
+        if look is None:
+            return None
+        texture = texture_without_light(look.colour, look.weight)
+        return splat_to_canvas(texture, track.dense(t, look.box), look.weight, canvas)
+
+    total = np.zeros((2, canvas.height, canvas.width), np.float32)
+    for more in in_order(part, range(len(track.base))):  # in the order of the frames: the sum is the same to the bit
+        if more is not None:
+            total += more
+    return total[0] / np.maximum(total[1], 1e-6), total[1]
+
+
+def splat_to_canvas(texture: np.ndarray, positions: np.ndarray, weight: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """Bilinear splat of (H, W) with weights (H, W): (2, h, w), the weighted sum and the weight."""
+    column, row = canvas.texels(positions)
+    keep = (weight > 0) & (column >= 0) & (row >= 0) & (column < canvas.width - 1) & (row < canvas.height - 1)
+    column, row, weight = column[keep], row[keep], weight[keep]
+    left, top = np.floor(column), np.floor(row)
+    x, y = column - left, row - top
+    index = top.astype(np.int32) * canvas.width + left.astype(np.int32)
+    taps = np.concatenate([index, index + 1, index + canvas.width, index + canvas.width + 1])
+    shares = np.concatenate([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    size = canvas.height * canvas.width
+    sums = [np.bincount(taps, np.tile(value, 4) * shares, size) for value in (texture[keep] * weight, weight)]
+    return np.stack(sums).reshape(2, canvas.height, canvas.width).astype(np.float32)
+
+
+def texture_without_light(
+    image: np.ndarray,  # (H, W, 3) in [0, 1]
+    weight: np.ndarray,  # (H, W)
+) -> np.ndarray:  # (H, W) float32, mostly within [-2, 2]
+    """Brightness against its surroundings inside the layer, in local deviations: what light leaves as it is."""
+    grey = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    stacked = np.stack([grey * weight, grey * grey * weight, weight], -1)
+    local = cv2.blur(cv2.blur(stacked, (25, 25)), (25, 25))
+    mean, square = (local[..., i] / np.maximum(local[..., 2], 1e-3) for i in (0, 1))
+    return (grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0)) + 0.02) * (weight > 0)
+
+
+def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float) -> Track:
+    """The track after one round of correction, smoothed over `sigma` pixels.
+
+    looks(t): the part of frame t that holds the layer, None where it is not seen.
+    """
+    canvas = canvas_of(track, looks)
+    with one_thread():
+        atlas, seen = average(track, looks, canvas)
+        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma), range(len(track.base)))
+        return Track(track.base, np.stack(list(offsets)), track.height, track.width)
+
+
+def _corrected(
+    track: Track, t: int, look: Look | None, atlas: np.ndarray, seen: np.ndarray, canvas: Canvas, sigma: float
+) -> np.ndarray:
+    """The offsets of frame `t` after one round."""
+    if look is None:
+        return track.offset[t]
+    column, row = canvas.texels(track.dense(t, look.box))
+    known = cv2.remap(seen, column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
+    trust = (look.weight > 0.5) & known
+    if not trust.any():
+        return track.offset[t]
+    rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
+    own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
+    flow = _fine_flow(own, rendered)
+    detail = cv2.blur(cv2.Sobel(rendered, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(rendered, cv2.CV_32F, 0, 1) ** 2, (9, 9))
+    confidence = trust * (detail / (detail + 1.0))
+    evidence = np.zeros((track.height, track.width, 3), np.float32)
+    evidence[look.box] = np.dstack([flow * confidence[..., None], confidence])
+    grid = track.grid_size
+    cells = cv2.resize(evidence, grid[::-1], interpolation=cv2.INTER_AREA)
+    moved = smooth_within(cells[..., :2] / np.maximum(cells[..., 2:], 1e-6), cells[..., 2], sigma / STRIDE, floor=1e-2)
+    nodes = track.nodes()
+    return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
+
+
+def unfold(positions: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """Positions (gh, gw, 2) of the grid's nodes, smoothed where the mapping folds or nearly does, and there only.
+
+    A fold is where the Jacobian's determinant turns; nearly: where it falls below a tenth of its usual size.
+    """
+    area = np.prod(nodes[1, 1] - nodes[0, 0])
+    for _ in range(12):
+        in_x, in_y = np.diff(positions, axis=1)[:-1], np.diff(positions, axis=0)[:, :-1]
+        stretch = (in_x[..., 0] * in_y[..., 1] - in_x[..., 1] * in_y[..., 0]) / area
+        usual = np.median(stretch)
+        bad = (stretch * np.sign(usual) < 0.1 * abs(usual)).astype(np.float32)
+        if not bad.any():
+            break
+        reach = cv2.dilate(np.pad(bad, ((0, 1), (0, 1))), np.ones((5, 5), np.uint8))
+        share = np.minimum(wide_blur(reach[..., None], 1.0) * 1.5, 1)
+        displacement = positions - nodes
+        positions = positions + share * (wide_blur(displacement, 1.5) - displacement)
+    return positions
+
+
+def _fine_flow(own: np.ndarray, rendered: np.ndarray) -> np.ndarray:
+    """Flow between two textures without light; small ones are enlarged, since DIS stops at half its input's size."""
+    scale = float(np.clip(FINE / max(own.shape), 1, 3))
+    pictures = []
+    for picture in (own, rendered):
+        grey = np.clip(picture * 50 + 128, 0, 255).astype(np.uint8)
+        pictures.append(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) if scale > 1 else grey)
+    flow = dense_flow(*pictures)
+    if scale == 1:
+        return flow
+    return cv2.resize(flow, own.shape[::-1], interpolation=cv2.INTER_AREA) / scale

@@ -1,0 +1,283 @@
+"""A fit in progress.
+
+The work is a list of small units. After each the whole state is saved, so that a killed run continues
+where it was and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from atlas.clip.clip import Clip
+from atlas.fitting import solve
+from atlas.fitting.data import FitData, Look
+from atlas.fitting.outputs import write_layers, write_maps
+from atlas.fitting.presets import FitConfig
+from atlas.fitting.refine import Refiner
+from atlas.fitting.registration import LIMIT, canvas_of, register_round
+from atlas.fitting.tracking import Track, chain_background, chain_object, reference_frame
+from atlas.maps.maps import Maps
+from atlas.model.checkpoint import build_model, matching_model, save_model, shape_from_dict
+from atlas.model.layered import LayeredAtlas, Shape
+from atlas.quality.pictures import write_pictures
+from atlas.storage.run_state import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder, taking_up
+from atlas.system.cost import Pace
+
+CHUNK = 50
+"""Gradient steps between two saves of the state."""
+STARTING = 4.0
+"""Seconds of a budget that are gone before the fit begins: starting Python and loading torch."""
+AFTER_ROUNDS = 2.5
+"""What the passes for atlases and light and the outputs take after registration, in rounds of registration."""
+
+
+class FitRun:
+    """A fit in progress: its units of work, and its state on disk in `folder`."""
+
+    def __init__(
+        self,
+        clip: Clip,
+        config: FitConfig,
+        folder: Path,
+        made_from: str,
+        device: torch.device,
+        seconds: float | None,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
+        self.made_from = made_from
+        self.deadline = None if seconds is None else time.perf_counter() + seconds - STARTING
+        self.done = 0
+        # With a budget, one round is made, the others are decided on by what it took; epochs are short, and each is
+        # decided on when the one before it is done.
+        self.rounds = config.rounds if seconds is None else config.rounds[:1]
+        self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
+        self.passes = config.passes
+        """Closed-form passes before the gradient steps; none where a budget is spent by then: one comes at the end."""
+        self.log: list[dict[str, Any]] = []
+        self.pace = Pace()
+        self.tracks: list[Track] = []
+        self.model: LayeredAtlas | None = None
+        self.refiner: Refiner | None = None
+        self.maps_are_current = False
+        self._began = time.perf_counter()
+        self._round_seconds, self._pass_seconds = 0.0, 0.0
+        self._load()
+        self.data = FitData(clip, folder)
+
+    # The plan
+
+    def units(self) -> list[tuple[str, Any]]:
+        """All work in order: (kind, argument)."""
+        config, layers, budget = self.config, range(len(self.clip.layers)), self.deadline is not None
+        work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
+        for number, sigma in enumerate(self.rounds):
+            work += [("round", (layer, sigma)) for layer in layers] + [("rounds", None)] * (budget and number == 0)
+        work += [("start", None), ("light", None), *[("atlas", None)] * self.passes, *[("light", None)] * (self.passes > 0)]
+        work += [("budget", 0)] * budget
+        for epoch in range(self.epochs):
+            begin, end = epoch * self.steps, (epoch + 1) * self.steps
+            work += [("steps", (a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
+            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None)]
+            work += [("budget", epoch + 1)] * budget
+        return [*work, ("atlas", None)]
+
+    def finish(self) -> None:
+        """Do all units that are left, saving after each."""
+        progress = tqdm(total=len(self.units()), initial=self.done, desc="fit", disable=self.quiet)
+        with progress:
+            while self.done < len(units := self.units()):
+                kind, argument = units[self.done]
+                getattr(self, f"_{kind}")(argument)
+                self.done += 1
+                self._save()
+                progress.total = len(self.units())
+                progress.set_description(f"fit ({kind})")
+                if self.log:
+                    progress.set_postfix_str(f"{self.log[-1]['psnr']:.2f} dB")
+                progress.update()
+
+    # Units
+
+    def _chain(self, layer: int) -> None:
+        if layer == len(self.clip.objects):
+            self.tracks.append(chain_background(self.clip, self._weights(layer)))
+        else:
+            weights = self._weights(layer)
+            self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
+
+    def _round(self, argument: tuple[int, float]) -> None:
+        layer, sigma = argument
+        began = time.perf_counter()
+        self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
+        self._round_seconds += time.perf_counter() - began
+
+    def _rounds(self, _: None) -> None:
+        """With --seconds, after the first round: as many more, of the preset's or of its finest, as fit in the time."""
+        assert self.deadline is not None
+        left = (self.deadline - time.perf_counter()) / max(self._round_seconds, 1e-3) - AFTER_ROUNDS
+        if left < 0:
+            self.passes = 0
+        finer = self.config.rounds[1:]
+        count = int(np.clip(left, 0, len(finer)))
+        # A few rounds out of many go from coarse to fine all the same.
+        chosen = [round(i) for i in np.linspace(0, len(finer) - 1, count)] if count > 1 else [len(finer) // 2] * count
+        self.rounds = (*self.rounds, *(finer[i] for i in chosen))
+
+    def _start(self, _: None) -> None:
+        if self.model is None:
+            self.model = self._registered_model()
+            self.tracks.clear()  # the model holds them from here on
+            self.maps_are_current = False
+        solve.start_atlases(self._frames())
+
+    def _atlas(self, _: None) -> None:
+        frames, began = self._frames(), time.perf_counter()
+        self._note("atlas", solve.improve_atlases(frames))
+        self._pass_seconds = time.perf_counter() - began
+
+    def _light(self, _: None) -> None:
+        self._note("light", solve.solve_light(self._frames()))
+
+    def _steps(self, argument: tuple[int, int]) -> None:
+        refiner, (begin, end) = self._refining(), argument
+        with self.pace.timed(end - begin, (end - begin) * refiner.samples(self.data)):
+            for index in range(begin, end):
+                refiner.step(self.data, index, self.device)
+        refiner.check(self.data, end, self.device)
+        self.maps_are_current = False
+
+    def _refining(self) -> Refiner:
+        assert self.model is not None
+        if self.refiner is None:
+            self.refiner = Refiner(self.model, self.config, max(self.config.epochs, 1) * self.config.steps)
+        return self.refiner
+
+    def _maps(self, _: None) -> None:
+        self._frames()
+
+    def _budget(self, epochs: int) -> None:
+        """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
+        assert self.deadline is not None
+        now = time.perf_counter()
+        left = self.deadline - now - 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
+        if epochs:
+            cost = now - self._began
+        else:
+            cost = 6 * self._pass_seconds
+            if left > cost:  # measuring a step is not for nothing
+                cost += CHUNK * self._refining().seconds_per_step(self.data, self.device)
+        self.epochs = epochs + (left > cost)
+        self._began = now
+
+    def least(self) -> str:
+        """What there is no fit without, in words, where this one is made of nothing else; "" where it did more."""
+        return "" if len(self.rounds) > 1 or self.epochs else "one round of registration, the atlases, light and pictures"
+
+    def _note(self, kind: str, scores: list[float]) -> None:
+        self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
+
+    def hand_over(self, folder: Path) -> None:
+        """Write the finished model below `folder`: checkpoint, maps, atlases, light, and pictures of them."""
+        self._frames()  # writes the maps where a resumed run has none
+        assert self.model is not None
+        save_model(folder / "checkpoint.safetensors", self.model)
+        shutil.move(self.folder / "maps", folder / "maps")
+        self.maps_are_current = False
+        write_layers(self.model, self.clip, folder)
+        write_pictures(self.clip, lambda t: self.data.colours[t], Maps(folder), folder)
+
+    # What the units stand on
+
+    def _weights(self, layer: int) -> Callable[[int], np.ndarray]:
+        return lambda t: self.data.weight(layer, t)
+
+    def _looks(self, layer: int) -> Callable[[int], Look | None]:
+        return lambda t: self.data.look(layer, t)
+
+    def _registered_model(self) -> LayeredAtlas:
+        clip, config = self.clip, self.config
+        canvases = [canvas_of(track, self._looks(layer)) for layer, track in enumerate(self.tracks)]
+        shape = Shape(
+            layers=tuple(clip.layers),
+            frames=clip.frames,
+            height=clip.height,
+            width=clip.width,
+            offset_grid=self.tracks[0].grid_size,
+            light_grid=(-(-clip.height // solve.LIGHT_STRIDE), -(-clip.width // solve.LIGHT_STRIDE)),
+            atlas_sizes=tuple(
+                min(math.ceil(max(canvas.width, canvas.height) * track.largest_view() * config.texels_per_pixel), LIMIT)
+                for canvas, track in zip(canvases, self.tracks, strict=True)
+            ),
+        )
+        model = build_model(shape, config)
+        for layer, (track, canvas) in enumerate(zip(self.tracks, canvases, strict=True)):
+            model.start_from(layer, track, canvas)
+        return model.to(self.device)
+
+    def _frames(self) -> solve.FrameSet:
+        """The clip through the model's present maps, which are written anew where the mapping has changed."""
+        assert self.model is not None
+        if not self.maps_are_current:
+            write_maps(self.model, self.data, self.folder)
+            self.maps_are_current = True
+        return solve.FrameSet(lambda t: self.data.colours[t], Maps(self.folder), self.model, self.device)
+
+    # The state on disk
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        description: dict[str, Any] = {
+            "done": self.done, "rounds": self.rounds, "passes": self.passes, "epochs": self.epochs, "log": self.log,
+            "tracks": 0 if self.model else len(self.tracks),
+        }  # fmt: skip
+        if self.model is None:
+            for i, track in enumerate(self.tracks):
+                tensors[f"track.{i}.base"] = torch.from_numpy(track.base)
+                tensors[f"track.{i}.offset"] = torch.from_numpy(track.offset)
+        else:
+            tensors |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+            description["shape"] = asdict(self.model.shape)
+        if self.refiner is not None:
+            tensors |= optimiser_tensors(self.refiner.optimiser)
+        save_state(self.folder, self.made_from, tensors, description)
+
+    def _begin(self) -> None:
+        FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
+        self._save()
+
+    def _load(self) -> None:
+        """Take up a state of the same clip and plan; start afresh where there is none."""
+        found = load_state(self.folder, self.made_from)
+        if found is None:
+            start_folder(self.folder, self._begin)
+            return
+        with taking_up(self.folder):
+            self._take_up(*found)
+
+    def _take_up(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+        self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
+        self.rounds, self.passes = tuple(description["rounds"]), description.get("passes", self.passes)
+        for i in range(description["tracks"]):
+            base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
+            self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))
+        if "shape" in description:
+            state = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+            described = {name: ("F32", tuple(tensor.shape)) for name, tensor in state.items()}
+            model = matching_model(shape_from_dict(description["shape"]), self.config, described)
+            model.load_state_dict(state)
+            self.model = model.to(self.device)
+            if any(name.startswith("optimiser.") for name in tensors):
+                restore_optimiser(self._refining().optimiser, tensors)

@@ -1,0 +1,184 @@
+"""Tracks: where each pixel of a layer lies in the layer's reference view, frame by frame.
+
+A track is a homography per frame plus a coarse grid of offsets. It is the mapping's starting point:
+chained from optical flow here, made consistent over the whole clip by `atlas.fitting.registration`.
+All coordinates are pixels, with pixel centres at whole numbers as OpenCV has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from atlas.clip.clip import Clip
+from atlas.clip.flow import dense_flow, flow_validity
+from atlas.geometry.filling import smooth_within
+from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
+
+STRIDE = 4
+
+"""Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
+
+ENOUGH = 0.3
+
+"""Share of an object that flow between neighbouring frames must carry for no other flow to be tried."""
+
+
+@dataclass
+class Track:
+    """The mapping of one layer: frame pixels -> reference pixels."""
+
+    base: np.ndarray
+    """(T, 3, 3) float64 homographies."""
+    offset: np.ndarray
+    """(T, gh, gw, 2) float32, added after the homography; a grid over the frame, interpolated bilinearly."""
+    height: int
+    width: int
+
+    @classmethod
+    def identity(cls, frames: int, height: int, width: int) -> Track:
+        """Every frame on itself."""
+        grid = (-(-height // STRIDE), -(-width // STRIDE))
+        return cls(np.tile(np.eye(3), (frames, 1, 1)), np.zeros((frames, *grid, 2), np.float32), height, width)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """(gh, gw)."""
+        return self.offset.shape[1:3]
+
+    def nodes(self) -> np.ndarray:  # (gh, gw, 2)
+        """Pixel positions of the grid's nodes: centres of equal cells over the frame."""
+        gh, gw = self.grid_size
+        x = (np.arange(gw, dtype=np.float32) + 0.5) * (self.width / gw) - 0.5
+        y = (np.arange(gh, dtype=np.float32) + 0.5) * (self.height / gh) - 0.5
+        return np.stack(np.meshgrid(x, y), -1).astype(np.float32)
+
+    def at(self, frame: int, points: np.ndarray) -> np.ndarray:
+        """Reference positions (..., 2) of `points` (..., 2) of a frame."""
+        gh, gw = self.grid_size
+        column = ((points[..., 0] + 0.5) * (gw / self.width) - 0.5).astype(np.float32)
+        row = ((points[..., 1] + 0.5) * (gh / self.height) - 0.5).astype(np.float32)
+        offset = cv2.remap(self.offset[frame], column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return apply_homography(self.base[frame], points) + offset
+
+    def dense(self, frame: int, box: tuple[slice, slice]) -> np.ndarray:
+        """Reference position of every pixel of a frame inside a box of rows and columns, (h, w, 2) float32."""
+        offset = cv2.resize(self.offset[frame], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return apply_homography(self.base[frame], pixel_positions(self.height, self.width)[box]) + offset[box]
+
+    def largest_view(self) -> float:
+        """How many pixels of the largest view of the layer one reference pixel spans, along a side; at least 1, at most 2."""
+        centre = np.array([self.width / 2, self.height / 2, 1])
+        areas = []
+        for matrix in self.base:
+            # Jacobian determinant of a homography at a point: det(H) / w^3.
+            areas.append(abs(np.linalg.det(matrix)) / abs(matrix[2] @ centre) ** 3)
+        return float(np.clip(1 / np.sqrt(np.percentile(areas, 10)), 1, 2))
+
+
+def reference_frame(weights: Callable[[int], np.ndarray], frames: int) -> int:
+    """The frame whose view of the layer the atlas takes: near the middle, where the layer is seen large."""
+    areas = np.array([float(weights(t).mean()) for t in range(frames)])
+    distance = np.abs(np.arange(frames) - (frames - 1) / 2) / frames
+    return int(np.argmax(areas / max(areas.max(), 1e-9) - distance))
+
+
+def chain_background(clip: Clip, weights: Callable[[int], np.ndarray]) -> Track:
+    """Homographies between neighbouring frames, chained to the middle frame.
+
+    weights(t): (H, W) float, how far each pixel of frame t belongs to the layer.
+    """
+    track = Track.identity(clip.frames, clip.height, clip.width)
+    reference = clip.frames // 2
+    for earlier, later in _outwards(clip.frames, reference):
+        flow, valid = _flow_between(clip, later, earlier)
+        step = fit_homography(flow, valid * weights(later))
+        track.base[later] = track.base[earlier] @ step
+        track.base[later] /= track.base[later][2, 2]
+    return track
+
+
+def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: int) -> Track:
+    """The reference frame's coordinates carried along by flow, smoothed inside the layer.
+
+    A dense start follows a turning object where an affinity cannot; the affinity of each frame is
+    what the coordinates continue with outside the layer. An object that was away is followed from where
+    it was last seen.
+    """
+    track = Track.identity(clip.frames, clip.height, clip.width)
+    grid_height, grid_width = track.grid_size
+    nodes = track.nodes()
+    followed = {reference: reference}  # for each frame the last one, coming from the reference, that shows the object
+    for before, later in _outwards(clip.frames, reference):
+        earlier = followed[before]
+        here, there = weights(later), weights(earlier)
+        flow, trust = _object_flow(clip, later, earlier, here, there)
+        seen = cv2.resize(trust, (grid_width, grid_height), interpolation=cv2.INTER_AREA)
+        if seen.sum() < 4:  # out of sight: it stays where it was last seen
+            track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
+            followed[later] = earlier
+            continue
+        followed[later] = later
+        # flow is averaged over the trusted part of each cell only: the background's must not leak in.
+        moved = _mean_in_cells(flow, trust, (grid_height, grid_width))
+        overall = apply_homography(fit_affinity(nodes, moved, seen), nodes) - nodes
+        positions = track.at(earlier, nodes + smooth_within(moved - overall, seen, 0.75) + overall)
+        track.base[later] = fit_affinity(nodes, positions - nodes, seen)
+        track.offset[later] = smooth_within(positions - apply_homography(track.base[later], nodes), seen, 0.75)
+    return track
+
+
+def _outwards(frames: int, reference: int) -> list[tuple[int, int]]:
+    """(known, next) pairs from the reference to both ends."""
+    forth = [(t - 1, t) for t in range(reference + 1, frames)]
+    return forth + [(t + 1, t) for t in range(reference - 1, -1, -1)]
+
+
+def _flow_between(clip: Clip, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) float32 from frame `start` to its neighbour `end`, and its validity (H, W) float32."""
+    direction = "forward" if end > start else "backward"
+    index = min(start, end)
+    return clip.flow(direction)[index].astype(np.float32), clip.flow_validity(direction)[index].astype(np.float32)
+
+
+def _object_flow(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flow (H, W, 2) of an object from frame `start` to frame `end`, and where it can be trusted, (H, W) float32 0 or 1.
+
+    here, there: (H, W) the object's weights in these frames. Between neighbours the clip's own flow. Where frames lie
+    apart, or a small object moves too fast for it: the weights say how far the object went, flow does the rest.
+    """
+    found = [_flow_between(clip, start, end)] if abs(start - end) == 1 else []
+    if not found or (_trusted(*found[0], here, there).sum() < ENOUGH * (here > 0.5).sum()):
+        found.append(_flow_across(clip, start, end, here, there))
+    trusted = [_trusted(flow, valid, here, there) for flow, valid in found]
+    best = max(range(len(found)), key=lambda i: trusted[i].sum())
+    return found[best][0], trusted[best]
+
+
+def _flow_across(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `_flow_between`, of the object alone: measured to frame `end` shifted by what the object's centre moved."""
+    if not (here.any() and there.any()):
+        return np.zeros((*here.shape, 2), np.float32), np.zeros(here.shape, np.float32)
+    positions = pixel_positions(clip.height, clip.width)
+    centres = [(positions * weight[..., None]).sum((0, 1)) / weight.sum() for weight in (here, there)]
+    shift = np.round(centres[1] - centres[0])
+    x, y = np.moveaxis(positions + shift, -1, 0)
+    first = clip.frame(start)
+    second = cv2.remap(clip.frame(end), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    forth, back = dense_flow(first, second), dense_flow(second, first)
+    return forth + shift, flow_validity(forth, back, first, second).astype(np.float32)
+
+
+def _trusted(flow: np.ndarray, valid: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Where valid flow leads from the object to the object, (H, W) float32 0 or 1."""
+    x, y = np.moveaxis(pixel_positions(*here.shape) + flow, -1, 0)
+    return ((here > 0.5) & (cv2.remap(there, x, y, cv2.INTER_LINEAR) > 0.5) & (valid > 0)).astype(np.float32)
+
+
+def _mean_in_cells(values: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    stacked = np.concatenate([values * weights[..., None], weights[..., None]], -1).astype(np.float32)
+    cells = cv2.resize(stacked, size[::-1], interpolation=cv2.INTER_AREA)
+    return cells[..., :-1] / np.maximum(cells[..., -1:], 1e-6)

@@ -1,0 +1,264 @@
+"""Frames from maps and textures: one gather per layer, restricted to where the layer is; no network, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.geometry.texture import Texture, texture
+from atlas.maps.maps import Maps
+
+Box = tuple[slice, slice]
+_MIXED, _PURE = 0.8, 0.98  # opacity up to which a pixel's colour is not taken for the layer's, and from which it is
+
+
+class FrameMaps(Protocol):
+    """Maps at the size that is rendered: those of a fit, or `ScaledMaps` of them."""
+
+    height: int
+    width: int
+
+    def uv(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W, 2) float32 in [-1, 1]."""
+        ...
+
+    def opacity(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W) float32 in [0, 1], of what one sees of the layer."""
+        ...
+
+    def light(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W, 3) float32 gain."""
+        ...
+
+    def has_light(self, layer: str) -> bool:
+        """Whether the fit models the layer's light."""
+        ...
+
+
+class ScaledMaps:
+    """The maps of a fit at another frame size, interpolated bilinearly. Opacity stays exactly 0 away from the layer."""
+
+    def __init__(self, maps: Maps, height: int, width: int) -> None:
+        self.maps, self.height, self.width = maps, height, width
+
+    def uv(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W, 2) float32."""
+        return self._scaled(self.maps.uv(layer, frame))
+
+    def opacity(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W) float32."""
+        return self._scaled(self.maps.opacity(layer, frame))
+
+    def light(self, layer: str, frame: int) -> np.ndarray:
+        """(H, W, 3) float32."""
+        return self._scaled(self.maps.light(layer, frame))
+
+    def has_light(self, layer: str) -> bool:
+        """Whether the fit models the layer's light."""
+        return self.maps.has_light(layer)
+
+    def _scaled(self, image: np.ndarray) -> np.ndarray:
+        # OpenCV's pixel centres are those of align_corners=False.
+        return cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+
+
+@dataclass
+class _View:
+    """A layer in the part of a frame where it is visible, plane by plane."""
+
+    box: Box
+    uv: np.ndarray  # (h, w, 2)
+    seen: np.ndarray  # (h, w)
+    opacity: Tensor  # (h, w), the same on the device
+    light: list[Tensor]  # red, green, blue, each (h, w); empty for 1
+
+
+@torch.no_grad()
+def add_deltas(
+    frame: np.ndarray,  # (H, W, 3) uint8 or uint16
+    index: int,
+    maps: FrameMaps,
+    deltas: Mapping[str, Texture],  # layer -> planes of 3: lit, times the frame, unlit (or fewer)
+    own: Mapping[str, Texture] | None = None,  # layer -> 3 planes: the colours that were edited
+) -> np.ndarray:  # (H, W, 3), of the frame's type
+    """frame + sum over the layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
+
+    On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
+    `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
+    """
+    views = {layer: _view(index, layer, maps, deltas[layer].device) for layer in deltas}
+    boxes = [view.box for view in views.values() if view]
+    result = frame.copy()
+    if not boxes:
+        return result
+    union, top = _union(boxes), float(np.iinfo(frame.dtype).max)
+    device = next(iter(deltas.values())).device
+    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
+    total = [plane.clone() for plane in source]
+    for layer, view in views.items():
+        if view:
+            within = _within(view.box, union)
+            found = deltas[layer].at(view.uv, view.seen)
+            outline = _Outline.of(view, own[layer], top) if own and len(found) > 3 else None
+            for channel in range(3):
+                added = found[channel].mul_(top)
+                if view.light:
+                    added.mul_(view.light[channel])
+                if len(found) > 3:
+                    added.addcmul_(found[channel + 3], source[channel][within])
+                if outline:
+                    place = outline.place
+                    mixed = outline.own[channel] - source[channel][within][place]
+                    added[place] += found[channel + 3][place] * outline.share * mixed
+                if len(found) > 6:
+                    added.add_(found[channel + 6], alpha=top)
+                total[channel][within].addcmul_(view.opacity, added)
+    # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
+    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in total]
+    result[union] = cv2.merge(rounded)
+    return result
+
+
+@torch.no_grad()
+def composite_frame(
+    index: int,
+    maps: FrameMaps,
+    textures: Mapping[str, Texture],  # layer -> 3 planes of colour; every layer of the fit
+    changes: Mapping[str, Texture] | None = None,  # layer -> 3 planes that are added to these
+) -> np.ndarray:  # (H, W, 3) float32
+    """Sum over the layers of opacity * light * (texture + change)(uv): the frame as the layers alone make it.
+
+    The textures are those of a fit, which was solved for looking them up at full size; changes are smoothed where they
+    would shimmer.
+    """
+    device = next(iter(textures.values())).device
+    total = torch.zeros(3, maps.height, maps.width, device=device)
+    for layer, colours in textures.items():
+        view = _view(index, layer, maps, device)
+        if view:
+            found = colours.at(view.uv, smooth=False)
+            if changes and layer in changes:
+                found = [a + b for a, b in zip(found, changes[layer].at(view.uv, view.seen), strict=True)]
+            for channel, plane in enumerate(found):
+                if view.light:
+                    plane.mul_(view.light[channel])
+                total[channel][view.box].addcmul_(view.opacity, plane)
+    return cv2.merge(list(total.cpu().numpy()))
+
+
+@torch.no_grad()
+def layers_alone(
+    frame: np.ndarray,  # (H, W, 3) uint8 or uint16
+    index: int,
+    maps: FrameMaps,
+    textures: Mapping[str, Texture],  # layer -> 3 planes of colour: the layers that are shown
+    deltas: Mapping[str, Texture],  # layer -> as for `add_deltas`
+    *,
+    detail: bool = True,
+) -> np.ndarray:  # (H, W, 4) of the frame's type, not premultiplied; alpha = what one sees of these layers
+    """The edited layers without all others: what `add_deltas` makes of them, on nothing.
+
+    Where a layer covers a pixel whole, its colour is that of the edited frame. On outlines the frame's colour is mixed
+    with what lies behind, so there the layer's own takes its place; without `detail` it does everywhere.
+    """
+    result = np.zeros((*frame.shape[:2], 4), frame.dtype)
+    views = {layer: view for layer in textures if (view := _view(index, layer, maps, textures[layer].device))}
+    if not views:
+        return result
+    union, top = _union([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
+    device = next(iter(textures.values())).device
+    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
+    total = [torch.zeros_like(plane) for plane in (*source, source[0])]
+    for layer, view in views.items():
+        within = _within(view.box, union)
+        own, found = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
+        whole = _whole(view.opacity) if detail else torch.zeros_like(view.opacity)
+        for channel in range(3):
+            light = view.light[channel] if view.light else 1.0
+            colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
+            added = found[channel] * light * top
+            if len(found) > 3:
+                added.addcmul_(found[channel + 3], colour)
+            if len(found) > 6:
+                added.add_(found[channel + 6], alpha=top)
+            total[channel][within].addcmul_(view.opacity, colour + added)
+        total[3][within] += view.opacity
+    alpha = total[3].clamp(min=1e-6)
+    planes = [*(plane / alpha for plane in total[:3]), total[3] * top]
+    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in planes]
+    result[union] = cv2.merge(rounded)
+    return result
+
+
+def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _View | None:
+    opacity = maps.opacity(layer, index)
+    box = _visible(opacity)
+    if box is None:
+        return None
+    seen = opacity[box]
+    light = cv2.split(maps.light(layer, index)[box]) if maps.has_light(layer) else ()
+    return _View(
+        box,
+        maps.uv(layer, index)[box],
+        seen,
+        torch.from_numpy(seen).to(device),
+        [torch.from_numpy(plane).to(device) for plane in light],
+    )
+
+
+def _whole(opacity: Tensor) -> Tensor:
+    """How far a pixel shows the layer alone, rather than a mix with what lies behind."""
+    return ((opacity - _MIXED) / (_PURE - _MIXED)).clamp(0, 1)
+
+
+@dataclass
+class _Outline:
+    """Where a layer is seen, but not alone."""
+
+    place: tuple[Tensor, Tensor]  # rows and columns in the view
+    share: Tensor  # how far the frame's colour there is not to be taken for the layer's
+    own: list[Tensor]  # the layer's colour there, under its light, in the frame's units, for each channel
+
+    @classmethod
+    def of(cls, view: _View, own: Texture, top: float) -> _Outline | None:
+        mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(_PURE))
+        edge = np.divmod(np.flatnonzero(mixed), mixed.shape[1])
+        if not len(edge[0]):
+            return None
+        rows, columns = (torch.from_numpy(index).to(view.opacity.device) for index in edge)
+        place = rows, columns
+        colours = own.at_places(view.uv[edge])
+        lit = [colour * (view.light[c][place] * top if view.light else top) for c, colour in enumerate(colours)]
+        return cls(place, 1 - _whole(view.opacity[place]), lit)
+
+
+def _visible(opacity: np.ndarray) -> Box | None:
+    """The box that holds every pixel with opacity above 0; None where there is none."""
+    rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _union(boxes: list[Box]) -> Box:
+    rows, columns = zip(*boxes, strict=True)
+    return (
+        slice(min(s.start for s in rows), max(s.stop for s in rows)),
+        slice(min(s.start for s in columns), max(s.stop for s in columns)),
+    )
+
+
+def _within(box: Box, outer: Box) -> Box:
+    rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, outer, strict=True))
+    return rows, columns
+
+
+def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """Colours of every layer of the fit, 3 planes each."""
+    return {layer: texture(maps.atlas(layer)[..., :3], device) for layer in maps.layers}

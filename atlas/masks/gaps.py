@@ -1,0 +1,104 @@
+"""Masks for the frames that have none: carried along the flow from the nearest frames that do.
+
+A frame whose mask file is missing gets one. A frame whose mask is empty between frames where it is not gets one too
+where the flow finds the object in it on both sides; where it does not, the object is hidden there, and stays so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atlas.clip.clip import Clip
+from atlas.masks.cutout import carried
+from atlas.storage.images import write_image
+
+LONGEST = 12
+"""Missing masks in a row that flow can bridge."""
+_LONGEST_EMPTY = 3  # empty masks in a row that may be gaps and not the object's absence
+_CONFIRMED = 0.6  # share of the object that the flow must confirm for it to be seen where its mask is empty
+
+
+def runs(flags: list[bool]) -> list[range]:
+    """The maximal runs of True."""
+    found, start = [], None
+    for index, flag in enumerate([*flags, False]):
+        if flag and start is None:
+            start = index
+        elif not flag and start is not None:
+            found.append(range(start, index))
+            start = None
+    return found
+
+
+def bridgeable(missing: list[bool]) -> bool:
+    """Whether the frames whose mask is missing can be filled in: not too many in a row, and none but the last of a
+    pattern ("every second frame") at an end, where a mask folder may simply be too short, or another clip's."""
+    found = runs(missing)
+    inner = [len(run) for run in found if run.start > 0 and run.stop < len(missing)]
+    ends = [len(run) for run in found if run.start == 0 or run.stop == len(missing)]
+    return max(inner, default=0) <= LONGEST and max(ends, default=0) <= max(inner, default=1) and not all(missing)
+
+
+def fill_gaps(
+    clip: Clip,  # with masks and flow
+    layer: str,
+    missing: list[int],  # frames that have no mask file of their own
+) -> list[int]:
+    """Write masks of an object into the frames that lack one; returns those frames."""
+    filled: list[int] = []
+    for run in runs([index in missing for index in range(clip.frames)]):
+        filled += _fill(clip, layer, run)
+    empty = [index not in missing and not clip.mask(layer, index).any() for index in range(clip.frames)]
+    for run in runs(empty):
+        inside = run.start > 0 and run.stop < clip.frames and len(run) <= _LONGEST_EMPTY
+        if inside and _seen_throughout(clip, layer, run):
+            filled += _fill(clip, layer, run)
+    return sorted(filled)
+
+
+def _fill(clip: Clip, layer: str, run: range) -> list[int]:
+    sides = []
+    if run.start > 0:
+        sides.append(_carry(clip, layer, run.start - 1, run))
+    if run.stop < clip.frames:
+        sides.append(_carry(clip, layer, run.stop, run)[::-1])
+    if not sides:
+        return []
+    for place, index in enumerate(run):
+        # The nearer side counts more.
+        shares = [len(run) - place, place + 1] if len(sides) == 2 else [1]
+        mask = sum(share * side[place] for share, side in zip(shares, sides, strict=True)) / sum(shares)
+        write_image(clip.mask_path(layer, index), np.clip((mask - 64) * 2, 0, 255).astype(np.uint8))
+    return list(run)
+
+
+def _carry(clip: Clip, layer: str, start: int, run: range) -> list[np.ndarray]:
+    """The mask of frame `start`, next to the run, carried through it: (H, W) float32 each, nearest first."""
+    mask = clip.mask(layer, start).astype(np.float32)
+    found = []
+    for index in run if start < run.start else reversed(run):
+        mask = carried(mask, _flow_to(clip, index, start)[0])
+        found.append(mask)
+        start = index
+    return found
+
+
+def _flow_to(clip: Clip, index: int, neighbour: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flow from a frame to a neighbour, and where it is valid."""
+    way = "forward" if neighbour > index else "backward"
+    place = min(index, neighbour)
+    return clip.flow(way)[place].astype(np.float32), clip.flow_validity(way)[place]
+
+
+def _seen_throughout(clip: Clip, layer: str, run: range) -> bool:
+    """Whether valid flow leads from the object on both sides of the run through all of it."""
+    for start, order in ((run.start - 1, run), (run.stop, run[::-1])):
+        mask = clip.mask(layer, start).astype(np.float32)
+        for index in order:
+            flow, valid = _flow_to(clip, index, start)
+            mask = carried(mask, flow)
+            inside = mask > 127
+            if not inside.any() or valid[inside].mean() < _CONFIRMED:
+                return False
+            start = index
+    return True

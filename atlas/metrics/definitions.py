@@ -1,0 +1,186 @@
+"""Metrics, one definition each: pure functions on arrays, one number each.
+
+Images are (H, W, 3): uint8, uint16 or floats in [0, 1]; floats are clamped. Masks are (H, W): booleans, or anything of which
+"inside" means above half of its range. A number over no pixels at all is NaN: `average` leaves such frames out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from skimage.metrics import structural_similarity
+
+from atlas.storage.images import to_float
+
+IDENTICAL_DB = 100.0
+"""What an identical frame counts in a mean of dB: its own PSNR is infinite."""
+
+
+def unit(image: np.ndarray) -> np.ndarray:
+    """Pixels as float32 in [0, 1]."""
+    return to_float(image) if image.dtype.kind == "u" else np.clip(image.astype(np.float32), 0, 1)
+
+
+def inside(mask: np.ndarray) -> np.ndarray:
+    """A mask as booleans: above half of its range."""
+    if mask.dtype == bool:
+        return mask
+    return mask > (np.iinfo(mask.dtype).max / 2 if mask.dtype.kind == "u" else 0.5)
+
+
+def psnr(
+    image: np.ndarray,  # (H, W, 3)
+    truth: np.ndarray,  # (H, W, 3)
+    mask: np.ndarray | None = None,  # (H, W)
+) -> float:
+    """Peak signal-to-noise ratio in dB: 10 log10(1 / mean |image - truth|^2), over the mask's pixels and the channels.
+
+    Infinite for identical images. Every pixel off by 0.1: 20 dB.
+    """
+    squared = (unit(image) - unit(truth)) ** 2
+    error = _mean(squared, mask)
+    return math.inf if error == 0 else -10 * math.log10(error) if error == error else math.nan
+
+
+def average_db(values: Iterable[float]) -> float:
+    """Mean of per-frame dB. Identical frames count IDENTICAL_DB; frames without pixels (NaN) do not count."""
+    return average(min(value, IDENTICAL_DB) if value == value else value for value in values)
+
+
+def average(values: Iterable[float]) -> float:
+    """Mean of the values that are numbers; NaN where none is."""
+    numbers = [value for value in values if value == value]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Structural similarity (scikit-image: channel_axis=-1, data_range=1), the mean of its map over the mask's pixels.
+
+    NaN for frames under 7 pixels, the window it is taken over.
+    """
+    return ssim_over(image, truth, [mask])[0]
+
+
+def ssim_over(image: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray | None]) -> list[float]:
+    """`ssim` over each of several masks (None: the whole frame), for the price of one."""
+    if min(image.shape[:2]) < 7:
+        return [math.nan] * len(masks)
+    whole, per_pixel = structural_similarity(unit(image), unit(truth), channel_axis=-1, data_range=1, full=True)
+    return [float(whole) if mask is None else _mean(per_pixel, mask) for mask in masks]
+
+
+def warp_back(
+    image: np.ndarray,  # (H, W, C), at the time the flow goes to
+    flow: np.ndarray,  # (H, W, 2) pixels
+) -> tuple[np.ndarray, np.ndarray]:  # (H, W, C) float32, and (H, W) bool: where p + F(p) is inside the frame
+    """W(p) = image(p + F(p)), bilinear."""
+    height, width = flow.shape[:2]
+    target = flow.astype(np.float32) + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    x, y = target[..., 0], target[..., 1]
+    within = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    source = image.astype(np.float32) if image.dtype.kind == "f" else unit(image)
+    warped = cv2.remap(source, target, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return warped.reshape(height, width, -1), within
+
+
+def warp_error(
+    image: np.ndarray,  # (H, W, 3) V_t
+    following: np.ndarray,  # (H, W, 3) V_{t+1}
+    flow: np.ndarray,  # (H, W, 2) pixels, of the source video from t to t + 1
+    valid: np.ndarray,  # (H, W) M: where that flow is forward-backward consistent (atlas/clip/flow.py, flow_validity)
+) -> float:
+    """Warp error of one pair: (1/|M|) sum over M of |V_t(p) - V_{t+1}(p + F(p))|^2, the square summed over RGB in [0, 1].
+
+    The flow is the source's for the source and the edit alike; the ratio of the two is what to read. With another frame
+    than the next one in place of V_{t+1} (and the flow to it) it is a term of the long-term warp error.
+    """
+    difference, mask = _warp_difference(image, following, flow, valid)
+    return _mean((difference**2).sum(-1), mask)
+
+
+def pixel_mse(image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> float:
+    """Pixel-MSE of one pair: the warp of `warp_error`, plain mean square over pixels and channels on the scale 0..255."""
+    difference, mask = _warp_difference(image, following, flow, valid)
+    return _mean((difference * 255) ** 2, mask)
+
+
+def _warp_difference(
+    image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    warped, within = warp_back(unit(following), flow)
+    return unit(image) - warped, within & (valid > 0)
+
+
+def ratio(edit: float, source: float) -> float:
+    """Edit over source; NaN where the source's value is 0 or missing."""
+    return edit / source if source > 0 else math.nan
+
+
+def cosine(
+    one: np.ndarray,  # (D,)
+    other: np.ndarray,  # (D,)
+) -> float:
+    """Cosine of the angle between two embeddings, from -1 to 1; NaN where one has no length.
+
+    Of consecutive frames: CLIP-frame, and object consistency with DINOv2's.
+    """
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / lengths if lengths > 0 else math.nan
+
+
+def clip_text(image: np.ndarray, text: np.ndarray) -> float:
+    """CLIP-text of one frame: 100 times the cosine of its embedding and the prompt's."""
+    return 100 * cosine(image, text)
+
+
+def along_flow(
+    image: np.ndarray,  # (H, W, 3) V_t
+    following: np.ndarray,  # (H, W, 3) V_{t+1}
+    flow: np.ndarray,  # (H, W, 2) pixels, from t to t + 1
+    valid: np.ndarray,  # (H, W)
+) -> np.ndarray:  # (H, W, 3) float32
+    """V_{t+1} where the flow takes it from, to be compared with V_t as a picture; V_t itself where the flow is not valid."""
+    warped, within = warp_back(unit(following), flow)
+    return np.where((within & (valid > 0))[..., None], warped, unit(image))
+
+
+def keyframe_fidelity(
+    keyframe: np.ndarray,  # (H, W, 3 or 4) the edited keyframe
+    frame: np.ndarray,  # (H, W, 3) the final video there
+    mask: np.ndarray,  # (H, W) the layer
+) -> float:
+    """Mean |keyframe - frame| over channels and the layer's pixels, in [0, 1]. Its transparent pixels do not count."""
+    where = inside(mask)
+    if keyframe.shape[2] == 4:
+        where = where & inside(keyframe[..., 3])
+    return _mean(np.abs(unit(keyframe[..., :3]) - unit(frame)), where)
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of two masks; NaN where both are empty."""
+    a, b = inside(mask), inside(truth)
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else math.nan
+
+
+def fold_share(
+    uv: np.ndarray,  # (H, W, 2)
+    mask: np.ndarray,  # (H, W)
+) -> float:
+    """Share of the layer's pixels where the mapping folds over: det(d uv / d xy) is 0 or has not the majority's sign."""
+    right, down = uv[:-1, 1:] - uv[:-1, :-1], uv[1:, :-1] - uv[:-1, :-1]
+    where = inside(mask)
+    whole = where[:-1, :-1] & where[:-1, 1:] & where[1:, :-1]  # where all three pixels of the difference are the layer's
+    determinant = (right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0])[whole]
+    if not len(determinant):
+        return math.nan
+    return 1 - max(int((determinant > 0).sum()), int((determinant < 0).sum())) / len(determinant)
+
+
+def _mean(values: np.ndarray, mask: np.ndarray | None) -> float:
+    chosen = values if mask is None else values[inside(mask)]
+    return float(chosen.mean(dtype=np.float64)) if chosen.size else math.nan

@@ -1,0 +1,1 @@
+"""The published Layered Neural Atlases: training them as a baseline, and importing trained ones."""

@@ -1,0 +1,1 @@
+"""The prepare stage: from a source to the folder of a clip."""

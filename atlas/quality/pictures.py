@@ -1,0 +1,75 @@
+"""Pictures of a fit: preview.mp4 and sheet.png."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from atlas.clip.clip import BACKGROUND, Clip
+from atlas.maps.compositing import composite_frame, fit_textures
+from atlas.maps.maps import Maps
+from atlas.storage.images import to_uint8, write_image
+from atlas.video.sheet import contact_sheet, spread, thumbnail
+from atlas.video.writing import write_video
+
+PREVIEW_SIDE = 480
+
+"""Longer side of each picture in the preview: full size would take a third of a quick fit to encode."""
+
+
+def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path) -> None:
+    """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`.
+
+    frame: reads one of the clip's, (H, W, 3) uint8.
+    """
+    textures = fit_textures(maps)
+
+    def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for t in range(clip.frames):
+            yield frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
+
+    chosen = spread(clip.frames, 6)
+    columns = []
+
+    def pictured() -> Iterator[np.ndarray]:
+        for t, triple in enumerate(triples()):
+            if t in chosen:
+                columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
+            yield np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1)
+
+    write_video(folder / "preview.mp4", pictured(), clip.fps, colour=clip.source.colour)
+    sheet = contact_sheet(columns)
+    write_image(folder / "sheet.png", np.concatenate([sheet, _atlas_row(maps, sheet.shape[1])]))
+
+
+def _opacity_picture(maps: Maps, t: int) -> np.ndarray:
+    """Each object's opacity in a grey of its own, (H, W, 3) uint8."""
+    objects = [layer for layer in maps.layers if layer != BACKGROUND]
+    total = np.zeros((maps.height, maps.width), np.float32)
+    for i, layer in enumerate(objects):
+        total += maps.opacity(layer, t) * (1 - 0.5 * i / max(len(objects), 1))
+    return np.repeat(to_uint8(total)[..., None], 3, 2)
+
+
+def _atlas_row(maps: Maps, width: int) -> np.ndarray:
+    """The seen part of every layer's atlas on a checkerboard, in a row `width` pixels wide."""
+    share = width // len(maps.layers)
+    pictures = []
+    for layer in maps.layers:
+        atlas = maps.atlas(layer)
+        rows, columns = np.flatnonzero((atlas[..., 3] > 0.5).any(1)), np.flatnonzero((atlas[..., 3] > 0.5).any(0))
+        if not len(rows):
+            rows = columns = np.array([0])
+        cut = atlas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        y, x = np.indices(cut.shape[:2]) // 8
+        board = 0.25 + 0.1 * ((x + y) % 2)[..., None]
+        pictures.append((layer, thumbnail(to_uint8(cut[..., :3] * cut[..., 3:] + board * (1 - cut[..., 3:])), share - 8)))
+    height = max(picture.shape[0] for _, picture in pictures)
+    padded = [
+        (f"{layer} atlas", [np.pad(p, ((0, height - p.shape[0]), (0, share - 8 - p.shape[1]), (0, 0)), constant_values=24)])
+        for layer, p in pictures
+    ]
+    row = contact_sheet(padded)[:, :width]
+    return np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=24)

@@ -1,0 +1,207 @@
+"""What every frame says about a fit: one pass over the clip, one number for each frame, layer and question.
+
+It stands on the clip, its flow and the maps alone, so it measures any fit, however it was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from atlas.clip.clip import BACKGROUND, Clip
+from atlas.geometry.homography import apply_homography, fit_homography, pixel_positions
+from atlas.geometry.warp import bilinear
+from atlas.maps.compositing import composite_frame, fit_textures
+from atlas.maps.maps import Maps
+from atlas.metrics import definitions as metrics
+from atlas.metrics.mapping import VISIBLE, flow_disagreement, texels_per_pixel
+from atlas.rendering.frames import prepared_frames
+from atlas.system.device import choose_device
+
+OFF = 2.0
+"""Pixels by which mapping and flow must disagree for a pixel to count as off."""
+MANY_OFF = 0.1
+"""Share of pixels off from which it is asked whether any homography would follow the flow."""
+_SAMPLED = 40_000  # pixels of a frame that are looked at where every pixel would be too slow
+_KEPT = 2_000  # disagreements of a frame that are kept for the percentiles of the whole clip
+_AROUND = 0.02  # of the longer side: how far "just outside" a mask reaches
+_DB_AND_SSIM = ("psnr", "ssim")
+
+
+@dataclass
+class FrameSeries:
+    """Numbers of each frame of a clip; NaN where a frame has none."""
+
+    whole: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """psnr, ssim; flow_valid: share of pixels whose flow to the next frame is valid; around_error, away_error: root mean
+    square error of the background just outside the objects' masks, and farther away."""
+    layers: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """psnr, ssim, fold_share (share of pixels); visible (share of the frame); texels (per pixel, along a side);
+    flow_disagreement, flow_disagreement_p90 (pixels, to the next frame), flow_off (share of pixels off by more than OFF);
+    of the background also parallax (share of pixels that no homography brings nearer than OFF, where many are off);
+    of objects also mask (share of the frame), mask_iou, and over the mask's pixels that the background's atlas knows:
+    behind_known (their share), own_error, background_error (root mean square of what each atlas shows there)."""
+    disagreement: dict[str, np.ndarray] = field(default_factory=dict)
+    """Some flow disagreements of each layer, pixels, over all frames."""
+
+    def averages(self) -> dict[str, Any]:
+        """The clip's numbers: means over the frames, percentiles of the flow disagreement over all pixels."""
+        layers = {}
+        for layer, values in self.layers.items():
+            wanted = [name for name in (*_DB_AND_SSIM, "fold_share", "mask_iou") if name in values]
+            layers[layer] = {name: _average(name, values[name]) for name in wanted}
+            distances = self.disagreement[layer]
+            median, p90 = np.percentile(distances, (50, 90)) if len(distances) else (math.nan, math.nan)
+            layers[layer] |= {"flow_disagreement": float(median), "flow_disagreement_p90": float(p90)}
+        return {"whole": {name: _average(name, self.whole[name]) for name in _DB_AND_SSIM}, "layers": layers}
+
+
+def _average(name: str, values: list[float]) -> float:
+    return metrics.average_db(values) if name == "psnr" else metrics.average(values)
+
+
+def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries:
+    """Go through the clip once; memory does not grow with its length but by the numbers."""
+    textures = fit_textures(maps, choose_device("auto"))
+    series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
+    kept: dict[str, list[np.ndarray]] = defaultdict(list)
+    step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
+    flow, valid = clip.flow("forward"), clip.flow_validity("forward")
+    before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    frames = tqdm(prepared_frames(clip), total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
+    for index, frame in enumerate(frames):
+        result = composite_frame(index, maps, textures)
+        opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
+        similarities = metrics.ssim_over(result, frame, [None, *opacities.values()])
+        _add(series.whole, psnr=metrics.psnr(result, frame), ssim=similarities[0])
+        now = {}
+        for layer, similarity in zip(maps.layers, similarities[1:], strict=True):
+            uv, opacity, values = maps.uv(layer, index), opacities[layer], series.layers[layer]
+            visible = opacity > VISIBLE
+            now[layer] = uv, visible
+            _add(values, psnr=metrics.psnr(result, frame, opacity), ssim=similarity)
+            _add(values, fold_share=metrics.fold_share(uv, opacity), visible=float(visible.mean()))
+            _add(values, texels=texels_per_pixel(uv, visible, max(maps.atlas_size(layer)), 2 * step))
+            if index:
+                distances = _disagreement(values, before[layer], now[layer], flow[index - 1], valid[index - 1], step)
+                kept[layer].append(distances[:: max(1, len(distances) // _KEPT)])
+                if layer == BACKGROUND:
+                    off = values["flow_off"][-1]
+                    _add(values, parallax=_parallax(off, before[layer][1], flow[index - 1], valid[index - 1], step))
+        if index:
+            _add(series.whole, flow_valid=float((valid[index - 1, ::step, ::step] > 0).mean()))
+        masks = {layer: metrics.inside(clip.mask(layer, index)) for layer in clip.objects if layer in opacities}
+        _objects(series, maps, index, frame, opacities, masks, step)
+        if masks and BACKGROUND in opacities:
+            thin = (slice(None, None, step), slice(None, None, step))
+            wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
+            _around(series.whole, wrong, np.any([mask[thin] for mask in masks.values()], 0), opacities[BACKGROUND][thin])
+        before = now
+    series.disagreement = {layer: np.concatenate(kept[layer]) if kept[layer] else np.zeros(0) for layer in maps.layers}
+    for values in (series.whole, *series.layers.values()):
+        for numbers in values.values():
+            numbers += [math.nan] * (clip.frames - len(numbers))  # nothing follows the last frame
+    return series
+
+
+def _add(values: dict[str, list[float]], **numbers: float) -> None:
+    for name, number in numbers.items():
+        values[name].append(number)
+
+
+def _disagreement(
+    values: dict[str, list[float]],
+    before: tuple[np.ndarray, np.ndarray],
+    now: tuple[np.ndarray, np.ndarray],
+    flow: np.ndarray,
+    valid: np.ndarray,
+    step: int,
+) -> np.ndarray:
+    distances = flow_disagreement(before[0], now[0], before[1], now[1], flow, valid, step)
+    median, p90 = np.percentile(distances, (50, 90)) if len(distances) else (math.nan, math.nan)
+    off = float((distances > OFF).mean()) if len(distances) else math.nan
+    _add(values, flow_disagreement=float(median), flow_disagreement_p90=float(p90), flow_off=off)
+    return distances
+
+
+def _parallax(off: float, visible: np.ndarray, flow: np.ndarray, valid: np.ndarray, step: int) -> float:
+    """Share of the background's pixels with valid flow that the best homography leaves off; NaN where few are off anyway."""
+    asked = visible & (valid > 0)
+    if not off > MANY_OFF or asked.sum() < 100:
+        return math.nan
+    homography = fit_homography(flow.astype(np.float32), asked.astype(np.float32))
+    thin = (slice(None, None, step), slice(None, None, step))
+    positions = pixel_positions(*visible.shape)[thin]
+    left = flow[thin].astype(np.float32) + positions - apply_homography(homography, positions)
+    return float((np.hypot(left[..., 0], left[..., 1])[asked[thin]] > OFF).mean())
+
+
+def _around(values: dict[str, list[float]], wrong: np.ndarray, masked: np.ndarray, background: np.ndarray) -> None:
+    """Where the background errs, all on a thinned frame: squared errors, masks of all objects, the background's opacity."""
+    open_ground = ~masked & (background > VISIBLE)
+    width = 2 * max(2, round(_AROUND * max(masked.shape))) + 1
+    near = cv2.dilate(masked.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+    areas = {"around_error": open_ground & near, "away_error": open_ground & ~near}
+    for name, area in areas.items():
+        values[name].append(float(np.sqrt(wrong[area].mean())) if area.any() else math.nan)
+
+
+def _objects(
+    series: FrameSeries,
+    maps: Maps,
+    index: int,
+    frame: np.ndarray,
+    opacities: Mapping[str, np.ndarray],
+    masks: Mapping[str, np.ndarray],
+    step: int,
+) -> None:
+    """What the masks say of each object, and whose atlas explains the pixels inside them."""
+    nearer = np.zeros(frame.shape[:2], bool)
+    for layer, mask in masks.items():
+        own = mask & ~nearer  # what a nearer object hides is not to be seen, whatever the mask says
+        nearer |= mask
+        _add(series.layers[layer], mask=float(own.mean()), mask_iou=metrics.iou(opacities[layer], mask))
+        _add(series.layers[layer], **_explained(maps, layer, index, frame, own, step))
+
+
+def _explained(maps: Maps, layer: str, index: int, frame: np.ndarray, mask: np.ndarray, step: int) -> dict[str, float]:
+    own_error = background_error = known_share = math.nan
+    rows, columns = np.nonzero(mask[::step, ::step])
+    if len(rows) and BACKGROUND in maps.layers:
+        rows, columns = rows * step, columns * step
+        known = _known(maps, maps.uv(BACKGROUND, index)[rows, columns])
+        known_share = float(known.mean())
+        if known.any():
+            rows, columns = rows[known], columns[known]
+            wanted = metrics.unit(frame[rows, columns])
+            own_error, background_error = (
+                _rms(_shown(maps, name, index, rows, columns) - wanted) for name in (layer, BACKGROUND)
+            )
+    return {"behind_known": known_share, "own_error": own_error, "background_error": background_error}
+
+
+def _known(maps: Maps, uv: np.ndarray) -> np.ndarray:
+    """Where the background's atlas was ever seen."""
+    seen = maps.atlas(BACKGROUND)[..., 3]
+    height, width = seen.shape
+    place = np.floor((uv + 1) / 2 * [width, height]).astype(int)
+    return seen[np.clip(place[:, 1], 0, height - 1), np.clip(place[:, 0], 0, width - 1)] > 0.5
+
+
+def _shown(maps: Maps, layer: str, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """What a layer alone shows in some pixels, (n, 3)."""
+    height, width = maps.atlas_size(layer)
+    texels = (maps.uv(layer, index)[rows, columns] + 1) * (np.array([width, height], np.float32) / 2) - 0.5
+    shown = bilinear(maps.atlas(layer), texels)[:, :3]
+    return shown * maps.light(layer, index)[rows, columns] if maps.has_light(layer) else shown
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt((difference**2).mean()))

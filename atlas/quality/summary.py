@@ -1,0 +1,57 @@
+"""The quality of a fit: measured, judged in words, written beside the fit and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from atlas.clip.clip import Clip
+from atlas.maps.maps import Maps
+from atlas.quality.series import FrameSeries
+from atlas.quality.weaknesses import Weakness, weaknesses
+from atlas.storage.stamps import read_json, write_json
+
+PLOT = "quality.png"
+TOLD = 4
+"""Weaknesses that are printed, the most important first; metrics.json has all."""
+
+
+def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) -> list[Weakness]:
+    """Write what was measured into metrics.json and quality.png of a fit's `folder`; returns where the fit is weak."""
+    from atlas.quality.plot import plot  # its library takes long to import
+
+    found = weaknesses(series, maps)
+    path = folder / "metrics.json"
+    known = finite(read_json(path, finite=False)) if path.is_file() else {}
+    measured = {
+        "reconstruction": finite(series.averages()),
+        "weaknesses": [finite(asdict(weakness)) for weakness in found],
+        "series": {"whole": _rounded(series.whole)} | {"layers": {k: _rounded(v) for k, v in series.layers.items()}},
+    }
+    write_json(path, (known if isinstance(known, dict) else {}) | measured)
+    plot(folder / PLOT, clip, series, sorted({frame for weakness in found for frame in weakness.frames}))
+    return found
+
+
+def told(found: Sequence[Weakness]) -> str:
+    """The most important weaknesses as lines to print; an empty string where all is well."""
+    lines = [f"weak: {weakness}" for weakness in found[:TOLD]]
+    if len(found) > TOLD:
+        lines.append(f"and {len(found) - TOLD} more: see metrics.json")
+    return "\n".join(lines)
+
+
+def finite(value: Any) -> Any:
+    """NaN is not JSON: None instead, all through."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rounded(values: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    return {name: [round(v, 5) if math.isfinite(v) else None for v in numbers] for name, numbers in values.items()}

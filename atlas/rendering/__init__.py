@@ -1,0 +1,1 @@
+"""The render stage and export: from an edited atlas to every frame."""

@@ -1,0 +1,192 @@
+"""The atlases of an edit, checked, as the textures that rendering looks up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from atlas.clip.keep import open_coverage, read_keep
+from atlas.errors import UserError
+from atlas.geometry.texture import Texture, texture
+from atlas.maps.maps import Maps
+from atlas.rendering.transfer import transferred
+from atlas.storage.images import read_image, to_float
+from atlas.storage.pictures import WantedSize
+from atlas.storage.stamps import read_json
+
+Transfer = Literal["local", "additive"]
+
+Light = Literal["auto", "on", "off"]
+
+RIM = 8
+
+"""Texels around what was ever seen that an edit is carried on over."""
+
+
+@dataclass
+class EditedLayer:
+    """A layer's edited atlas and what it is compared with, as stored."""
+
+    edited: np.ndarray
+    """(N, N, 4) uint8 or uint16, alpha = coverage."""
+    reference: np.ndarray
+    """(N, N, 4) uint8 or uint16, alpha = where it is known."""
+    unlit: float = 0.0
+    """1 for an edit that maps the colours seen, light and all; 0 for one that takes on the layer's light."""
+
+
+def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
+    """The layers that have an edited atlas in `edit_folder`/atlas, in the fit's order.
+
+    The images may have been painted over: 8 or 16 bit, grey, RGB (then opaque) or RGBA. A layer without a reference is
+    compared with the fit's atlas. What keep/<layer>.png keeps is not covered. UserError where an image has not the size
+    of the fit's atlas.
+    """
+    found = {}
+    for layer in maps.layers:
+        path = edit_folder / "atlas" / f"{layer}.png"
+        if not path.is_file():
+            continue
+        reference = edit_folder / "reference" / f"{layer}.png"
+        unlit = _unlit(reference.with_suffix(".json")) if reference.is_file() else 0.0
+        if not reference.is_file():
+            reference = maps.atlas_path(layer)
+        edited = _open(_of_size(path, maps, layer), edit_folder, maps, layer)
+        found[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit)
+    return found
+
+
+def _unlit(path: Path) -> float:
+    """What the aggregate stage measured; 0 where it did not."""
+    found = read_json(path) if path.is_file() else {}
+    value = found.get("unlit", 0.0) if isinstance(found, dict) else 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"{path} is damaged: run scripts/aggregate.py again")
+    return float(value)
+
+
+def _open(edited: np.ndarray, edit_folder: Path, maps: Maps, layer: str) -> np.ndarray:
+    """The edited atlas without what the user's mask keeps as it was."""
+    path = edit_folder / "keep" / f"{layer}.png"
+    if not path.is_file():
+        return edited
+    keep = read_keep(path, maps.atlas_path(layer), maps.atlas_size(layer))
+    most = np.iinfo(edited.dtype).max
+    alpha = open_coverage(edited[..., 3] / most, keep)
+    return np.concatenate([edited[..., :3], (alpha * most + 0.5).astype(edited.dtype)[..., None]], -1)
+
+
+def _of_size(path: Path, maps: Maps, layer: str) -> np.ndarray:
+    advice = f"save it at that size (the original is {maps.atlas_path(layer)})"
+    return read_image(path, mode="rgba", size=WantedSize(*maps.atlas_size(layer), f"the atlas of {layer} is", advice))
+
+
+def delta_textures(
+    layers: dict[str, EditedLayer],
+    maps: Maps,
+    transfer: Transfer = "local",
+    device: torch.device | str = "cpu",
+    *,
+    light: Light = "auto",
+) -> dict[str, Texture]:
+    """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, 3 by the frame, 3 as they are.
+
+    "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
+    coverage * (gain - 1), with the gain of `atlas.rendering.transfer`: the edit as it is plus the gain times the left-over.
+    Light "off": the first is not multiplied by light but stands in the last 3 planes; "auto": as far as the edit maps
+    colours, light and all; "on": nowhere. Planes at the end that would be 0 everywhere are left out.
+    """
+    return {layer: texture(_delta(pair, maps.atlas(layer), transfer, light), device) for layer, pair in layers.items()}
+
+
+def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """The colours that were edited, for each edited layer, 3 planes each; the fit's where the edit does not know them."""
+    textures = {}
+    for layer, pair in layers.items():
+        atlas, colours = maps.atlas(layer), to_float(pair.reference[..., :3])
+        unknown = pair.reference[..., 3] == 0
+        colours[unknown] = atlas[unknown, :3]
+        _carry_over_rim(colours, ~unknown | (atlas[..., 3] > 0))
+        textures[layer] = texture(colours, device)
+    return textures
+
+
+def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Light) -> np.ndarray:
+    local = transfer == "local"
+    some_unlit = light == "off" or (light == "auto" and local and pair.unlit > 0)
+    result = np.zeros((*atlas.shape[:2], 9 if some_unlit else 6 if local else 3), np.float32)
+    covered = pair.edited[..., 3] > 0
+    if not covered.any():
+        return result
+    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    box = tuple(slice(max(found[0] - RIM, 0), found[-1] + 1 + RIM) for found in (rows, columns))
+    change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
+    gain, mapped = np.ones_like(change), np.zeros_like(change)
+    if local:
+        gain, mapped = transferred(reference + change, reference, coverage)
+        # change + (1 - gain) * reference: written so that it is exactly 0 where nothing was changed.
+        change += (1 - gain) * reference
+    unlit = np.ones_like(change) if light == "off" else mapped * (pair.unlit if light == "auto" else 0)
+    change = np.concatenate([(1 - unlit) * change, gain - 1, unlit * change], -1)[..., : result.shape[2]]
+    change *= coverage[..., None]
+    _carry_over_rim(change, atlas[box][..., 3] > 0)
+    result[box] = change
+    return result
+
+
+def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
+    """Texels just outside of what was ever seen take on what is at the nearest that was, in place.
+
+    No pixel is wholly there, but those on a layer's outline mix them in: nothing would leave a fringe of the old colour.
+    """
+    if seen.all() or not seen.any():
+        return
+    unseen = (~seen).astype(np.uint8)
+    distance, label = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    place = np.zeros(label.max() + 1, np.int64)
+    place[label[seen]] = np.flatnonzero(seen)
+    rim = (unseen > 0) & (distance <= RIM)
+    change[rim] = change.reshape(-1, change.shape[-1])[place[label[rim]]]
+
+
+def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """What an edit changes in the colours of the fit's layers: coverage * (edited - the fit's), 3 planes each."""
+    changes = {}
+    for layer, pair in layers.items():
+        atlas, edited = maps.atlas(layer), to_float(pair.edited)
+        change = _whole(edited[..., 3], atlas[..., 3])[..., None] * (edited[..., :3] - atlas[..., :3])
+        _carry_over_rim(change, atlas[..., 3] > 0)
+        changes[layer] = texture(change, device)
+    return changes
+
+
+def difference(
+    pair: EditedLayer,
+    atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (N, N, 3), (N, N, 3), (N, N) float32
+    """edited - reference, exactly 0 where both are the same; the reference; and the edit's coverage.
+
+    A painter may have saved 16 bits as 8: then the reference is rounded alike, so that what was not painted stays 0.
+    Where the reference is not known (alpha 0) a painted texel is compared with the fit's atlas.
+    """
+    edited, reference = pair.edited, pair.reference
+    if edited.dtype == np.uint8 and reference.dtype == np.uint16:
+        reference = ((reference.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    new, old = to_float(edited), to_float(reference)
+    known, coverage = old[..., 3] > 0, _whole(new[..., 3], atlas[..., 3])
+    new, old = new[..., :3], old[..., :3]
+    change = new - old
+    painted = ~known & change.any(-1)
+    old[painted] = atlas[painted, :3]
+    change[painted] = new[painted] - old[painted]
+    return change, old, coverage
+
+
+def _whole(coverage: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, N), (N, N) -> (N, N)
+    """Coverage of an edit where its layer's own alpha fades: a painter who keeps that alpha has painted there too."""
+    return np.minimum(coverage / np.where(seen > 0, seen, 1), 1)

@@ -1,0 +1,165 @@
+"""A fit for compositing programs: STMaps, mattes and atlases, from which they render any painted atlas by themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
+from atlas.errors import UserError
+from atlas.maps.compositing import FrameMaps
+from atlas.maps.maps import Maps, open_maps
+from atlas.rendering.edited import EditedLayer, difference
+from atlas.rendering.exr import check_exr, write_exr
+from atlas.rendering.frames import Rendering, open_checked_source
+from atlas.rendering.full_size import evaluated_from, maps_at_size
+from atlas.rendering.output import check_writable, refuse_what_is_needed
+from atlas.storage.atomic import atomic_folder
+from atlas.storage.images import to_uint8, to_uint16, write_image
+from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
+from atlas.system.command import CommonOptions
+from atlas.system.cost import measured
+from atlas.system.device import choose_device
+from atlas.system.parallel import in_order
+
+_VERSION = 1
+_NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
+"""Names of files that nobody misses: the stamp, and what file managers leave."""
+
+
+@dataclass(kw_only=True)
+class ExportOptions(CommonOptions):
+    """Write a fit's layers as STMaps, mattes and atlases for Nuke, Fusion, After Effects, Blender, ..."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip."""
+    output: Path
+    """Folder to write; made, or replaced where it is an earlier export to which nothing was added."""
+    fit: str | None = None
+    """Name of the fit. Default: that of the edit, else "default"."""
+    edit: str | None = None
+    """Edit whose atlases are written beside the originals."""
+    size: Literal["fit", "source"] = "fit"
+    """Size of the prepared frames, or the full size of the source."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where maps at the source's size are evaluated."""
+
+
+def export(options: ExportOptions) -> str:
+    """Write the export; returns a line that says where it is. UserError before anything is written."""
+    check_exr()
+    clip = Clip.open(options.clip)
+    edited = _edited(options, clip)
+    fit = options.fit or (Edit.open(clip, options.edit).fit if options.edit else "default")
+    maps = open_maps(clip, fit, clip.layers[0])
+    output = options.output
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and "export" not in read_stamp(output))):
+        raise UserError(f"{output} exists and is no earlier export: choose another --output")
+    refuse_what_is_needed(output, clip, clip.folder)
+    check_writable(output)
+    height, width = clip.height, clip.width
+    if options.size == "source":
+        source = open_checked_source(clip)
+        height, width = source.height, source.width
+    atlases = [part for pair in edited.values() for part in (digest(pair.edited.tobytes()), digest(pair.reference.tobytes()))]
+    originals = [maps.atlas_path(layer) for layer in maps.layers]
+    made_from = digest(_VERSION, evaluated_from(maps), *originals, list(edited), atlases, height, width, options.edit)
+    if is_up_to_date(output, made_from, "export"):
+        return f"{output}: up to date"
+    _refuse_work(output)
+    with measured(clip.folder, f"export {fit}") as cost, atomic_folder(output) as making:
+        sized = maps_at_size(clip, maps, height, width, choose_device(options.device), quiet=options.quiet)
+        _write_frames(making, maps, sized, quiet=options.quiet)
+        _write_atlases(making, maps, edited)
+        (making / "README.txt").write_text(_explained(clip, maps, height, width, list(edited)), encoding="utf-8")
+        write_json(making / STAMP, {"export": made_from, "files": _contents(making)})
+        cost |= {"frames": clip.frames, "width": width, "height": height}
+    return f"{output}: {clip.frames} frames of {width}x{height}, layers {', '.join(maps.layers)}; see {output / 'README.txt'}"
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    """Digests of the files in an export, by their names within it."""
+    found = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
+    return {file.relative_to(folder).as_posix(): digest(file) for file in found}
+
+
+def _refuse_work(output: Path) -> None:
+    """UserError where an earlier export holds what somebody added or changed: it is replaced as a whole."""
+    if not output.exists():
+        return
+    written = read_stamp(output).get("files")
+    written = written if isinstance(written, dict) else {}
+    for name, content in _contents(output).items():
+        if written.get(name) != content:
+            how = "was changed since it was exported" if name in written else "is none of the files that were exported"
+            raise UserError(f"{output / name} {how}: move it away, or choose another --output")
+
+
+def _edited(options: ExportOptions, clip: Clip) -> dict[str, EditedLayer]:
+    if options.edit is None:
+        return {}
+    rendering = Rendering.open(options.clip, options.edit, device="cpu")
+    if options.fit not in (None, rendering.edit.fit):
+        raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {options.fit!r}: leave out --fit")
+    return rendering.layers
+
+
+def _write_frames(folder: Path, maps: Maps, sized: FrameMaps, *, quiet: bool) -> None:
+    def one(index: int) -> None:
+        name = f"{index:05d}"
+        for layer in maps.layers:
+            write_exr(folder / layer / "stmap" / f"{name}.exr", stmap(sized.uv(layer, index)))
+            write_image(folder / layer / "matte" / f"{name}.png", to_uint8(sized.opacity(layer, index)))
+            if sized.has_light(layer):
+                write_exr(folder / layer / "light" / f"{name}.exr", sized.light(layer, index))
+
+    for _ in tqdm(in_order(one, range(maps.frames)), "export", maps.frames, unit="frame", disable=quiet):
+        pass
+
+
+def stmap(uv: np.ndarray) -> np.ndarray:  # (H, W, 2) in [-1, 1] -> (H, W, 3) float32
+    """Red = s, green = t in [0, 1] with the origin at the bottom left of the atlas; blue is 0."""
+    s, t = (uv[..., 0] + 1) / 2, (1 - uv[..., 1]) / 2
+    return np.stack([s, t, np.zeros_like(s)], -1).astype(np.float32)
+
+
+def _write_atlases(folder: Path, maps: Maps, edited: dict[str, EditedLayer]) -> None:
+    for layer in maps.layers:
+        atlas = maps.atlas(layer)
+        write_image(folder / layer / "atlas.png", to_uint16(atlas))
+        if layer in edited:
+            change, _, coverage = difference(edited[layer], atlas)
+            colour = atlas[..., :3] + coverage[..., None] * change
+            write_image(folder / layer / "edited.png", to_uint16(np.dstack([colour, atlas[..., 3]])))
+
+
+def _explained(clip: Clip, maps: Maps, height: int, width: int, edited: list[str]) -> str:
+    light = [layer for layer in maps.layers if maps.has_light(layer)]
+    lines = [
+        f"Layers of {clip.name}, front to back: {', '.join(maps.layers)}. {clip.frames} frames of {width}x{height}, numbered",
+        f"from 00000, {clip.fps:g} a second. In the folder of each layer:",
+        "",
+        "stmap/*.exr   32-bit float: red = s, green = t, where each pixel lies in the layer's atlas; 0 to 1, origin at the",
+        "              bottom left, texel centres at (i + 0.5) / N. Nuke: STMap; Fusion: Texture; After Effects: RE:Map;",
+        "              Blender: Map UV. Read it as data (raw, no colour space), filter bilinearly.",
+        "matte/*.png   what one sees of the layer (linear, not premultiplied); the layers add up to white.",
+        "light/*.exr   gain that turns the atlas's colours into the frame's (absent: 1)." if light else "",
+        "atlas.png     the layer as one still image, 16 bit. Paint on a copy of the same size (or any power of two of it).",
+        f"edited.png    the same, edited ({', '.join(edited)})." if edited else "",
+        "",
+        "All arithmetic is on the colour values as stored, without converting them to linear light.",
+        "An edit on top of the footage, which stays as it is elsewhere:",
+        "    frame + matte * light * (STMap(edited) - STMap(atlas))",
+        "The layers alone, added up over all of them:",
+        "    matte * light * STMap(edited or atlas)",
+        "",
+        "Size of the atlases: " + json.dumps({layer: maps.atlas_size(layer)[::-1] for layer in maps.layers}),
+    ]
+    return "\n".join(line for number, line in enumerate(lines) if line or lines[number - 1]) + "\n"

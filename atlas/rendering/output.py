@@ -1,0 +1,154 @@
+"""What a rendering is written as: a video file or a folder of images, checked before the work begins."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.storage.atomic import atomic_folder
+from atlas.storage.images import write_image
+from atlas.video.source import has_content
+from atlas.video.writing import FORMATS, write_video
+
+IMAGES = {"png": 8, "png16": 16}
+"""Formats that are folders of images, and the bits of a channel."""
+_MARK = ".rendered"
+"""An empty file that tells a folder of images written here from one that someone needs."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a rendering goes and as what."""
+
+    path: Path
+    format: str
+    alpha: bool = False
+    crf: int | None = None
+
+    @property
+    def deep(self) -> bool:
+        """Whether frames are wanted with 16 bits."""
+        return IMAGES.get(self.format) == 16 or (self.format in FORMATS and FORMATS[self.format].deep)
+
+    def write(self, frames: Iterable[np.ndarray], clip: Clip) -> None:
+        """Write the frames, (H, W, 3 or 4) uint8 or uint16, with the clip's frame rate, colour tags and sound."""
+        if self.format in IMAGES:
+            with atomic_folder(self.path) as making:
+                for index, frame in enumerate(frames):
+                    write_image(making / f"{index:05d}.png", frame)
+                (making / _MARK).touch()
+            return
+        source = clip.source
+        first = source.indices[0] if source.indices else source.start
+        write_video(
+            self.path,
+            frames,
+            clip.fps,
+            kind=self.format,
+            audio_from=_sound(clip),
+            start_seconds=first / source.fps if source.fps else 0.0,
+            colour=source.colour,
+            crf=self.crf,
+        )
+
+
+def _sound(clip: Clip) -> Path | None:
+    """The film whose sound goes with the clip; None where it has none, or is not what the clip was prepared from.
+
+    The sound of anything else that a stranger's clip.json names is nobody's to pass on.
+    """
+    path = Path(clip.source.path)
+    if not clip.source.audio:
+        return None
+    if os.path.isfile(path) and has_content(path, clip.source.sha256):
+        return path
+    what = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
+    print(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {what}", file=sys.stderr)
+    return None
+
+
+def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> None:
+    """UserError where a format is not known, cannot be transparent, or has no such quality."""
+    known = [*FORMATS, *IMAGES]
+    if name not in known:
+        raise UserError(f"--format {name} is not known: choose one of {', '.join(known)}")
+    if name in IMAGES:
+        if crf is not None:
+            raise UserError(f"--crf is for mp4 and webm, not --format {name}: leave it out")
+        return
+    form = FORMATS[name]
+    if alpha and not form.transparent:
+        clear = [other for other in known if other in IMAGES or FORMATS[other].transparent]
+        raise UserError(f"--format {name} holds no transparency: with --alpha choose one of {', '.join(clear)}")
+    if crf is not None and (form.crf is None or not 0 <= crf <= form.largest_crf):
+        allowed = "has no rate factor: leave --crf out" if form.crf is None else f"takes --crf 0 to {form.largest_crf}"
+        raise UserError(f"--crf {crf}: {name} {allowed}")
+
+
+def choose_output(
+    clip: Clip, edit: str, name: str, *, alpha: bool = False, crf: int | None = None, path: Path | None = None
+) -> Output:
+    """The output of an edit: at `path`, or under its usual name in the edit's folder.
+
+    UserError where it cannot be written, or would replace what it was not written for: the clip, its source, other images.
+    """
+    check_format(name, alpha=alpha, crf=crf)
+    folder = clip.edit_folder(edit)
+    if path:
+        refuse_what_is_needed(path, clip, folder)
+    if name in IMAGES:
+        usual = ("layer" if alpha else "frames") + ("16" if name == "png16" else "")
+        chosen = path or folder / usual
+        if chosen.exists() and not chosen.is_dir():
+            raise UserError(f"{chosen} is a file, --format {name} is a folder of images: choose another --output")
+        if path and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / _MARK).is_file():
+            raise UserError(f"{chosen} holds other files, which would be lost: choose another --output")
+    else:
+        suffix = FORMATS[name].suffix
+        chosen = path or folder / (("layer" if alpha else "video") + suffix)
+        if chosen.suffix.lower() != suffix:
+            raise UserError(f"{chosen} is no name for --format {name}: end it with {suffix}, or choose another --format")
+        if chosen.is_dir():
+            raise UserError(f"{chosen} is a folder: choose another --output")
+    check_writable(chosen)
+    return Output(chosen, name, alpha, crf)
+
+
+def check_writable(path: Path) -> None:
+    """UserError where nothing can be made at `path`, an --output."""
+    above = path.absolute().parent
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path} cannot be written ({above} is no folder that you may write to): choose another --output")
+
+
+def refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
+    """UserError where an output at `path` would take the place of the clip's source or lie among the clip's own files.
+
+    folder: the one in the clip's folder in which it may lie.
+    """
+    target, source = path.resolve(), Path(os.path.realpath(clip.source.path))  # which, unlike resolve(), bears links in a ring
+    if target.is_relative_to(clip.folder.resolve()) and target.parent != folder.resolve():
+        raise UserError(f"{path} lies inside the clip {clip.folder}: choose another --output, or leave it out")
+    if target == source or source.is_relative_to(target) or (os.path.isdir(source) and target.is_relative_to(source)):
+        raise UserError(f"{path} is the source of {clip.folder}, which would be lost: choose another --output")
+
+
+def shown(image: np.ndarray) -> np.ndarray:
+    """A frame as it is shown on a sheet: (H, W, 3) uint8; transparency over a checkerboard."""
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if image.shape[2] == 3:
+        return image
+    board = 90 + 40 * ((np.indices(image.shape[:2]) // max(8, min(image.shape[:2]) // 24)).sum(0) % 2)
+    alpha = image[..., 3:].astype(np.float32) / 255
+    return cv2.convertScaleAbs(image[..., :3] * alpha + board[..., None] * (1 - alpha))

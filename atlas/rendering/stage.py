@@ -1,0 +1,117 @@
+"""From maps and edited atlases to a new video: a gather per frame, streamed, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from atlas.clip.clip import Clip
+from atlas.rendering.edited import Light, Transfer
+from atlas.rendering.frames import Rendering
+from atlas.rendering.output import check_format, choose_output, shown
+from atlas.storage.images import write_image
+from atlas.storage.stamps import digest, is_up_to_date, write_stamp
+from atlas.system.command import CommonOptions
+from atlas.system.cost import measured
+from atlas.video.sheet import contact_sheet, spread, thumbnail
+
+_VERSION = 5  # raise it when the same input renders differently: what is on disk is then made again
+_SHEET_FRAMES = 6
+
+
+@dataclass(kw_only=True)
+class RenderOptions(CommonOptions):
+    """Render an edit: edits/EDIT/video.mp4 (or another format) and sheet.png, source above and result below."""
+
+    clip: tyro.conf.Positional[Path]
+    """Folder of the clip."""
+    edit: str
+    """Name of the edit."""
+    mode: Literal["delta", "full"] = "delta"
+    """`delta` adds what the edit changed to the frames and leaves all else untouched; `full` renders the layers alone."""
+    transfer: Transfer = "local"
+    """With delta, what becomes of detail that the fit does not hold: `local` changes it as the edit changed the detail round
+    about, `additive` leaves it as it is."""
+    light: Light = "auto"
+    """With delta, whether the light that the fit found in each frame is applied to the edit: `auto` decides by the keyframes (a
+    new material takes it on, a map of the colours seen has it in it already; paint takes it on), `on` always, `off` never."""
+    format: str = "mp4"
+    """`mp4` (H.264), `webm` (VP9), `prores` (4444, in mov), or a folder of images: `png`, `png16`. Videos have the source's
+    frame rate, colour tags and sound."""
+    alpha: bool = False
+    """Only the edited layers, on transparent: for compositing elsewhere (not with mp4)."""
+    crf: int | None = None
+    """Quality of mp4 (0 to 51, default 16) and webm (0 to 63, default 20): lower is better."""
+    output: Path | None = None
+    """Where to write. Default: in the edit's folder, named by the format."""
+    size: Literal["fit", "source"] = "fit"
+    """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render."""
+
+
+def render(options: RenderOptions) -> str:
+    """Render an edit of a clip; returns a line that says where the result is.
+
+    UserError where the edit has no aggregated atlas, where an atlas has another size than the fit's, or where the fit has
+    changed since the edit was made.
+    """
+    check_format(options.format, alpha=options.alpha, crf=options.crf)
+    output = choose_output(
+        Clip.open(options.clip),
+        options.edit,
+        options.format,
+        alpha=options.alpha,
+        crf=options.crf,
+        path=options.output,
+    )
+    rendering = Rendering.open(
+        options.clip,
+        options.edit,
+        mode=options.mode,
+        transfer=options.transfer,
+        light=options.light,
+        size=options.size,
+        device=options.device,
+        deep=output.deep,
+        alone=output.alpha,
+        quiet=options.quiet,
+    )
+    clip, folder, result = rendering.clip, rendering.edit.folder, output.path
+    stage = f"render {result.name}" if options.output is None else f"render {result.absolute()}"
+    made_from = digest(_VERSION, rendering.made_from(), options.crf)
+    if is_up_to_date(folder, made_from, stage) and result.exists():
+        return f"{result}: up to date"
+    with measured(clip.folder, f"render {options.edit}") as cost:
+        sheet = _Sheet(clip.frames)
+        progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
+        output.write(sheet.watch(progress), clip)
+        write_image(folder / "sheet.png", sheet.image())
+        rate = clip.frames / rendering.seconds
+        cost |= {"frames": clip.frames, "width": rendering.width, "height": rendering.height}
+        cost |= {"frames_per_second": round(rate, 1)}
+    write_stamp(folder, made_from, stage)
+    return f"{result}: {clip.frames} frames of {rendering.width}x{rendering.height}, rendered at {rate:.0f} frames per second"
+
+
+class _Sheet:
+    """Keeps small copies of a few frames as they stream by."""
+
+    def __init__(self, frames: int) -> None:
+        self.wanted = set(spread(frames, _SHEET_FRAMES))
+        self.columns: list[tuple[str, list[np.ndarray]]] = []
+
+    def watch(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+        for index, (source, result) in enumerate(pairs):
+            if index in self.wanted:
+                self.columns.append((str(index), [thumbnail(shown(source)), thumbnail(shown(result))]))
+            yield result
+
+    def image(self) -> np.ndarray:
+        return contact_sheet(self.columns)

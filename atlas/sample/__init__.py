@@ -1,0 +1,1 @@
+"""The sample clip: built from photographs, with its true layers."""

@@ -1,0 +1,76 @@
+"""The state of a run on disk, by which a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlas.errors import UserError
+from atlas.storage.links import remove
+from atlas.storage.tensors import load_tensors, read_description, save_tensors
+
+_STATE = "state.safetensors"
+
+
+def save_state(folder: Path, made_from: str, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Replace the state in `folder` by this one, of a run that was begun with `made_from`, a digest."""
+    save_tensors(folder / _STATE, tensors, description | {"made_from": made_from})
+
+
+def load_state(folder: Path, made_from: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and description of the state in `folder`; None where there is none of this very run."""
+    path = folder / _STATE
+    try:
+        if not path.is_file() or read_description(path)[1].get("made_from") != made_from:
+            return None
+        return load_tensors(path)
+    except UserError:  # of another version, or damaged: nothing of it can be used
+        return None
+
+
+@contextlib.contextmanager
+def taking_up(folder: Path) -> Iterator[None]:
+    """UserError where what is done with a state in the block shows that it is not one of this kind of run."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):
+        raise UserError(f"{folder / _STATE} is damaged: delete it and run scripts/fit.py again") from None
+
+
+def start_folder(folder: Path, fill: Callable[[], None]) -> None:
+    """Make `folder` anew and let `fill` write what the run reads, and its first state; nothing is left where that fails."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        fill()
+    except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
+            folder.parent.rmdir()
+        raise
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors."""
+    return {
+        f"optimiser.{i}.{name}": value for i, entry in optimiser.state_dict()["state"].items() for name, value in entry.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Take back what `optimiser_tensors` gave; other tensors are passed over."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimiser."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    if state:
+        optimiser.load_state_dict(optimiser.state_dict() | {"state": state})

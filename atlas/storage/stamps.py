@@ -1,0 +1,85 @@
+"""JSON files, digests, and the stamps that tell whether what a stage wrote is up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import UserError
+from atlas.storage.atomic import atomic_file
+from atlas.storage.json_text import LARGEST, parsed, read_bounded
+
+STAMP = "stamp.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n"
+    with atomic_file(path) as temporary:
+        # Names of files that are no UTF-8 hold what UTF-8 cannot write: as escapes they come back as they were.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_json(path: Path, *, finite: bool = True, largest: int = LARGEST) -> Any:
+    """Read a JSON file; UserError names the file where it is missing, broken, no file, or refused by `atlas.storage.json_text`.
+
+    finite=False takes NaN and infinity, for files in which an unknown figure is one.
+    """
+    try:
+        return parsed(read_bounded(path, largest), finite=finite)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing: run the stage that makes it") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, not a file: delete it and run its stage again") from None
+    except ValueError as problem:  # what is wrong with JSON or its encoding, and a NUL in the path, are ValueErrors
+        raise UserError(f"{path} is not valid JSON, it is damaged ({problem}): delete it and run its stage again") from None
+
+
+def digest(*parts: Any) -> str:
+    """SHA-256 of paths (a file's bytes; a folder's names and bytes) and of JSON-like values, in order."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            total.update(b"\0path\0")  # a file that moves from one folder to the next must show
+            for name, file in _files_below(part):
+                total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
+        else:
+            total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
+    return total.hexdigest()
+
+
+def _files_below(path: Path) -> Iterable[tuple[str, Path]]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return [(file.relative_to(path).as_posix(), file) for file in files]
+    return [("", path)] if path.is_file() else []
+
+
+def _digest_file(path: Path) -> bytes:
+    total = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.digest()
+
+
+def read_stamp(folder: Path) -> dict[str, Any]:
+    """What the output in `folder` was made from ({} where nothing is stamped)."""
+    try:
+        stamp = read_json(folder / STAMP)
+    except UserError:
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def is_up_to_date(folder: Path, made_from: str, stage: str = "made_from") -> bool:
+    """Whether `folder` carries the stamp of exactly these inputs (a `digest`) for `stage`."""
+    return read_stamp(folder).get(stage) == made_from
+
+
+def write_stamp(folder: Path, made_from: str, stage: str = "made_from") -> None:
+    """Record, as a stage's last act, what its output in `folder` was made from."""
+    write_json(folder / STAMP, read_stamp(folder) | {stage: made_from})

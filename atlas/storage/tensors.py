@@ -1,0 +1,61 @@
+"""Tensors in safetensors files, with a JSON description. Nothing in them is executed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from atlas.errors import UserError
+from atlas.storage.atomic import atomic_file
+from atlas.storage.json_text import parsed
+from atlas.storage.tensor_file import Described, tensor_header
+
+_DESCRIPTION = "description"
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write tensors and a JSON description into one file, atomically. The same content gives the same bytes.
+
+    The description comes back in its own order: what a resumed fit writes out again is then the same to the byte.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_file(path) as temporary:
+        save_file(whole, temporary, metadata={_DESCRIPTION: json.dumps(description)})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote; UserError where the file is missing, damaged or something else."""
+    _, description = read_description(path)
+    with _refusing(path), safe_open(path, framework="pt") as file:
+        # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
+        return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
+
+
+def read_description(path: Path) -> tuple[Described, dict[str, Any]]:
+    """Types and shapes of the tensors that `save_tensors` wrote, and the description, without the tensors."""
+    with _refusing(path):
+        described, texts = tensor_header(path)
+        description = parsed(texts[_DESCRIPTION].encode(), finite=False)  # of a run: losses may be NaN
+        if not isinstance(description, dict):
+            raise ValueError("its description is no object")
+        return described, description
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are of the last two
+        raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
+
+
+def _line(problem: Exception) -> str:
+    """The first line of a message: torch lists every tensor that does not fit."""
+    return (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(": ")

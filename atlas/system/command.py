@@ -1,0 +1,135 @@
+"""What every command shares: options parsed from a dataclass, exit statuses, one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+from atlas.errors import UserError
+from atlas.system.interrupt import INTERRUPTED, SAID, raise_again
+from atlas.system.terminal import in_one_line, say
+
+
+@dataclass(kw_only=True)
+class CommonOptions:
+    """Options that every command takes."""
+
+    quiet: bool = False
+    """Show no progress."""
+
+
+Options = TypeVar("Options", bound=CommonOptions)
+
+
+def run_command(
+    options_type: type[Options],
+    stage: Callable[[Options], object],
+    answer: Callable[[list[str]], str | None] = lambda arguments: None,
+) -> NoReturn:
+    """Parse the command line into `options_type`, run `stage` and exit with its status.
+
+    `answer` may find a question among the arguments (`--filter help`), whatever else is missing there: its text is then all.
+    Exit status: 0 done, 2 the user must change something, 130 interrupted (run again to go on).
+    Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
+    """
+    raise_again()
+    try:
+        result: object = answer(sys.argv[1:])
+        if result is None:
+            result = stage(parse_options(options_type, sys.argv[1:]))
+        if result is not None:
+            say(_as_json(result) if isinstance(result, dict) else str(result))
+    except UserError as problem:
+        _stop(str(problem), problem)
+    except KeyboardInterrupt as stopped:
+        traceback.clear_frames(stopped.__traceback__)
+        say(SAID, sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away (`| head`): nothing to tell anyone
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as problem:
+        if message := _disk_message(problem):
+            _stop(message, problem)
+        raise
+    except MemoryError as problem:
+        _stop("out of memory: close other programs, or work at a smaller size or on fewer frames", problem)
+    except Exception as problem:
+        # safetensors and torch report a full disk as text, not as an OSError; safetensors' error is no RuntimeError either.
+        if "No space left on device" in str(problem):
+            _stop("no space left on the device: free some space and run the same command again", problem)
+        if message := _name_message(problem):
+            _stop(message, problem)
+        raise
+    sys.exit(0)
+
+
+def _as_json(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=2).replace("\x7f", "\\u007f")  # all other control characters are escaped already
+
+
+def parse_options(options_type: type[Options], arguments: list[str]) -> Options:
+    """Parse `arguments`; raises UserError with one line where they are wrong."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(options_type, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    except SystemExit as stop:
+        if stop.code in (0, None):  # --help
+            raise
+        raise UserError(_one_line(said.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """tyro's framed report as one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [row.strip("│╭╮╰╯─ ").strip() for row in plain.splitlines()]
+    rows = [row for row in rows if row.strip("-")]  # the rule that stands for a frame where there is no terminal
+    rows = [row for row in rows if row]
+    if len(rows) > 1:  # the frame's title says less than what stands in it
+        del rows[0]
+    return " ".join(rows) or "the command line is not understood: see --help"
+
+
+def _disk_message(problem: OSError) -> str | None:
+    where = f" ({problem.filename})" if problem.filename else ""
+    advice: dict[int, str] = {
+        errno.ENOSPC: "no space left on the device: free some space and run the same command again",
+        errno.EDQUOT: "disk quota exceeded: free some space and run the same command again",
+        errno.EACCES: "permission denied: choose a folder that you may write to",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.EPERM: "the operation is not permitted: choose another folder",
+        errno.ENOENT: "a file or folder that is needed is not there, or cannot be made: check the path",
+        errno.EEXIST: "a file stands where a folder is needed: move it away, or choose another path",
+        errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
+        errno.ELOOP: "a link leads to itself: remove it",
+        errno.ENAMETOOLONG: "the path is too long: choose a shorter one",
+    }
+    if problem.errno in advice:
+        return advice[problem.errno] + where
+    return None
+
+
+def _name_message(problem: Exception) -> str | None:
+    """What the system cannot take as a file's name, wherever it came from; None for other problems."""
+    if isinstance(problem, ValueError) and ("embedded null" in str(problem) or "null byte" in str(problem)):
+        return "the name of a file or folder holds a NUL character, and cannot be used: check where it is written"
+    if isinstance(problem, UnicodeEncodeError):
+        return f"a name or text holds characters that cannot be written here ({problem.object!r:.200}): rename it"
+    return None
+
+
+def _stop(message: str, problem: Exception) -> NoReturn:
+    traceback.clear_frames(problem.__traceback__)  # progress bars that the failed work holds end their lines: ours comes last
+    say("error: " + in_one_line(message), sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,56 @@
+"""Work on several frames at once, with results in order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import cv2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORKERS = min(os.cpu_count() or 1, 8)
+"""Threads that work at once."""
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` on a thread for each core. Only a few results wait at a time, so memory does not grow with the items."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_threads = threading.Lock()
+
+_holders = 0
+
+_usual = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV on one thread inside the block: DIS searches in one stripe per thread, and must not depend on the machine's."""
+    global _holders, _usual
+    with _threads:
+        if _holders == 0:
+            _usual = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _threads:
+            _holders -= 1
+            if _holders == 0:
+                cv2.setNumThreads(_usual)

@@ -1,0 +1,172 @@
+"""The frames of a source, one interface over a video file and a folder of images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.storage.bounds import LARGEST_SIDE, MOST_FRAMES
+from atlas.storage.images import read_image
+from atlas.storage.pictures import WantedSize, picture_header
+from atlas.storage.stamps import digest
+from atlas.video.reading import VideoInfo, over_black, probe, read_frames
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+FOLDER_FPS = 24
+"""Frames per second of a folder of frames, which does not say."""
+SMALLEST = 16
+"""Pixels: sides below this leave nothing to track (and DIS flow fails)."""
+
+
+@dataclass
+class FrameSource:
+    """A video file or a folder of frames, opened and checked; frames are decoded on request."""
+
+    path: Path
+    width: int
+    height: int
+    frames: int
+    fps: Fraction
+    images: list[Path] = field(default_factory=list)
+    """The images of a folder in order; empty for a video."""
+    video: VideoInfo | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content: of the file, or of the images that count as frames."""
+        return _content_hash(self.path, self.images)
+
+    def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        """The frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
+
+        Raises UserError for one that is damaged or of another size than the first.
+        """
+        if self.images:
+            for index in indices:
+                yield self._image(index)
+            return
+        first, last = indices[0], indices[-1]
+        wanted = iter(indices)
+        following = next(wanted, None)
+        for index, frame in enumerate(read_frames(self.path, first, last - first + 1, self.video), start=first):
+            while following == index:
+                yield frame
+                following = next(wanted, None)
+        if following is not None:
+            raise UserError(f"{self.path} ends before frame {following}: choose a smaller --start or --frames")
+
+    def _image(self, index: int) -> np.ndarray:
+        size = WantedSize(self.height, self.width, f"{self.images[0].name} is", "all frames must have one size")
+        image = read_image(self.images[index], size=size)
+        return over_black(image if image.shape[2] > 1 else np.repeat(image, 3, axis=2))
+
+
+def open_source(path: Path, fps: float | None = None) -> FrameSource:
+    """Open a video file or a folder of JPEG or PNG frames.
+
+    fps is that of a folder of frames (None: 24). Transparent pixels are put over black.
+    Raises UserError where there is nothing to read, or only one frame: a fit needs two.
+    """
+    if path.is_dir():
+        images = list_images(path)
+        if not images:
+            raise UserError(f"{path} holds no JPEG or PNG frames: give a folder of frames or a video file")
+        first = picture_header(images[0])
+        rate = Fraction(fps).limit_denominator(10000) if fps else Fraction(FOLDER_FPS)
+        source = FrameSource(path, first.width, first.height, len(images), rate, images)
+    elif not path.exists():
+        raise UserError(f"{path} is missing: check the path")
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"{path} is one single frame, a fit needs at least two: give a video or a folder of frames")
+    else:
+        video = probe(path)
+        source = FrameSource(path, video.width, video.height, video.frames, video.fps, video=video)
+    if source.frames < 2:
+        raise UserError(f"{path} holds one single frame, a fit needs at least two: give a longer clip")
+    if min(source.width, source.height) < SMALLEST:
+        raise UserError(f"{path} is {source.width}x{source.height}: frames need at least {SMALLEST} pixels a side")
+    if max(source.width, source.height) > LARGEST_SIDE:
+        raise UserError(f"{path} is {source.width}x{source.height}: frames have at most {LARGEST_SIDE} pixels a side")
+    return source
+
+
+def has_content(path: Path, sha256: str) -> bool:
+    """Whether a file or a folder of frames is there and has this hash (`FrameSource.sha256`); nothing of it is decoded.
+
+    Other things than files, such as a pipe or a disk, are never opened.
+    """
+    try:
+        if path.is_dir():
+            images = list_images(path)
+            return bool(images) and _content_hash(path, images) == sha256
+        return path.is_file() and _content_hash(path, []) == sha256
+    except (OSError, UserError):
+        return False
+
+
+def _content_hash(path: Path, images: Sequence[Path]) -> str:
+    return digest(*[part for image in images for part in (image.name, image)]) if images else digest(path)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The JPEG and PNG files directly in `folder`, in the order of the numbers in their names.
+
+    Raises UserError where two of them differ in the suffix alone.
+    """
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+    found = sorted((path for path in found if path.is_file()), key=natural_order)
+    stems: dict[str, Path] = {}
+    for path in found:
+        if path.stem in stems:
+            raise UserError(f"{folder} holds both {stems[path.stem].name} and {path.name}: keep one of each frame")
+        stems[path.stem] = path
+    return found
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts frame2 before frame10."""
+    parts = re.split(r"(\d+)", path.stem)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def frame_number(path: Path) -> int | None:
+    """The last number in a file's name, None where it has none."""
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else None
+
+
+def fitted_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Width and height with the longer side at most `max_side` and the aspect kept; never larger than they were."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W[, C]) uint8 or uint16 averaged down to `size` (width, height), as uint8."""
+    if (image.shape[1], image.shape[0]) != size:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if image.dtype == np.uint16:
+        image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return np.ascontiguousarray(image)
+
+
+def picked_frames(frames: int, fps: Fraction, start: int, count: int | None, wanted_fps: float | None) -> list[int]:
+    """Source frames shown at each clip frame: from `start`, at `wanted_fps` (None: the source's), at most `count` of them.
+
+    Where there are more than a clip may have, one too many is returned.
+    """
+    count = min(count or MOST_FRAMES + 1, MOST_FRAMES + 1)
+    if wanted_fps is None:
+        return list(range(start, min(frames, start + count)))
+    step = fps / Fraction(wanted_fps).limit_denominator(10000)
+    picked: list[int] = []
+    while (index := start + int(len(picked) * step)) < frames and len(picked) < count:
+        picked.append(index)
+    return picked

@@ -1,0 +1,235 @@
+"""Write video files: exact size, frame rate and colours, sound and transparency where the format holds them."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from atlas.storage.atomic import atomic_file
+from atlas.video.colour_tags import check_colour
+from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, run_ffmpeg, start_ffmpeg
+from atlas.video.reading import SCALER, exact_rate, probe
+
+# ffmpeg names a few matrices differently as a tag and as a scaler's argument.
+_MATRICES = {
+    "bt709": "bt709",
+    "bt470bg": "bt470bg",
+    "smpte170m": "smpte170m",
+    "bt2020nc": "bt2020",
+    "fcc": "fcc",
+    "smpte240m": "smpte240m",
+}
+_LAYOUTS = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}  # (channels, bytes) as they come in
+_BIT_EXACT = ["-map_metadata", "-1", "-fflags", "+bitexact"]
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """A container with a codec for pictures and one for sound."""
+
+    name: str
+    suffix: str
+    crf: int | None
+    """Its usual rate factor (0: lossless or nearly, 51 or 63: worst); None where quality is fixed."""
+    largest_crf: int = 0
+    transparent: bool = False
+    """Whether it can hold transparency."""
+    deep: bool = False
+    """Whether it holds more than 8 bits: frames are then best given in 16."""
+    container: tuple[str, ...] = ()
+    copied_sound: frozenset[str] = frozenset()
+    """Sound that is taken over as it is; other sound is encoded."""
+    sound: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "mp4": VideoFormat(
+        "mp4",
+        ".mp4",
+        crf=16,
+        largest_crf=51,
+        container=("-movflags", "+faststart", "-f", "mp4"),
+        copied_sound=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}),
+        sound=("aac", "-b:a", "192k"),
+    ),
+    "webm": VideoFormat(
+        "webm",
+        ".webm",
+        crf=20,
+        largest_crf=63,
+        transparent=True,
+        container=("-f", "webm"),
+        copied_sound=frozenset({"opus", "vorbis"}),
+        sound=("libopus", "-b:a", "160k"),
+    ),
+    "prores": VideoFormat(
+        "prores",
+        ".mov",
+        crf=None,
+        transparent=True,
+        deep=True,
+        container=("-f", "mov"),
+        copied_sound=frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}),
+        sound=("pcm_s16le",),
+    ),
+}
+"""H.264 in mp4, VP9 in webm, ProRes 4444 in mov."""
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[np.ndarray],  # each (H, W, 3) RGB or (H, W, 4) RGBA, uint8 or uint16
+    fps: Fraction | float,
+    *,
+    kind: str = "mp4",
+    audio_from: Path | None = None,
+    start_seconds: float = 0.0,
+    colour: Mapping[str, str] | None = None,
+    crf: int | None = None,
+) -> None:
+    """Write a video of exactly the frames' size at an exact frame rate, atomically; the same input gives the same bytes.
+
+    H.264 of even sizes is yuv420p, which everything plays. Odd ones are yuv444p: 4:2:0 cannot hold an odd size there, and
+    an edited video must have the size of its source. RGBA frames keep their transparency (not premultiplied).
+
+    kind: one of FORMATS. fps: a float is taken for the fraction it stands for (29.97002997 is 30000/1001).
+    audio_from: a file whose first sound track accompanies the frames, from `start_seconds` (counted from that
+        file's first frame) for as long as the frames last; a file without sound adds none.
+    colour: the source's colour tags (`VideoInfo.colour`), carried through and used for the conversion to YUV.
+    crf: rate factor; None: the format's usual one.
+    Raises ValueError for frames that differ in size or type, or are transparent where the format is not, for a frame rate
+    that is none, and for colour tags that ffmpeg has not.
+    """
+    form = FORMATS[kind]
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError("a video needs at least one frame")
+    if first.shape[2] == 4 and not form.transparent:
+        raise ValueError(f"{kind} holds no transparency")
+    rate = exact_rate(fps)
+    arguments = [*_input(first, rate), *_codec(form, first, dict(colour or {}), crf), *_BIT_EXACT, *form.container]
+    if audio_from is None:
+        _encode(path, first, remaining, arguments)
+        return
+    # Sound is added in a second, cheap pass, when the number of frames (so the length of the sound) is known.
+    info = probe(audio_from)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
+        silent = Path(folder) / f"silent{form.suffix}"
+        count = _encode(silent, first, remaining, arguments)
+        if not info.audio:
+            silent.replace(path)
+            return
+        begin = start_seconds + info.video_offset
+        # Copied sound can only be cut between its packets, so it is copied where nothing is cut off its start.
+        codec = ["copy"] if begin == 0 and info.audio_codec in form.copied_sound else list(form.sound)
+        with atomic_file(path) as temporary:
+            cut = ["-ss", f"{begin:.6f}", "-t", f"{float(count / rate):.6f}"]
+            mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", *codec, "-flags:a", "+bitexact"]
+            inputs = ["-v", "error", "-y", "-i", f"file:{silent}", *cut, *input_arguments(audio_from)]
+            mux = run_ffmpeg([*inputs, *mapped, *_BIT_EXACT, *form.container, f"file:{temporary}"])
+            _check_encoded(mux.returncode, mux.messages, path)
+
+
+def _input(frame: np.ndarray, rate: Fraction) -> list[str]:
+    height, width, channels = frame.shape
+    layout = _LAYOUTS[channels, frame.dtype.itemsize]
+    return [
+        *("-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", layout, "-video_size", f"{width}x{height}"),
+        *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0", "-map", "0:v:0"),
+    ]
+
+
+def _codec(form: VideoFormat, frame: np.ndarray, colour: dict[str, str], crf: int | None) -> list[str]:
+    check_colour(colour)
+    height, width, channels = frame.shape
+    quality = str(form.crf if crf is None else crf)
+    # Encoders' output depends on their number of threads, which by default is the machine's.
+    same = ["-threads", "4", "-flags:v", "+bitexact"]
+    if form.name == "prores":
+        layout = "yuva444p10le" if channels == 4 else "yuv444p10le"
+        encoder = ["-c:v", "prores_ks", "-profile:v", "4444", "-vendor", "apl0"]
+        colour.pop("color_range", None)  # there is one range only
+    elif form.name == "webm":
+        layout = "yuva420p" if channels == 4 else "yuv420p"
+        encoder = ["-c:v", "libvpx-vp9", "-crf", quality, "-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"]
+        encoder += ["-auto-alt-ref", "0"] if channels == 4 else []
+    else:
+        layout = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", quality]
+    full = colour.get("color_range") in ("pc", "jpeg", "full")
+    matrix = _MATRICES.get(colour.get("colorspace", ""), "smpte170m")
+    chain = [f"scale=out_color_matrix={matrix}:out_range={'pc' if full else 'tv'}:{SCALER}", f"format={layout}"]
+    # Untagged sources stay untagged: a player treats the result as it treats the source.
+    tags = {"color_range": "range", "colorspace": "colorspace", "color_primaries": "color_primaries", "color_trc": "color_trc"}
+    settings = [f"{name}={colour.get(key) or ('tv' if name == 'range' else 'unknown')}" for key, name in tags.items()]
+    chain.append("setparams=" + ":".join(settings))
+    if aspect := colour.get("sample_aspect_ratio"):
+        chain.append(f"setsar={aspect}")
+    return ["-vf", ",".join(chain), *encoder, *same]
+
+
+def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments: list[str]) -> int:
+    """Encode to `path` atomically; returns the number of frames."""
+    count = 0
+    with atomic_file(path) as temporary, tempfile.TemporaryFile() as log:
+        process = start_ffmpeg([*arguments, f"file:{temporary}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
+        assert process.stdin is not None
+        try:
+            frame: np.ndarray | None = first
+            while frame is not None:
+                if frame.shape != first.shape or frame.dtype != first.dtype:
+                    raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}, not {first.dtype} {first.shape}")
+                process.stdin.write(np.ascontiguousarray(frame).data)
+                count += 1
+                frame = next(rest, None)
+            process.stdin.close()
+            process.wait()
+        except OSError as problem:
+            # ffmpeg stopped: its log says why. Windows has EINVAL for a pipe that nobody reads any more. Whatever else
+            # went wrong, in reading the frames for one, is told as it is.
+            if not _broken_pipe(problem, process):
+                raise
+            process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            with suppress(OSError):
+                process.stdin.close()
+        log.seek(0)
+        _check_encoded(process.returncode, log.read(MOST_MESSAGES).decode("utf-8", "replace"), path)
+    return count
+
+
+def _broken_pipe(problem: OSError, process: subprocess.Popen[bytes]) -> bool:
+    """Whether an error of a write means that ffmpeg has ended."""
+    if isinstance(problem, BrokenPipeError):
+        return True
+    if problem.errno != errno.EINVAL:
+        return False
+    try:
+        process.wait(5)  # the pipe closes a moment before the process is gone
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _check_encoded(status: int, said: str, path: Path) -> None:
+    if "No space left on device" in said:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    if status:
+        raise RuntimeError(f"{path} could not be encoded: {said.strip() or f'ffmpeg ended with status {status}'}")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,152 @@
+"""Where weights are: a folder, a file, or the cache of the Hugging Face hub, filled where it lacks them; and their hash."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from atlas.errors import UserError
+from atlas.storage.stamps import digest
+from atlas.weights.folder import described
+
+Kind = Literal["model", "ControlNet", "configuration", "IP-Adapter", "depth estimator", "CLIP model", "DINOv2 model"]
+
+# What of a repository is fetched: repositories often hold the same weights in several formats.
+_PATTERNS: dict[str, list[str]] = {
+    "model": ["model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors"],
+    "ControlNet": ["config.json", "diffusion_pytorch_model.safetensors"],
+    "configuration": ["model_index.json", "*/*.json", "*/*.txt"],
+    "depth estimator": ["config.json", "preprocessor_config.json", "model.safetensors"],
+    "CLIP model": ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"],
+    "DINOv2 model": ["config.json", "preprocessor_config.json", "model.safetensors"],
+}
+_SKIPPED = ["*.fp16.*", "*non_ema*", "safety_checker/*"]
+_MARK = {
+    "model": "model_index.json",
+    "ControlNet": "config.json",
+    "configuration": "model_index.json",
+    "depth estimator": "config.json",
+    "CLIP model": "config.json",
+    "DINOv2 model": "config.json",
+}
+_PATIENCE = 5.0  # seconds that the hub may take to answer
+_ID = re.compile(r"(?!.*(?:--|\.\.))\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)  # as the hub has them
+
+
+def located(
+    name: str, kind: Kind, *, offline: bool, patterns: list[str] | None = None, why: str = "--offline fetches nothing"
+) -> Path:
+    """The folder or .safetensors file behind `name`; a repository that is not in the cache is fetched.
+
+    why: what keeps it from being fetched where it is `offline`, in words for the user.
+    UserError where it is neither, is no such model, or cannot be fetched.
+    """
+    return named(name, kind) or _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why)
+
+
+def named(name: str, kind: Kind) -> Path | None:
+    """The folder or .safetensors file of this name; None where it can only be a repository's, which nobody has asked for yet.
+
+    UserError where it is neither, or holds no such model.
+    """
+    try:
+        path = Path(name).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, of an unknown user, or with a character that no name has
+        raise UserError(f"{_shown(name)} is no name of a folder or file: check the {kind}'s name") from None
+    if is_folder:
+        if kind in _MARK and not (path / _MARK[kind]).is_file():
+            raise UserError(f"{path} is no {kind} (it has no {_MARK[kind]}): name the folder that holds one")
+        return path
+    if is_file:
+        if path.suffix != ".safetensors" or kind == "configuration":
+            raise UserError(f"{path} is no folder and no .safetensors file: other formats can hold programs and are not read")
+        return path
+    if not _ID.fullmatch(name) or path.suffix == ".safetensors":
+        raise UserError(f"{_shown(name)} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
+    return None
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of the weights in a folder or file, as `located` found it."""
+    kinds = (".json", ".txt", ".safetensors")
+    # A pipe is not read, nor a folder that is named as a file: a link may lead to any.
+    files = sorted(p for p in path.rglob("*") if p.suffix in kinds and p.is_file()) if path.is_dir() else [path]
+    return digest([[file.relative_to(path).as_posix(), _hash(file)] for file in files])
+
+
+def fetch_command(name: str, patterns: list[str]) -> str:
+    """The command that fetches what is needed of a repository."""
+    if not any("*" in pattern for pattern in patterns):
+        return f"hf download {name} {' '.join(patterns)}"
+    wanted = " ".join(f'--include "{pattern}"' for pattern in patterns)
+    return f"hf download {name} {wanted} " + " ".join(f'--exclude "{pattern}"' for pattern in _SKIPPED)
+
+
+def one_line(problem: BaseException) -> str:
+    """What an exception says, short enough for a line."""
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    return said if len(said) <= 240 else said[:237] + "..."
+
+
+def _shown(name: str) -> str:
+    """A name that may be anything, short and without what would steer a terminal."""
+    return name if name.isprintable() and len(name) <= 240 else ascii(name)[:240]
+
+
+def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: str) -> Path:
+    cached = _cached(name, patterns)
+    if cached is not None and _is_whole(cached, kind, patterns):
+        return cached
+    command = fetch_command(name, patterns)
+    if offline:
+        raise UserError(f"the {kind} {name} is not in the cache, and {why}: get it once with {command}")
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        # Asked first whether it is there at all: a download waits for minutes for a hub that does not answer.
+        HfApi().model_info(name, timeout=_PATIENCE)
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=_SKIPPED))
+    except Exception as problem:  # no network, no such repository, not allowed, a full disk: its own words say which
+        raise UserError(f"the {kind} {name} cannot be fetched ({one_line(problem)}): try {command}, or name a folder") from None
+
+
+def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:
+    """Whether a cached repository has what is needed of it: a download may have been cut short."""
+    if not all(any(folder.glob(pattern)) for pattern in patterns if not pattern.endswith(".txt")):
+        return False
+    if kind != "model":
+        return True
+    try:
+        parts = described(folder / "model_index.json")
+    except UserError:  # JSON that is cut short, too
+        return False
+    if not parts:
+        return False
+    networks = [name for name in ("unet", "vae", "text_encoder", "text_encoder_2") if isinstance(parts.get(name), list)]
+    return all(any((folder / name).glob("*.safetensors")) for name in networks)
+
+
+def _cached(name: str, patterns: Any) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _hash(file: Path) -> str:
+    target = file.resolve()
+    if file.is_symlink() and target.parent.name == "blobs":  # the hub's cache names files by their hash
+        return target.name
+    state = target.stat()
+    return _hash_of(target, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash_of(file: Path, size: int, changed: int) -> str:
+    return digest(file)

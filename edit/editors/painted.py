@@ -1,0 +1,82 @@
+"""A painted atlas: the user's image takes the place of the layer's atlas, no keyframes needed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.errors import UserError
+from atlas.maps.maps import Maps
+from atlas.storage.images import read_image, with_channels
+from atlas.storage.pictures import picture_header
+from atlas.system.terminal import say
+from edit.editors.placing import check_placeable, placed
+
+_RIM = 3  # texels
+
+
+def read_painted(
+    path: Path,
+    maps: Maps,
+    layer: str,
+) -> tuple[np.ndarray, np.ndarray]:  # edited (N, N, 4), reference (N, N, 4), uint16
+    """Edited atlas and reference from a painted atlas; UserError where it is unreadable, of a size that fits nothing, or
+    transparent wherever the layer is seen.
+
+    An unpainted texel is the same in both, bit for bit. Alpha of an RGBA image says where the paint applies: the
+    whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent. The
+    latter may have another size (`edit.editors.placing`); a line on standard error then says where it was put.
+    """
+    reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+    header = picture_header(path)
+    if header.size != reference.shape[:2]:
+        check_placeable(header, path, maps, layer)
+    image = as_uint16(read_image(path))
+    if image.shape[:2] != reference.shape[:2]:
+        image, said = placed(image, path, maps, layer)
+        say(said, sys.stderr)
+    edited = paired(with_channels(image, 4), reference)
+    if not edited[..., 3].any():
+        raise UserError(
+            f"{path} is transparent wherever layer {layer!r} is seen, nothing would be edited:"
+            f" paint on a copy of {maps.atlas_path(layer)}, or opaquely over it"
+        )
+    return edited, reference
+
+
+def paired(
+    painted: np.ndarray,  # (N, N, 4) uint16
+    reference: np.ndarray,  # (N, N, 4) uint16
+) -> np.ndarray:  # (N, N, 4) uint16
+    """The painted atlas as it is stored: alpha only where the layer was ever seen, no foreign colour under transparency."""
+    edited = painted.copy()
+    # What a painter stores under transparent texels (often black or white) must not seep in where sampling
+    # mixes neighbours: there the difference from the reference is carried on from the nearest painted texel.
+    transparent = np.minimum(painted[..., 3], reference[..., 3]) == 0
+    edited[transparent, :3] = _carried_on(painted, reference, transparent)[transparent]
+    edited[..., 3] = np.where(reference[..., 3] > 0, painted[..., 3], 0)
+    return edited
+
+
+def as_uint16(image: np.ndarray) -> np.ndarray:
+    """8-bit pixels as 16-bit ones; 16-bit ones as they are."""
+    return image.astype(np.uint16) * 257 if image.dtype == np.uint8 else image
+
+
+def _carried_on(painted: np.ndarray, reference: np.ndarray, transparent: np.ndarray) -> np.ndarray:
+    """(N, N, 3) uint16: reference plus the difference at the nearest painted texel, where one is near."""
+    if transparent.all():
+        return reference[..., :3]
+    distance, label = cv2.distanceTransformWithLabels(
+        transparent.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    rows, columns = np.nonzero(~transparent)
+    nearest = np.zeros((label.max() + 1, 2), np.int64)
+    nearest[label[rows, columns]] = np.stack([rows, columns], 1)
+    row, column = np.moveaxis(nearest[label], -1, 0)
+    difference = painted[row, column, :3].astype(np.int32) - reference[row, column, :3]
+    difference[distance > _RIM] = 0
+    return np.clip(reference[..., :3] + difference, 0, 65535).astype(np.uint16)

@@ -1,0 +1,106 @@
+"""What the edit stage leaves behind: requests, stamps, keyframes or an atlas; and what it sets aside before that."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from atlas.clip.edits import Edit
+from atlas.storage.images import write_image
+from atlas.storage.links import remove
+from atlas.storage.stamps import is_up_to_date, write_stamp
+from edit.request.request import EditRequest
+
+
+@dataclass
+class EditResult:
+    """What the edit stage did."""
+
+    edit: Edit
+    layer: str
+    keyframes: list[int]
+    """Frames that were edited; none where the atlas itself was."""
+    covered: float | None = None
+    """Share of the layer's visible pixels that these keyframes see; None where the atlas itself was edited."""
+    up_to_date: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        what = "its atlas" if not self.keyframes else f"keyframes {', '.join(map(str, self.keyframes))}"
+        share = "" if self.covered is None else f", seeing {self.covered:.1%} of its visible pixels"
+        state = " (up to date)" if self.up_to_date else ""
+        return "\n".join([f"{self.layer}: {what}{share}, in {self.edit.folder}{state}", *self.notes])
+
+
+def is_done(entry: Edit, layer: str, made_from: str, paths: list[Path]) -> bool:
+    """Whether the layer's edit was made from exactly this and its files are there."""
+    return is_up_to_date(entry.folder, made_from, _stage(layer)) and all(path.is_file() for path in paths)
+
+
+def forget(entry: Edit, layer: str, notes: list[str]) -> None:
+    """What was made from the layer's earlier request goes (what was repainted by hand: to replaced/)."""
+    for path in _made(entry, layer):
+        moved = entry.set_aside(path)
+        if moved is not None:
+            notes.append(f"{path} was repainted by hand: kept as {moved}")
+        else:
+            remove(path)
+
+
+@contextlib.contextmanager
+def replaced_when_done(entry: Edit, layer: str, notes: list[str]) -> Iterator[Path]:
+    """The folder to write the layer's new keyframes to, one by one.
+
+    Where there is an earlier edit that is a folder beside it, and the earlier edit goes once all are written: whatever
+    fails before leaves it whole. What a failed run had written stays to be looked at until the next one.
+    """
+    final, beside = entry.keyframes_folder(layer), entry.unfinished_folder(layer)
+    remove(beside)
+    if not any(path.exists() for path in _made(entry, layer)):
+        yield final
+        return
+    yield beside
+    forget(entry, layer, notes)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside.replace(final)
+    with contextlib.suppress(OSError):  # another layer's may still lie there
+        beside.parent.rmdir()
+    entry.sign_keyframes(layer)
+
+
+def record(entry: Edit, layer: str, request: EditRequest, keyframes: list[int], made_from: str, up_to_date: bool) -> None:
+    """Write down what was asked for and, last, what the files were made from."""
+    saved = request.to_dict() | {"frames": keyframes}
+    if entry.layers.get(layer) != saved:
+        entry.layers[layer] = saved
+        entry.save()
+    if not up_to_date:
+        write_stamp(entry.folder, made_from, _stage(layer))
+
+
+def save_atlas(
+    entry: Edit,
+    layer: str,
+    edited: np.ndarray,  # (N, N, 4) uint16
+    reference: np.ndarray,  # (N, N, 4) uint16
+    fit: str,
+) -> None:
+    """Write an atlas that was edited itself, and the fit that it stands on: rendering asks for that."""
+    for path, image in ((entry.atlas_path(layer), edited), (entry.reference_path(layer), reference)):
+        write_image(path, image)
+        entry.sign(path)
+    write_stamp(entry.folder, fit, f"fit {layer}")
+
+
+def _made(entry: Edit, layer: str) -> list[Path]:
+    """What an edit of the layer leaves: keyframes and what is made from them, or its atlas."""
+    folders = [entry.keyframes_folder(layer), entry.made_folder(layer), entry.partial_folder(layer)]
+    return [*folders, entry.atlas_path(layer), entry.reference_path(layer)]
+
+
+def _stage(layer: str) -> str:
+    return f"edit {layer}"

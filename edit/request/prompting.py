@@ -1,0 +1,181 @@
+"""What a prompt needs beside itself: options of the command, checked as far as that takes no weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from atlas.clip.clip import BACKGROUND
+from atlas.errors import UserError
+
+MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CONTROLNETS = {"canny": "lllyasviel/control_v11p_sd15_canny", "depth": "lllyasviel/control_v11f1p_sd15_depth"}
+XL_CONTROLNETS = {"canny": "diffusers/controlnet-canny-sdxl-1.0", "depth": "diffusers/controlnet-depth-sdxl-1.0"}
+IP_ADAPTER = "h94/IP-Adapter"
+DEPTH_MODEL = "Intel/dpt-hybrid-midas"
+STRENGTH = 0.8
+
+Control = Literal["canny", "depth", "images"]
+Strategy = Literal["propagate", "random", "fixed", "sequential"]
+Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lms", "pndm", "unipc"]
+
+
+@dataclass(kw_only=True)
+class DiffusionOptions:
+    """Options of --editor diffusion."""
+
+    prompt: str | None = None
+    """With --editor diffusion: what the layer is to become."""
+    prompt_at: tuple[str, ...] = ()
+    """Another prompt for single keyframes, as FRAME:TEXT."""
+    negative: str = ""
+    """What is not wanted."""
+    strategy: Strategy = "propagate"
+    """How keyframes are kept alike. propagate: each starts from how the earlier ones look in its view; sequential: from the one before it, unwarped; fixed: all from the same noise; random: each from its own."""  # noqa: E501
+    strength: float | None = None
+    """How far a keyframe may leave what it starts from: 0 keeps it, 1 forgets it. Default: 0.8; with --on atlas 1 (from noise alone)."""  # noqa: E501
+    hold: float = 0.0
+    """With propagate: share by which every step is drawn back to what earlier keyframes show, from 0 (free) to 1 (held)."""
+    steps: int = 20
+    """Denoising steps."""
+    guidance: float = 9.0
+    """How strongly the prompt counts; 1 and below switches guidance off."""
+    on: Literal["keyframes", "atlas"] | None = None
+    """What is edited: keyframes, or the layer's atlas itself. Default: the background's atlas, other layers' keyframes."""
+    model: str = MODEL
+    """Base model: hub id, folder, or .safetensors file; Stable Diffusion 1.x, 2.x or XL."""
+    model_config: str | None = None
+    """With a .safetensors file as --model: folder or hub id with its configuration. Default: that of the file's kind, from the hub."""  # noqa: E501
+    control: tuple[Control, ...] = ("canny",)
+    """What the picture is held to: canny (edges), depth, images (your own, see --control-images); several add up."""
+    controlnet: tuple[str, ...] = ()
+    """ControlNet for each --control: hub id, folder or .safetensors file. Default: canny and depth of the model's family."""
+    control_scale: tuple[float, ...] = ()
+    """Weight of each ControlNet. Default: 1."""
+    control_images: Path | None = None
+    """For --control images: folder of frame-sized images named by frame number; with --on atlas one image of its size."""
+    canny: tuple[int, int] = (100, 200)
+    """Lower and upper threshold of the edges."""
+    depth_model: str = DEPTH_MODEL
+    """Depth estimator for --control depth: hub id or folder."""
+    lora: tuple[str, ...] = ()
+    """LoRA files as PATH:SCALE; several add up."""
+    image_prompt: Path | None = None
+    """Image whose look is to be taken on (IP-Adapter)."""
+    image_prompt_scale: float = 0.6
+    """How strongly the image prompt counts."""
+    ip_adapter: str = IP_ADAPTER
+    """IP-Adapter for --image-prompt: hub id, or a .safetensors file with its image_encoder/ folder beside it."""
+    scheduler: Scheduler = "ddim"
+    """How steps are taken."""
+    resolution: int | None = None
+    """Shorter side in pixels of what the model sees. Default: what the model was made for."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Precision; auto: float16 on a GPU, float32 elsewhere."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep parts in main memory while they are not used: `model` whole networks, `sequential` layer by layer (slow)."""
+    vae_slicing: bool = False
+    """Decode images one by one."""
+    vae_tiling: bool = False
+    """Decode images tile by tile: less GPU memory."""
+    compile: bool = False
+    """Compile the networks first: worth it for many keyframes on a GPU."""
+    offline: bool = False
+    """Take weights from folders and the cache alone."""
+
+    def check(self) -> None:
+        """UserError for what is wrong whatever the weights are."""
+        if not (self.prompt or "").strip():
+            raise UserError("the prompt is empty: say with --prompt what the layer is to become")
+        for name, low, high in (("strength", 0.0, 1.0), ("hold", 0.0, 1.0), ("steps", 1, 1000), ("guidance", 0.0, 100.0)):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise UserError(f"--{name} {value} is out of range: choose from {low:g} to {high:g}")
+        if self.resolution is not None and (self.resolution % 64 or not 64 <= self.resolution <= 4096):
+            raise UserError(f"--resolution {self.resolution} does not suit the model: choose a multiple of 64 up to 4096")
+        self._check_controls()
+        self.keyframe_prompts()
+        self.loras()
+        if self.image_prompt is not None and not self.image_prompt.is_file():
+            raise UserError(f"--image-prompt {self.image_prompt} is missing: check the path")
+
+    def _check_controls(self) -> None:
+        if not self.control:
+            raise UserError("--control is empty: choose canny, depth or images")
+        needed = [kind for kind in self.control if kind not in CONTROLNETS]
+        if self.controlnet and len(self.controlnet) != len(self.control):
+            raise UserError(
+                f"{len(self.controlnet)} ControlNets for {len(self.control)} controls: give one --controlnet for each --control"
+            )
+        if needed and not self.controlnet:
+            raise UserError("--control images needs --controlnet: name the ControlNet that was made for such images")
+        if self.control_scale and len(self.control_scale) != len(self.control):
+            raise UserError("give one --control-scale for each --control, or none")
+        if ("images" in self.control) != (self.control_images is not None):
+            raise UserError("--control images and --control-images DIR belong together: give both or none")
+        if self.control_images is not None and not self.control_images.exists():
+            raise UserError(f"--control-images {self.control_images} is missing: check the path")
+        if not 0 <= self.canny[0] <= self.canny[1]:
+            raise UserError(f"--canny {self.canny[0]} {self.canny[1]}: the lower threshold comes first")
+
+    def target(self, layer: str) -> str:
+        """What is edited of `layer`: "keyframes" or "atlas"."""
+        return self.on or ("atlas" if layer == BACKGROUND else "keyframes")
+
+    def keyframe_strength(self) -> float:
+        """How far keyframes may leave what they start from."""
+        return STRENGTH if self.strength is None else self.strength
+
+    def controlnets(self, is_xl: bool = False) -> tuple[str, ...]:
+        """The ControlNet of each control; where none is named, that of the model's family."""
+        return self.controlnet or tuple((XL_CONTROLNETS if is_xl else CONTROLNETS)[kind] for kind in self.control)
+
+    def control_scales(self) -> tuple[float, ...]:
+        """The weight of each control."""
+        return self.control_scale or (1.0,) * len(self.control)
+
+    def keyframe_prompts(self) -> dict[int, str]:
+        """Prompts of single keyframes by frame number; UserError where one is not FRAME:TEXT."""
+        found = {}
+        for text in self.prompt_at:
+            number, colon, prompt = text.partition(":")
+            if not (colon and number.strip().isascii() and number.strip().isdigit() and prompt.strip()):
+                raise UserError(f'--prompt-at {text!r} is not understood: write FRAME:TEXT, such as 24:"a red car"')
+            found[int(number)] = prompt.strip()
+        return found
+
+    def loras(self) -> list[tuple[Path, float]]:
+        """LoRA files and their weights; UserError where a file is missing or is no .safetensors file."""
+        found = []
+        for text in self.lora:
+            path, colon, scale = text.rpartition(":")
+            if not (colon and re.fullmatch(r"-?\d+(\.\d*)?|-?\.\d+", scale)):
+                path, scale = text, "1"
+            if not Path(path).is_file():
+                raise UserError(f"--lora {path} is missing: give it as PATH or PATH:SCALE")
+            if Path(path).suffix != ".safetensors":
+                raise UserError(f"--lora {path} is no .safetensors file: other formats can hold programs and are not read")
+            found.append((Path(path), float(scale)))
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """What was chosen, JSON-ready: every option that is not at its default, and the strategy."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(DiffusionOptions)}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
+        defaults = {f.name: f.default for f in fields(DiffusionOptions)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in plain.items()
+            if value != defaults[name] or name in ("strategy", "model")
+        }
+
+
+def stray(options: DiffusionOptions) -> str | None:
+    """An option of the diffusion editor that was given although another editor was asked for, as on the command line."""
+    for f in fields(DiffusionOptions):
+        if getattr(options, f.name) != f.default:
+            return "--" + f.name.replace("_", "-")
+    return None

@@ -1,0 +1,169 @@
+"""What a bench is asked to measure, checked before hours are spent on it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.fitting.presets import PRESETS
+from atlas.maps.maps import Maps
+from atlas.storage.stamps import digest
+from atlas.system.command import CommonOptions
+from atlas.system.machine import code_of
+from scripts.benchmarks.fits import START, Wanted
+from scripts.benchmarks.parts import EditsJob
+
+VERSION = 1
+QUICK_FRAMES = 12
+_SECONDS, _QUICK_SECONDS = "60,120,300", "10,20"
+KNOWN = (*PRESETS, "nla")
+PARTS = ("fits", "edits")
+
+
+@dataclass(kw_only=True)
+class BenchOptions(CommonOptions):
+    """Measure fits of clips (quality against seconds, speed, memory) and edits of them (splatting, merging, rendering, edits
+    whose right answer is known). Run it on a machine that does nothing else.
+
+    Each fit and each part is a process of its own in a copy of the clip made of links; the clips' own folders stay as they
+    are. What has been measured by the same code on the same machine is not measured again.
+    """
+
+    clips: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of prepared clips."""
+    parts: str = ",".join(PARTS)
+    """What to measure: fits, edits or both, separated by commas. Edits stand on a clip's fit `default`; a standard one is made
+    where there is none."""
+    presets: str = ",".join(KNOWN)
+    """Presets to measure, separated by commas."""
+    seconds: str | None = None
+    """Budgets of the fits in seconds, separated by commas; `own` lets a preset take the time it takes. Default: 60,120,300."""
+    truth: Path | None = None
+    """Folder truth/ of a sample clip, which must be one of the clips: its mapping and an edit are compared with it."""
+    output: Path = Path("data/bench")
+    """Folder for bench.json, bench.md, bench.png and the figures of each fit and part."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where fits are made; auto takes a GPU if there is one."""
+    repeat: int | None = None
+    """Fit clips of this many frames, made by playing each forwards and backwards, to see what long clips cost."""
+    quick: bool = False
+    """Only see that all works: the first 12 frames, for 10 and 20 seconds, and small edits."""
+    skip_start: bool = False
+    """Leave out the chained start, and how far above it fits come."""
+    keep: bool = False
+    """Keep the fits, in the output folder's clips/, to look at; all are made again then."""
+
+
+@dataclass
+class Job:
+    """A clip and what is to be measured on it."""
+
+    clip: Clip
+    label: str
+    frames: int
+    truth: Maps | None
+    fits: list[Wanted]
+
+    def key(self, wanted: Wanted, machine: dict[str, Any]) -> str:
+        """Of everything that figures depend on."""
+        clip, code = self.clip, code_of("scripts.benchmarks.chained_start")  # and with it of every fit
+        parts = [clip.layers, self.frames, clip.folder / "frames", clip.folder / "masks"]
+        truth = [self.truth.maps_folder] if self.truth else []
+        stays = {name: value for name, value in machine.items() if name != "commit"}
+        return digest(VERSION, asdict(wanted), stays, *parts, *truth, *code)
+
+
+def parts_of(text: str) -> list[str]:
+    """The halves that are asked for; UserError where they are not understood."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or set(parts) - set(PARTS):
+        raise UserError(f"--parts {text}: choose from {', '.join(PARTS)}, separated by commas")
+    return parts
+
+
+def edits_job(job: Job, options: BenchOptions) -> EditsJob:
+    """The same clip as it is: --repeat is about fits."""
+    frames = job.clip.frames if options.repeat is not None else job.frames
+    label, truth = job.clip.folder.resolve().name, job.truth.folder if job.truth else None
+    return EditsJob(job.clip, label, frames, truth, options.quick, options.device)
+
+
+def fits_jobs(options: BenchOptions) -> list[Job]:
+    """The fits that are to be measured; UserError where anything of it cannot be."""
+    if not options.clips:
+        raise UserError("there is nothing to measure: name the folder of a prepared clip")
+    presets = [name.strip() for name in options.presets.split(",") if name.strip()]
+    if unknown := [name for name in presets if name not in KNOWN]:
+        raise UserError(f"there is no preset {unknown[0]!r}: choose from {', '.join(KNOWN)}")
+    budgets = _budgets(options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS))
+    if not presets or not budgets:
+        raise UserError("there is nothing to measure: give at least one of --presets and of --seconds")
+    if options.quick and options.repeat is not None:
+        raise UserError("--quick and --repeat exclude each other: give one of them")
+    if options.repeat is not None and options.repeat < 2:
+        raise UserError(f"--repeat {options.repeat}: give 2 frames or more")
+    if options.output.exists() and not options.output.is_dir():
+        raise UserError(f"{options.output} is a file: name a folder for the figures")
+    fits = [Wanted(START, None, options.device)] * (not options.skip_start)
+    # The published fit is trained for hours: its own time is not for a table like this.
+    fits += [Wanted(name, time, options.device) for name in presets for time in budgets if (name, time) != ("nla", None)]
+    if not [wanted for wanted in fits if wanted.preset != START]:
+        raise UserError("--preset nla trains for hours: give it --seconds")
+    jobs = [_job(Clip.open(folder), fits, options) for folder in options.clips]
+    labels = [job.label for job in jobs]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise UserError(f"two clips are in folders called {twice[0]!r}: measure them one by one, with an --output of their own")
+    if options.truth is not None:
+        _hand_out(options.truth, jobs, options)
+    return jobs
+
+
+def _job(clip: Clip, fits: list[Wanted], options: BenchOptions) -> Job:
+    if clip.frames < 2:
+        raise UserError(f"{clip.folder} has one frame: a fit needs at least two; prepare a longer clip")
+    for way in ("forward", "backward"):  # before hours are spent on other clips
+        clip.flow(way)
+        clip.flow_validity(way)
+    label = clip.folder.resolve().name
+    if options.repeat is not None:
+        return Job(clip, f"{label}-{options.repeat}", options.repeat, None, fits)
+    return Job(clip, label, min(clip.frames, QUICK_FRAMES) if options.quick else clip.frames, None, fits)
+
+
+def _hand_out(folder: Path, jobs: list[Job], options: BenchOptions) -> None:
+    """Give the truth to the clip that it is of."""
+    if options.repeat is not None:
+        raise UserError("--repeat and --truth exclude each other: the truth is of the clip as it is")
+    if not (folder / "maps" / "maps.json").is_file():
+        raise UserError(f"{folder} holds no true maps: give the truth/ folder of a sample clip")
+    truth = Maps(folder)
+    its = (truth.frames, truth.width, truth.height, truth.layers)
+    of = [job for job in jobs if (job.clip.frames, job.clip.width, job.clip.height, job.clip.layers) == its]
+    if len(of) != 1:
+        which = "none of the clips is" if not of else f"{', '.join(job.label for job in of)} all are"
+        size = f"{truth.frames} frames of {truth.width}x{truth.height} with layers {', '.join(truth.layers)}"
+        raise UserError(f"{folder} is the truth of {size}, and {which}: give it with the clip that it is of alone")
+    truth.frames = of[0].frames  # --quick looks at the first ones
+    of[0].truth = truth
+
+
+def _budgets(text: str) -> list[float | None]:
+    budgets: list[float | None] = []
+    for part in (part.strip() for part in text.split(",")):
+        if part == "own":
+            budgets.append(None)
+        elif part:
+            try:
+                value = float(part)
+            except ValueError:
+                value = math.nan
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"--seconds {part}: give positive numbers, or own, separated by commas")
+            budgets.append(value)
+    return list(dict.fromkeys(budgets))

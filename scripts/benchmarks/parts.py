@@ -1,0 +1,200 @@
+"""The second half of a bench: splatting, merging, rendering and edits whose right answer is known.
+
+Each part is a script that prints JSON, in a process of its own. Code here knows their names and no more of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.maps.maps import open_maps
+from atlas.storage.stamps import digest, read_json
+from atlas.system.machine import ROOT, code_of, load
+from scripts.benchmarks.clips import derived_clip, derived_fit
+from scripts.benchmarks.fits import keep_figures, known_figures, last_line, run_process
+
+VERSION = 1
+FIT = "default"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A script to run: on no clip, or on a clip's copy, whose folder is its first argument."""
+
+    name: str
+    script: str
+    arguments: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ()
+    """Further arguments where it is only to be seen that all works."""
+    runs: tuple[str, ...] = ()
+    """Modules that it runs as processes, beside its own code."""
+    masks: bool = False
+    """It needs a layer with masks."""
+    truth: bool = False
+    """It takes the true layers of a sample, and is left out without."""
+
+    def code(self) -> list[Path]:
+        """Of everything that runs."""
+        return code_of(f"scripts.{self.script}", *self.runs)
+
+
+_SMALL = ("--width", "192", "--height", "108")
+_PROCESSES = ("scripts.render", "scripts.benchmarks.pace")
+GENERAL = (
+    Part("splat", "bench_splat", quick=(*_SMALL, "--size", "400")),
+    Part("aggregate", "bench_aggregate", quick=(*_SMALL, "--frames", "8", "--seeds", "1", "--size", "300")),
+    Part("shimmer", "bench_shimmer", quick=(*_SMALL, "--frames", "6")),
+)
+"""What is measured once, on samples that the scripts build."""
+OF_A_CLIP = (
+    Part("oracle-local", "oracle", ("--transfer", "local"), masks=True),
+    Part("oracle-additive", "oracle", ("--transfer", "additive"), masks=True),
+    Part("oracle-truth", "oracle", truth=True),
+    Part("render", "bench_render", quick=("--frames", "40", "--passes", "1", "--skip-source"), runs=_PROCESSES),
+)
+"""What is measured on each clip, in this order."""
+
+
+@dataclass(frozen=True)
+class EditsJob:
+    """A clip whose edits are measured."""
+
+    clip: Clip
+    label: str
+    frames: int
+    truth: Path | None
+    """The sample's truth/ folder, for as many frames or more."""
+    quick: bool
+    device: str
+    """Where a fit is made, if the clip has none."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """Those that the clip has what they need for."""
+        return [part for part in OF_A_CLIP if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
+
+    @property
+    def has_fit(self) -> bool:
+        """Whether the clip has a finished fit to stand on."""
+        try:
+            open_maps(self.clip, FIT, self.clip.layers[0])
+        except UserError:
+            return False
+        return True
+
+    @property
+    def fit_command(self) -> list[str]:
+        """What makes the fit, but for the clip's folder."""
+        how = ["--preset", "preview", "--seconds", "3"] if self.quick else ["--preset", "standard"]
+        return ["--name", FIT, *how, "--device", self.device, "--quiet"]
+
+
+def measure_general(
+    machine: dict[str, Any], folder: Path, *, quick: bool, announce: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Rows of `GENERAL`: part, clip (None), load (before it), wall_seconds, figures; error in the place of the last one.
+
+    folder: where figures are kept. announce: told what comes next.
+    """
+    rows = []
+    for part in GENERAL:
+        announce(part.name)
+        arguments = [*part.arguments, *part.quick * quick]
+        key = digest(VERSION, part.script, arguments, _stays(machine), *part.code())
+        path, row = folder / f"{part.name}.json", {"part": part.name, "clip": None}
+        rows.append(known_figures(path, key) or _measured(path, key, row, part, arguments))
+    return rows
+
+
+def measure_clip(
+    job: EditsJob, machine: dict[str, Any], folder: Path, place: Path, *, announce: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Rows of `OF_A_CLIP`, as of `measure_general`; with fit, which says what they stand on.
+
+    place: a folder of our own; the copy of the clip is made in it where something must be measured.
+    """
+    place = place.absolute()  # what is measured runs in another folder
+    shutil.rmtree(place, ignore_errors=True)  # of a killed run
+    fit = FIT if job.has_fit else f"{'preview' if job.quick else 'standard'}, made here"
+    rows: list[dict[str, Any]] = []
+    failed: str | None = None
+    try:
+        for part in job.parts:
+            announce(f"{job.label}, {part.name}")
+            row = {"part": part.name, "clip": job.label, "fit": fit}
+            path, key = folder / job.label / f"{part.name}.json", _key(part, job, machine)
+            if known := known_figures(path, key):
+                rows.append(known)
+                continue
+            if failed is None and not place.exists():
+                failed = _make_copy(job, place)
+            if failed is not None:
+                rows.append(row | {"error": failed})
+                continue
+            truth = ["--truth", str(place / "truth")] if part.truth else []
+            arguments = [str(place / "clip"), *part.arguments, *truth, *part.quick * job.quick]
+            rows.append(_measured(path, key, row, part, arguments))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other clips are there
+            place.parent.rmdir()
+    return rows
+
+
+def _make_copy(job: EditsJob, place: Path) -> str | None:
+    """The clip, its fit and its truth in `place`; the reason where its fit cannot be made."""
+    copy = derived_clip(job.clip, (place / "clip").absolute(), job.frames)
+    if job.truth:
+        derived_fit(job.truth, place / "truth", job.frames)
+    if job.has_fit:
+        derived_fit(job.clip.fit_folder(FIT), copy.fit_folder(FIT), job.frames)
+        return None
+    said = place / "said.txt"
+    if run_process([sys.executable, str(ROOT / "scripts" / "fit.py"), str(copy.folder), *job.fit_command], said):
+        return f"no fit to edit: {last_line(said)}"
+    return None
+
+
+def _measured(path: Path, key: str, row: dict[str, Any], part: Part, arguments: list[str]) -> dict[str, Any]:
+    """The row of a part, measured now and kept."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{part.script}.py"), *arguments, "--json", "--quiet"]
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        said, result = Path(folder) / "said.txt", Path(folder) / "result.json"
+        row = row | {"load": load()}
+        began = time.perf_counter()
+        status = run_process(command, said, result)
+        row["wall_seconds"] = round(time.perf_counter() - began, 2)
+        if status:
+            return row | {"error": last_line(said) or f"ended with status {status}"}
+        row["figures"] = read_json(result, finite=False)
+    keep_figures(path, key, row)
+    return row
+
+
+def _key(part: Part, job: EditsJob, machine: dict[str, Any]) -> str:
+    """Of everything that a part's figures depend on."""
+    clip = job.clip
+    inputs = [clip.layers, job.frames, job.quick, clip.folder / "frames", clip.folder / "masks"]
+    if job.has_fit:
+        fit = clip.fit_folder(FIT)
+        inputs += [fit / "maps", fit / "layers"]
+    else:
+        inputs += [job.fit_command, *code_of("scripts.fit")]
+    if part.truth and job.truth:
+        inputs += [job.truth / "maps", job.truth / "layers"]
+    return digest(VERSION, part.name, part.arguments, _stays(machine), *inputs, *part.code())
+
+
+def _stays(machine: dict[str, Any]) -> dict[str, Any]:
+    """The machine; what runs on it is told by the code itself."""
+    return {name: value for name, value in machine.items() if name != "commit"}

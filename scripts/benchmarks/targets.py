@@ -1,0 +1,182 @@
+"""The part of bench.md about edits: each figure beside the target that it is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from atlas.system.terminal import in_markdown
+
+SPLAT_TIMES = 100.0
+MERGE_MARGIN_DB, MERGE_CLEAN_DB, MERGE_SECONDS = 1.5, 38.0, 20.0
+ORACLE_DB, ORACLE_EVEN_DB, ORACLE_TRUTH_DB = 28.0, 32.0, 32.0
+RENDER_RATE, FIRST_FRAME_SECONDS, RENDER_MB, SHIMMER = 60.0, 1.0, 2048.0, 1.2
+"""The targets, for two cores without a GPU."""
+_PUBLISHED = "zero-filled median"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A line of a table."""
+
+    what: str
+    value: float | None
+    form: str = ".2f"
+    unit: str = ""
+    target: float | None = None
+    bound: Literal["at least", "at most"] = "at least"
+    note: str = ""
+    """Stands behind the target."""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is reached; None where there is none, or no figure."""
+        if self.target is None or self.value is None:
+            return None
+        return self.value >= self.target if self.bound == "at least" else self.value <= self.target
+
+    def cells(self) -> list[str]:
+        """What it is, the figure, its target, and whether that is met."""
+        unit = f" {self.unit}" * bool(self.unit)
+        value = "-" if self.value is None else f"{self.value:{self.form}}{unit}"
+        target = "-" if self.target is None else f"{self.bound} {self.target:g}{unit}{self.note}"
+        return [self.what, value, target, {None: "-", True: "yes", False: "**no**"}[self.met]]
+
+
+def edits_markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Sections of the report: what each table means in a line, then the table."""
+    lines: list[str] = []
+    for title, parts, meaning, figures in (
+        ("Keyframes into the atlas", ("splat",), _SPLAT, _splat),
+        ("Keyframes merged", ("aggregate",), _AGGREGATE, _aggregate),
+        ("Edits whose right answer is known", ("oracle-local", "oracle-additive", "oracle-truth"), _ORACLE, _oracle),
+        ("Rendering", ("render",), _RENDER, _render),
+        ("Shimmer", ("shimmer",), _SHIMMER, _shimmer),
+    ):
+        of_it = [row for row in rows if row["part"] in parts]
+        if not of_it:
+            continue
+        lines += [f"## {title}", "", meaning, "", "| figure | measured | target | met |", "|---|---:|---:|---|"]
+        for row in of_it:
+            if "figures" in row:
+                lines += [f"| {' | '.join(map(in_markdown, figure.cells()))} |" for figure in figures(row)]
+            else:
+                lines.append(f"| {_of(row)}{row['part']} | failed | - | - |")
+        loads = [f"{_of(row)}{row['part']} {row['load']:.2f}" for row in of_it if row.get("load") is not None]
+        lines += ["", f"Load before: {'; '.join(loads)}.", ""] if loads else [""]
+        for row in of_it:
+            lines += [f"{_of(row)}{row['part']}: {in_markdown(row['error'])}", ""] if "error" in row else []
+    return lines[:-1]
+
+
+def _of(row: dict[str, Any]) -> str:
+    return f"`{in_markdown(row['clip'])}` " if row["clip"] else ""
+
+
+_SPLAT = """\
+A frame of the sample's background into its atlas, against SciPy's `griddata` for each channel on the same points; seconds of
+the fastest run of several in turns, `griddata` on one core. The partial atlas has coverage and soft edges as
+well; dB against the true atlas, where both know it."""
+
+
+def _splat(row: dict[str, Any]) -> list[Figure]:
+    found = row["figures"]
+    whole, theirs = found["griddata_seconds"] / found["seconds_with_edges"], found["griddata_psnr"]
+    return [
+        Figure("partial atlas: times faster", whole, ".0f", target=SPLAT_TIMES),
+        Figure("partial atlas: seconds", found["seconds_with_edges"], ".3f", "s"),
+        Figure("partial atlas: to the true atlas", found["psnr_with_edges"], unit="dB", target=round(theirs, 2)),
+        Figure("its look-up alone: times faster", found["times_faster"], ".0f"),
+        Figure("its look-up alone: to the true atlas", found["psnr"], unit="dB"),
+        Figure("`griddata`: seconds", found["griddata_seconds"], unit="s"),
+        Figure("`griddata`: to the true atlas", theirs, unit="dB"),
+    ]
+
+
+_AGGREGATE = """\
+Keyframes of the sample through its true maps, merged: dB to the true edited atlas where they saw it. Disturbed: each with an
+exposure, a place and a grain of its own. Zero-filled median: the published way, zeros where a keyframe saw nothing."""
+
+
+def _aggregate(row: dict[str, Any]) -> list[Figure]:
+    found = row["figures"]
+    figures = []
+    for layer, scores in found["disturbed"].items():
+        others = {name: value for name, value in scores.items() if name not in ("network", _PUBLISHED)}
+        figures.append(Figure(f"{layer}, disturbed: network", scores["network"], unit="dB"))
+        figures += [Figure(f"{layer}, disturbed: {name}", value, unit="dB") for name, value in others.items()]
+        figures.append(Figure(f"{layer}, disturbed: {_PUBLISHED}", scores[_PUBLISHED], unit="dB"))
+        above = scores["network"] - scores[_PUBLISHED]
+        figures.append(Figure(f"{layer}, disturbed: network above {_PUBLISHED}", above, "+.2f", "dB", MERGE_MARGIN_DB))
+        best = scores["network"] - max(others.values())
+        figures.append(Figure(f"{layer}, disturbed: network above the best other", best, "+.2f", "dB", 0.0))
+    for layer, scores in found["undisturbed"].items():
+        for name, value in scores.items():
+            target = MERGE_CLEAN_DB if name == "network" else None
+            figures.append(Figure(f"{layer}, undisturbed: {name}", value, unit="dB", target=target))
+    cost = found["cost"]
+    what = f"network, {len(found['keyframes'])} keyframes in {cost['size']}x{cost['size']} texels"
+    for name in ("wall", "cpu"):
+        seconds = cost[f"{name}_seconds"]
+        figures.append(Figure(f"{what}: {name} seconds", seconds, ".1f", "s", MERGE_SECONDS, "at most"))
+    return figures
+
+
+_ORACLE = """\
+A strong recolour of a few keyframes, given to the real stages; dB over all other frames, inside the layer, to the same colours
+on every frame (with a truth: to the re-render of the true atlas in other colours)."""
+
+
+def _oracle(row: dict[str, Any]) -> list[Figure]:
+    found, what = row["figures"], row["part"].removeprefix("oracle-")
+    begin = f"`{row['clip']}` {found['layer']}, {len(found['keyframes'])} keyframes, fit {row['fit']}"
+    if what == "local":
+        note = f" ({ORACLE_EVEN_DB:g} under even light)"
+        edited = Figure(f"{begin}: `--transfer local`", found["psnr"], unit="dB", target=ORACLE_DB, note=note)
+        return [edited, Figure(f"{begin}: no edit at all", found["no_edit_psnr"], unit="dB")]
+    if what == "truth":
+        edited = Figure(f"{begin}: true atlas edited", found["psnr"], unit="dB", target=ORACLE_TRUTH_DB)
+        return [edited, Figure(f"{begin}: true atlas edited, no edit at all", found["no_edit_psnr"], unit="dB")]
+    return [Figure(f"{begin}: `--transfer additive`", found["psnr"], unit="dB")]
+
+
+_RENDER = """\
+Rendering an edit from maps at the fit's size: frames per second without encoding; seconds from the start of the command's work
+(programs are loaded) to its first frame; the most memory of a long render to mp4; pixels that hold nothing of the edited layer
+and are not those of the source in PNG. Times are right on a machine that does nothing else."""
+
+
+def _render(row: dict[str, Any]) -> list[Figure]:
+    found = row["figures"]
+    begin = f"`{row['clip']}` {found['width']}x{found['height']}"
+    figures = []
+    for layer, speed in found["layers"].items():
+        rate = speed["frames_per_second"]
+        figures.append(Figure(f"{begin}, {layer} edited: frames per second", rate, ".0f", target=RENDER_RATE))
+        first = speed["first_frame_seconds"]
+        figures.append(Figure(f"{begin}, {layer} edited: first frame after", first, ".2f", "s", FIRST_FRAME_SECONDS, "at most"))
+    long = found["long"]
+    peak = Figure(f"{begin}, {long['frames']} frames: peak RAM", long["peak_ram_mb"], ".0f", "MB", RENDER_MB, "at most")
+    encoded = Figure(f"{begin}, {long['frames']} frames with encoding: per second", long["encoded_frames_per_second"], ".0f")
+    figures += [peak, encoded]
+    for size, pixels in found["untouched"].items():
+        if "changed" in pixels:
+            what = (
+                f"`{row['clip']}` {pixels['width']}x{pixels['height']} ({size}): changed of {pixels['pixels']} untouched pixels"
+            )
+            figures.append(Figure(what, pixels["changed"], "d", target=0, bound="at most"))
+        else:
+            figures.append(Figure(f"`{row['clip']}` untouched pixels at the source's size: {pixels['left_out']}", None))
+    return figures
+
+
+_SHIMMER = """\
+A checkerboard on the sample's background, rendered through true maps: its warp error along the flow, over that of the true
+re-render, which looks the pattern up without smoothing. Above 1 it flickers more than the truth."""
+
+
+def _shimmer(row: dict[str, Any]) -> list[Figure]:
+    return [
+        Figure(f"squares of {one['square']} texels", one["ratio"], target=SHIMMER, bound="at most")
+        for one in row["figures"]["squares"]
+    ]

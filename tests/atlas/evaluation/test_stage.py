@@ -1,0 +1,149 @@
+"""Evaluation on the true fit, whose numbers are known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
+from atlas.errors import UserError
+from atlas.evaluation.stage import EvaluateOptions, evaluate
+from atlas.evaluation.table import table
+from atlas.maps.maps import Maps
+from atlas.sample.scene import Sample
+from atlas.storage.images import to_uint8, write_image
+from atlas.storage.stamps import read_json, write_json
+from atlas.system.cost import measured, read_costs
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "evaluate.py"
+
+
+def make_edit(clip: Clip, atlas: np.ndarray, name: str = "paint") -> Edit:
+    edit = Edit(clip.edit_folder(name), name, "truth", {"foreground": {"editor": "atlas"}})
+    edit.save()
+    write_image(edit.atlas_path("foreground"), atlas)
+    return edit
+
+
+def options(clip: Clip, **changes: object) -> EvaluateOptions:
+    return EvaluateOptions(clip=clip.folder, quiet=True, **changes)  # type: ignore[arg-type]
+
+
+def test_the_true_fit_reconstructs_the_clip(fresh_clip: Clip) -> None:
+    report = evaluate(options(fresh_clip, fit="truth"))
+    found = report["reconstruction"]
+    assert found["whole"]["psnr"] > 45 and found["whole"]["ssim"] > 0.99
+    for layer in fresh_clip.layers:
+        assert found["layers"][layer]["psnr"] > 40
+        assert found["layers"][layer]["fold_share"] == 0
+    assert found["layers"]["foreground"]["mask_iou"] > 0.99
+    assert read_json(fresh_clip.fit_folder("truth") / "metrics.json")["reconstruction"] == found
+    assert "edit" not in report
+    assert "whole frame" in table(report)
+
+
+def test_the_mapping_is_compared_with_the_truth(fresh_clip: Clip, sample_clip_two: Clip) -> None:
+    truth = fresh_clip.fit_folder("truth")
+    report = evaluate(options(fresh_clip, fit="truth", truth=truth))
+    for layer in fresh_clip.layers:
+        assert report["truth"][layer]["median"] < 0.001 and report["truth"][layer]["opacity_iou"] == 1
+        assert report["reconstruction"]["layers"][layer]["flow_disagreement"] < 0.3
+    text = table(report)
+    assert "mapping against truth" in text and "1.0000" in text and "weak:" not in text
+    assert report["weaknesses"] == [] and (truth / "quality.png").is_file()
+    with pytest.raises(UserError, match="give the truth of the same clip"):
+        evaluate(options(fresh_clip, fit="truth", truth=sample_clip_two.fit_folder("truth")))
+
+
+def test_weaknesses_are_told(fresh_clip: Clip) -> None:
+    for index in range(fresh_clip.frames):
+        write_image(fresh_clip.mask_path("foreground", index), np.zeros((fresh_clip.height, fresh_clip.width), np.uint8))
+    report = evaluate(options(fresh_clip, fit="truth"))
+    assert [weakness["kind"] for weakness in report["weaknesses"]] == ["masks_empty"]
+    assert "weak: the masks of foreground are as good as empty" in table(report)
+
+
+def test_an_edit_that_changes_nothing(fresh_clip: Clip, sample: Sample) -> None:
+    edit = make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
+    for index in (2, 9):
+        opaque = np.full((*sample.frames[index].shape[:2], 1), 255, np.uint8)
+        write_image(edit.keyframe_path("foreground", index), np.concatenate([sample.frames[index], opaque], -1))
+    report = evaluate(options(fresh_clip, edit="paint"))
+    found = report["edit"]
+    assert report["fit"] == "truth"
+    for name in ("warp_error", "long_term_warp_error", "pixel_mse"):
+        assert found[name]["ratio"] == 1 and found[name]["edit"] > 0
+    assert found["keyframe_fidelity"] == {"foreground": 0}
+    assert found["coverage"]["foreground"] > 0.95  # alpha of the true atlas: where it was ever seen
+    assert found["oracle"] is None
+    assert "weights" in report["absent"]["lpips"]
+    text = table(report)
+    assert "warp error" in text and "lpips, lpips_from_source: absent, needs its weights" in text
+    assert read_json(edit.folder / "metrics.json")["coverage"] == found["coverage"]
+
+
+def test_a_damaged_oracle_is_none(fresh_clip: Clip, sample: Sample) -> None:
+    edit = make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
+    write_json(edit.folder / "oracle.json", [1, 2])
+    assert evaluate(options(fresh_clip, edit="paint"))["edit"]["oracle"] is None
+
+
+def test_coverage_and_fidelity_are_the_share_and_the_distance(fresh_clip: Clip, sample: Sample) -> None:
+    atlas = to_uint8(sample.atlases["foreground"])
+    atlas[..., 3] = 0
+    edit = make_edit(fresh_clip, atlas)
+    keyframe = np.full((*sample.frames[0].shape[:2], 4), 255, np.uint8)
+    write_image(edit.keyframe_path("foreground", 4), keyframe)
+    found = evaluate(options(fresh_clip, edit="paint"))["edit"]
+    assert found["coverage"]["foreground"] == 0
+    mask = Maps(fresh_clip.fit_folder("truth")).opacity("foreground", 4) > 0.5
+    expected = float((1 - sample.frames[4][mask] / 255).mean())
+    assert found["keyframe_fidelity"]["foreground"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_flicker_raises_the_warp_error(fresh_clip: Clip, sample: Sample) -> None:
+    """An edit that is consistent keeps the ratio near 1; frames cannot flicker through an atlas."""
+    atlas = sample.atlases["background"].copy()
+    atlas[..., :3] *= 0.8
+    edit = Edit(fresh_clip.edit_folder("dim"), "dim", "truth", {"background": {"editor": "atlas"}})
+    edit.save()
+    write_image(edit.atlas_path("background"), to_uint8(atlas))
+    assert evaluate(options(fresh_clip, edit="dim"))["edit"]["warp_error"]["ratio"] < 1.1
+
+
+def test_json_on_standard_output_and_nothing_else(fresh_clip: Clip) -> None:
+    command = [sys.executable, str(SCRIPT), str(fresh_clip.folder), "--fit", "truth", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["frames"] == fresh_clip.frames
+    missing = subprocess.run([*command, "--edit", "none"], capture_output=True, text=True)
+    assert missing.returncode == 2 and missing.stdout == ""
+    assert missing.stderr.startswith("error: ") and missing.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_evaluated(fresh_clip: Clip, sample: Sample) -> None:
+    with pytest.raises(UserError, match="holds no finished fit"):
+        evaluate(options(fresh_clip))
+    make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
+    with pytest.raises(UserError, match="stands on the fit 'truth', not 'other'"):
+        evaluate(options(fresh_clip, edit="paint", fit="other"))
+
+
+def test_costs_are_kept_by_stage(tmp_path: Path) -> None:
+    with measured(tmp_path / "new", "one") as cost:
+        cost["frames"] = 7
+    with measured(tmp_path / "new", "two"):
+        sum(i * i for i in range(200_000))
+    costs = read_costs(tmp_path / "new")
+    assert list(costs) == ["one", "two"]
+    assert costs["one"]["frames"] == 7
+    assert costs["two"]["cpu_seconds"] >= 0 and costs["two"]["wall_seconds"] > 0 and costs["two"]["cpus"] >= 1
+    with pytest.raises(KeyError), measured(tmp_path / "new", "failed"):
+        raise KeyError
+    assert "failed" not in read_costs(tmp_path / "new")
+    assert read_costs(tmp_path) == {}

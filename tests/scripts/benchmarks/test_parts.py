@@ -1,0 +1,172 @@
+"""The bench's second half: parts are processes, what was measured is kept, what failed is told, the clip stays as it is."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.storage.stamps import read_json, write_json
+from atlas.system.machine import ROOT
+from scripts.benchmarks import parts as bench_edits
+from scripts.benchmarks.bench import BenchOptions, bench, write_report
+from scripts.benchmarks.parts import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, measure_clip
+from scripts.benchmarks.targets import Figure, edits_markdown
+
+MACHINE = {"name": "here", "commit": "0"}
+TINY = ("--frames", "4", "--width", "64", "--height", "48", "--squares", "6")
+SHIMMER = Part("shimmer", "bench_shimmer", TINY)
+LOCAL, TRUTH = (replace(part, arguments=(*part.arguments, "--method", "mean")) for part in (OF_A_CLIP[0], OF_A_CLIP[2]))
+"""Parts of a clip that take less time."""
+
+
+def files(folder: Path) -> dict[str, int]:
+    """All files below a folder, with the times of their last change."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def fitted(fresh_clip: Clip) -> Clip:
+    """The sample with a fit of the usual name."""
+    shutil.move(fresh_clip.fit_folder("truth"), fresh_clip.fit_folder(FIT))
+    return fresh_clip
+
+
+def job(clip: Clip, **changes: Any) -> EditsJob:
+    return replace(EditsJob(clip, "sample", clip.frames, None, quick=False, device="cpu"), **changes)
+
+
+def test_parts_are_scripts_that_are_there() -> None:
+    for part in (*GENERAL, *OF_A_CLIP):
+        code = part.code()
+        assert code[0].is_file() and ROOT / "scripts" / f"{part.script}.py" in code
+    (render,) = (part for part in OF_A_CLIP if part.name == "render")
+    assert ROOT / "aggregate" / "merge.py" in render.code(), "what it runs as processes counts too"
+
+
+def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
+    assert [part.name for part in job(sample_clip).parts] == ["oracle-local", "oracle-additive", "render"]
+    assert "oracle-truth" in [part.name for part in job(sample_clip, truth=Path("truth")).parts]
+    bare = replace(sample_clip, layers=["background"])
+    assert [part.name for part in job(bare).parts] == ["render"]
+
+
+def test_a_clip_is_measured_once(fitted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the first frames alone: the fit and the truth are cut to them."""
+    wrong = Part("oracle-additive", "oracle", ("--keyframes", "99"), masks=True)
+    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (TRUTH, wrong))
+    before, told = files(fitted.folder), list[str]()
+    wanted = job(fitted, frames=8, truth=fitted.fit_folder(FIT))
+    monkeypatch.chdir(tmp_path)  # folders are named from where the command was given
+    rows = measure_clip(wanted, MACHINE, tmp_path / "runs", Path("clips") / "one", announce=told.append)
+    assert told == ["sample, oracle-truth", "sample, oracle-additive"]
+    assert files(fitted.folder) == before and not (tmp_path / "clips").exists()
+    good, bad = rows
+    assert good["figures"]["keyframes"] == [1, 4, 6] and good["figures"]["frames"] == 5
+    assert good["figures"]["psnr"] > good["figures"]["no_edit_psnr"] + 8 and good["fit"] == FIT
+    assert "choose from 1 to 7" in bad["error"] and "figures" not in bad
+
+    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (TRUTH,))
+    kept = files(tmp_path / "runs")
+    assert measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "two", announce=told.append) == [good]
+    assert files(tmp_path / "runs") == kept == {"sample/oracle-truth.json": kept["sample/oracle-truth.json"]}
+
+
+def test_other_inputs_are_measured_again(fitted: Clip) -> None:
+    part, usual = OF_A_CLIP[0], job(fitted)
+    key = bench_edits._key(part, usual, MACHINE)
+    assert bench_edits._key(part, usual, MACHINE | {"commit": "1"}) == key
+    assert bench_edits._key(part, usual, MACHINE | {"name": "there"}) != key
+    assert bench_edits._key(part, job(fitted, frames=8), MACHINE) != key
+    shutil.copy(fitted.frame_path(1), fitted.frame_path(0))
+    assert bench_edits._key(part, usual, MACHINE) != key
+
+
+def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (LOCAL,))
+    wanted = job(sample_clip, quick=True)
+    assert not wanted.has_fit
+    write_json(tmp_path / "place" / "clip" / "clip.json", "what a killed run left")
+    (row,) = measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "place", announce=lambda name: None)
+    assert row["fit"] == "preview, made here"
+    assert row["figures"]["psnr"] > row["figures"]["no_edit_psnr"] + 3
+    assert not sample_clip.fit_folder(FIT).exists()
+
+
+def test_the_bench_of_edits_alone(fitted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_edits, "GENERAL", (SHIMMER,))
+    monkeypatch.setattr(bench_edits, "OF_A_CLIP", ())
+    options = BenchOptions(clips=(fitted.folder,), parts="edits", output=tmp_path / "out", quiet=True)
+    text = bench(options)
+    assert "| squares of 6 texels |" in text and "at most 1.2" in text and "mask IoU" not in text
+    assert set(files(tmp_path / "out")) == {"bench.json", "bench.md", "runs/edits/shimmer.json"}
+    (row,) = read_json(tmp_path / "out" / "bench.json")["edits"]
+    assert row["figures"]["worst_ratio"] > 0 and row["wall_seconds"] > 0
+    kept = files(tmp_path / "out" / "runs")
+    assert f"{row['figures']['worst_ratio']:.2f}" in bench(options)
+    assert files(tmp_path / "out" / "runs") == kept, "nothing is measured twice"
+    broken = replace(SHIMMER, arguments=("--squares", "none"))
+    monkeypatch.setattr(bench_edits, "GENERAL", (broken,))
+    with pytest.raises(UserError, match="nothing came to its end: --squares none"):
+        bench(options)
+
+
+def test_targets() -> None:
+    rate = Figure("rate", 70.4, ".0f", target=60)
+    assert rate.met is True and rate.cells() == ["rate", "70", "at least 60", "yes"]
+    late = Figure("late", 1.31, ".2f", "s", 1.0, "at most")
+    assert late.met is False and late.cells() == ["late", "1.31 s", "at most 1 s", "**no**"]
+    assert Figure("alone", 3.0).cells() == ["alone", "3.00", "-", "-"]
+    assert Figure("none", None, target=3).cells() == ["none", "-", "at least 3", "-"]
+    assert Figure("changed", 0, "d", target=0, bound="at most").met is True
+
+
+def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
+    scores = {"network": 34.0, "mean": 34.5, "median": 33.0, "zero-filled median": 31.0}
+    cost = {"size": 1000, "wall_seconds": 25.0, "cpu_seconds": 8.0}
+    oracle = {"layer": "foreground", "keyframes": [2, 6, 10], "psnr": 33.0, "no_edit_psnr": 13.0}
+    layers = {"foreground": {"frames_per_second": 99.6, "first_frame_seconds": 0.3}}
+    untouched = {"fit": {"width": 96, "height": 64, "pixels": 500, "changed": 1}, "source": {"left_out": "it is gone"}}
+    long = {"frames": 1000, "peak_ram_mb": 600.0, "encoded_frames_per_second": 40.0}
+    splat = {"griddata_seconds": 10.0, "seconds_with_edges": 0.2, "times_faster": 100, "psnr": 30.0}
+    aggregate = {"keyframes": [1, 2, 3], "disturbed": {"foreground": scores}, "undisturbed": {"foreground": scores}}
+    render = {"width": 96, "height": 64, "layers": layers, "untouched": untouched, "long": long}
+    found: list[dict[str, Any]] = [
+        {"part": "splat", "clip": None, "load": 0.1, "figures": splat | {"griddata_psnr": 25.0, "psnr_with_edges": 31.0}},
+        {"part": "aggregate", "clip": None, "load": 0.2, "figures": aggregate | {"cost": cost}},
+        {"part": "shimmer", "clip": None, "load": None, "figures": {"squares": [{"square": 1, "ratio": 1.3}]}},
+        {"part": "oracle-local", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle},
+        {"part": "oracle-additive", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle | {"psnr": 29.0}},
+        {"part": "oracle-truth", "clip": "swan", "load": 0.4, "fit": "default", "error": "no such truth"},
+        {"part": "render", "clip": "swan", "load": 0.5, "figures": render},
+    ]
+    lines = edits_markdown(copy.deepcopy(found))
+    for expected in (
+        "| partial atlas: times faster | 50 | at least 100 | **no** |",
+        "| partial atlas: to the true atlas | 31.00 dB | at least 25 dB | yes |",
+        "| foreground, disturbed: network above zero-filled median | +3.00 dB | at least 1.5 dB | yes |",
+        "| foreground, disturbed: network above the best other | -0.50 dB | at least 0 dB | **no** |",
+        "| foreground, undisturbed: network | 34.00 dB | at least 38 dB | **no** |",
+        "| network, 3 keyframes in 1000x1000 texels: wall seconds | 25.0 s | at most 20 s | **no** |",
+        "| `swan` foreground, 3 keyframes, fit default: `--transfer additive` | 29.00 dB | - | - |",
+        "| `swan` oracle-truth | failed | - | - |",
+        "`swan` oracle-truth: no such truth",
+        "| `swan` 96x64, foreground edited: frames per second | 100 | at least 60 | yes |",
+        "| `swan` 96x64, foreground edited: first frame after | 0.30 s | at most 1 s | yes |",
+        "| `swan` 96x64, 1000 frames: peak RAM | 600 MB | at most 2048 MB | yes |",
+        "| `swan` 96x64 (fit): changed of 500 untouched pixels | 1 | at most 0 | **no** |",
+        "| `swan` untouched pixels at the source's size: it is gone | - | - | - |",
+        "| squares of 1 texels | 1.30 | at most 1.2 | **no** |",
+        "Load before: splat 0.10.",
+    ):
+        assert expected in lines
+    machine = {"name": "m", "processor": "p", "cores": 2, "usable_cores": 2, "ram_gb": 1.0, "system": "s"}
+    machine |= {"python": "3", "versions": {}, "commit": None, "environment": {}}
+    text = write_report({"command": "bench.py", "machine": machine, "load": 1.0, "clips": [], "edits": found}, tmp_path)
+    assert text.endswith("\n".join(lines)) and not (tmp_path / "bench.png").exists()

@@ -1,0 +1,106 @@
+"""All stages from one command, on the smallest sample."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlas.clip.clip import Clip
+from atlas.errors import UserError
+from atlas.maps.maps import Maps
+from atlas.sample.files import write_sample
+from atlas.sample.scene import Sample
+from atlas.storage.images import read_image, write_image
+from atlas.system.command import parse_options
+from atlas.video.reading import probe
+from scripts.run import RunOptions, default_name, run
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def footage(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as footage in a folder whose name has a space and letters beyond ASCII."""
+    folder = tmp_path_factory.mktemp("run") / "séquence 1"
+    write_sample(sample, folder)
+    return folder
+
+
+def command(footage: Path, clip: Path, *more: str) -> list[str]:
+    source = [str(footage / "frames"), str(clip), "--masks", str(footage / "masks")]
+    return [*source, "--preset", "preview", "--method", "mean", "--quiet", *more]
+
+
+def test_from_source_to_video_and_again(footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(footage, tmp_path / "clip", "--editor", "filter", "--filter", "recolour")
+    run(parse_options(RunOptions, arguments))
+    clip = Clip.open(tmp_path / "clip")
+    video = clip.edit_folder("recolour") / "video.mp4"
+    assert probe(video).frames == clip.frames
+    fitted = (clip.fit_folder("default") / "maps" / "maps.json").stat().st_mtime_ns
+    capsys.readouterr()
+
+    run(parse_options(RunOptions, arguments))
+    said = capsys.readouterr().out
+    assert said.count("up to date") == 5
+
+    # Another edit of the same fit, as frames: what is not of the layer is the prepared frame.
+    run(
+        parse_options(
+            RunOptions, [*command(footage, tmp_path / "clip"), "--editor", "filter", "--filter", "invert"] + ["--format", "png"]
+        )
+    )
+    assert (clip.fit_folder("default") / "maps" / "maps.json").stat().st_mtime_ns == fitted
+    maps = Maps(clip.fit_folder("default"))
+    for index in range(clip.frames):
+        result = read_image(clip.edit_folder("invert") / "frames" / f"{index:05d}.png")
+        away = maps.opacity("foreground", index) == 0
+        np.testing.assert_array_equal(result[away], clip.frame(index)[away])
+
+
+def test_a_wrong_edit_is_found_before_anything_is_made(footage: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    for more, message in (
+        (["--editor", "filter", "--filter", "recolor"], "no filter 'recolor'"),
+        (["--editor", "filter"], "--editor filter needs --filter"),
+        (["--editor", "dream"], "no dream editor"),
+        (["--editor", "images", "--images", str(tmp_path / "none")], "is missing"),
+        (["--editor", "filter", "--filter", "hue", "--keyframes", "auto:0"], "is not understood"),
+        (["--editor", "filter", "--filter", "hue", "--image", "x.png"], "--image is for --editor atlas"),
+        (["--editor", "filter", "--filter", "hue", "--format", "avi"], "--format avi is not known"),
+        (["--editor", "filter", "--filter", "hue", "--name", "../out"], "cannot name a folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(parse_options(RunOptions, command(footage, clip, *more)))
+        assert not clip.exists()
+    late, small = tmp_path / "late", tmp_path / "small"
+    write_image(late / "00012.png", np.zeros((64, 96, 3), np.uint8))
+    write_image(small / "00003.png", np.zeros((60, 96, 3), np.uint8))
+    for more, message in (
+        (["--editor", "images", "--images", str(late)], "keyframe 12 is past the end"),
+        (["--editor", "images", "--images", str(small)], "00003.png is 96x60"),
+        (["--editor", "images", "--images", str(small), "--keyframes", "4"], "no image of keyframe 4"),
+        (["--editor", "filter", "--filter", "hue", "--layer", "sky"], "no layer 'sky'"),
+        (["--editor", "filter", "--filter", "hue", "--keyframes", "0,12"], "keyframe 12 is past the end"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(parse_options(RunOptions, command(footage, clip, *more)))
+        assert not (clip / "fits").exists()
+
+
+def test_the_name_of_the_edit() -> None:
+    for more, name in (
+        (["--editor", "filter", "--filter", "recolour:color=red"], "recolour"),
+        (["--editor", "images", "--images", "x"], "images"),
+    ):
+        assert default_name(parse_options(RunOptions, ["a", "b", *more])) == name
+
+
+def test_one_line_and_status_two(tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "missing.mp4"), str(tmp_path / "clip"), "--editor", "filter", "--filter", "hue"]
+    done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
