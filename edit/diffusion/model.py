@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from atlas.errors import UserError
-from edit.diffusion.quiet import quiet
+from atlas.system.quiet import quiet_diffusers
 
 
 @dataclass
@@ -83,18 +83,18 @@ class StableDiffusion:
         """Full precision for a while. Going back loses nothing: the weights were of half precision."""
         parts: list[Any] = [part for part in self.pipeline.components.values() if isinstance(part, torch.nn.Module)]
         before = [part.dtype for part in parts]
-        given = self.conditioning
+        conditioning = self.conditioning
         try:
-            with quiet():
+            with quiet_diffusers():
                 for part in parts:
                     part.to(torch.float32)
-            self.conditioning = None if given is None else given.to(torch.float32)
+            self.conditioning = None if conditioning is None else conditioning.to(torch.float32)
             yield
         finally:
-            with quiet():
+            with quiet_diffusers():
                 for part, dtype in zip(parts, before, strict=True):
                     part.to(dtype)
-            self.conditioning = given
+            self.conditioning = conditioning
 
     @contextlib.contextmanager
     def tiled_decoding(self) -> Iterator[None]:
@@ -119,7 +119,7 @@ class StableDiffusion:
             if tokenizer is None:
                 continue
             most = tokenizer.model_max_length
-            with quiet():  # it warns of what is said below
+            with quiet_diffusers():  # it warns of what is said below
                 tokens = tokenizer(prompt).input_ids
             if len(tokens) > most:
                 cut = tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip()
@@ -180,8 +180,8 @@ class StableDiffusion:
         ]
         embedding = None
         if image_prompt is not None:
-            given = [Image.fromarray(image_prompt)]
-            embedding = pipe.prepare_ip_adapter_image_embeds(given, None, self.device, 1, guided)
+            pictures = [Image.fromarray(image_prompt)]
+            embedding = pipe.prepare_ip_adapter_image_embeds(pictures, None, self.device, 1, guided)
         self.conditioning = Conditioning(
             text.to(self.device),
             images[0] if nets is None else images,
@@ -197,36 +197,36 @@ class StableDiffusion:
         assert self.conditioning is not None
         return self.predict_with(self.conditioning, latents, index)
 
-    def predict_with(self, given: Conditioning, latents: Tensor, index: int) -> Tensor:
+    def predict_with(self, conditioning: Conditioning, latents: Tensor, index: int) -> Tensor:
         """The guided prediction under a given conditioning."""
         pipe = self.pipeline
         time = self._times()[index]
-        doubled = torch.cat([latents] * 2) if given.guided else latents
+        doubled = torch.cat([latents] * 2) if conditioning.guided else latents
         doubled = self.scheduler.scale_model_input(doubled, self.scheduler.timesteps[index])
-        more = {} if given.added is None else {"added_cond_kwargs": given.added}
+        more = {} if conditioning.added is None else {"added_cond_kwargs": conditioning.added}
         down, middle = pipe.controlnet(
             doubled,
             time,
-            encoder_hidden_states=given.text,
-            controlnet_cond=given.controls,
-            conditioning_scale=given.scales,
+            encoder_hidden_states=conditioning.text,
+            controlnet_cond=conditioning.controls,
+            conditioning_scale=conditioning.scales,
             return_dict=False,
             **more,
         )
-        added = dict(given.added or {}) | ({} if given.image is None else {"image_embeds": given.image})
+        added = dict(conditioning.added or {}) | ({} if conditioning.image is None else {"image_embeds": conditioning.image})
         predicted = pipe.unet(
             doubled,
             time,
-            encoder_hidden_states=given.text,
+            encoder_hidden_states=conditioning.text,
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
             added_cond_kwargs=added or None,
             return_dict=False,
         )[0]
-        if not given.guided:
+        if not conditioning.guided:
             return predicted
         without, with_prompt = predicted.chunk(2)
-        return without + given.guidance * (with_prompt - without)
+        return without + conditioning.guidance * (with_prompt - without)
 
     def _times(self) -> Tensor:
         """The scheduler's timesteps on the device, moved there once."""
@@ -244,8 +244,8 @@ class StableDiffusion:
         """The image as a latent, drawn from the autoencoder's distribution."""
         vae = self.pipeline.vae
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(self.device, vae.dtype)
-        found = vae.encode(2 * pixels - 1).latent_dist.sample(generator)
-        return (vae.config.scaling_factor * found).to(self.dtype)
+        latent = vae.encode(2 * pixels - 1).latent_dist.sample(generator)
+        return (vae.config.scaling_factor * latent).to(self.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray | None:

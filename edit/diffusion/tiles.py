@@ -40,12 +40,12 @@ class Tiled:
 
     def predict(self, latents: Tensor, index: int) -> Tensor:
         """The guided prediction for the whole latent."""
-        given, factor = self.model.conditioning, self.model.factor
-        assert given is not None
+        conditioning, factor = self.model.conditioning, self.model.factor
+        assert conditioning is not None
         total, weight = torch.zeros_like(latents), latents.new_zeros(1, 1, *latents.shape[2:])
         for box in self.boxes:
             rows, columns = (slice(part.start // factor, part.stop // factor) for part in box)
-            predicted = self.model.predict_with(given.part(box), latents[..., rows, columns], index)
+            predicted = self.model.predict_with(conditioning.part(box), latents[..., rows, columns], index)
             window = _window(predicted)
             total[..., rows, columns] += predicted * window
             weight[..., rows, columns] += window

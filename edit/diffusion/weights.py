@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from atlas.errors import UserError
+from atlas.storage.hub import located, one_line
+from atlas.system.quiet import quiet_diffusers
 from atlas.weights.folder import check_folder, described, tensor_names, weight_bytes
 from atlas.weights.hub import located, one_line
 from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.model_folder import check_model, check_model_room, check_network
-from edit.diffusion.quiet import quiet
 from edit.request.prompting import DiffusionOptions
 
 SCHEDULERS = {
@@ -92,7 +93,7 @@ def check_installed() -> None:
 def load(weights: Weights) -> StableDiffusion:
     """Load; UserError, in one line, where something is missing, is no model, or does not fit the rest."""
     diffusers = _imported()
-    with quiet():
+    with quiet_diffusers():
         path = located(weights.model, "model", offline=weights.offline)
         is_xl = is_xl_model(path, weights.model_config, offline=weights.offline)
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
@@ -120,7 +121,7 @@ def _imported() -> Any:
     """The module diffusers, with what it takes along: that fails where torchvision is of another build than torch."""
     check_installed()
     try:
-        with quiet():
+        with quiet_diffusers():
             import diffusers
             from diffusers import StableDiffusionControlNetPipeline  # noqa: F401
     except Exception as problem:  # of many kinds, from deep inside
