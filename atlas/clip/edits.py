@@ -9,7 +9,7 @@ reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
 reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the layer's light, 1 where it maps colours seen
 keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
 cache/<layer>/...             what a model made, by what it was made from; may be deleted
-unfinished/<layer>/00012.png  keyframes of a run that is to replace an earlier edit, until all of them are there
+unfinished/<layer>/00012.png  keyframes of a run, until all of them are there (where an earlier edit stays until then)
 replaced/...                  what someone had repainted before a changed request replaced it
 """
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,35 @@ from atlas.storage.stamps import digest, read_json, read_stamp, write_json, writ
 VERSION = 1
 
 
+@dataclass(frozen=True)
+class LayerRequest:
+    """What edit.json says that was asked for a layer, as far as later stages ask: this class alone knows how it says so.
+
+    The file may come from anyone: what is not of its type counts as not there.
+    """
+
+    target: Literal["keyframes", "atlas"] = "keyframes"
+    """What was edited: keyframes, or the layer's atlas itself (by hand or by a prompt)."""
+    prompt: str | None = None
+    """The text of an edit by a prompt."""
+    strategy: str | None = None
+    """What kept its keyframes alike."""
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> LayerRequest:
+        """From what stands in edit.json for the layer."""
+        is_atlas = saved.get("editor") == "atlas" or saved.get("frames") == []
+        chosen = saved.get("diffusion")
+        if not isinstance(chosen, dict):
+            return cls("atlas" if is_atlas else "keyframes")
+        prompt, strategy = (chosen.get(name) for name in ("prompt", "strategy"))
+        return cls(
+            "atlas" if is_atlas or chosen.get("on") == "atlas" else "keyframes",
+            prompt.strip() or None if isinstance(prompt, str) else None,
+            strategy if isinstance(strategy, str) else "propagate",
+        )
+
+
 @dataclass
 class Edit:
     """An edit of a clip: requests for one or more layers of one fit."""
@@ -40,7 +69,7 @@ class Edit:
     name: str
     fit: str
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Per layer, what was asked for (`edit.request.options.EditRequest` as a dict) and the keyframes that were chosen."""
+    """Per layer, what was asked for (`edit.request.request.EditRequest` as a dict) and the keyframes that were chosen."""
 
     @classmethod
     def open(cls, clip: Clip, name: str) -> Edit:
@@ -146,11 +175,13 @@ class Edit:
         """How the layer's keyframes answer light, beside the reference: {"unlit": 0 to 1}. It need not exist."""
         return self.reference_path(layer).with_suffix(".json")
 
+    def request(self, layer: str) -> LayerRequest:
+        """What was asked for the layer."""
+        return LayerRequest.of(self.layers.get(layer, {}))
+
     def is_painted(self, layer: str) -> bool:
         """Whether the layer's atlas was edited itself, by hand or by a prompt: there are no keyframes then."""
-        request = self.layers.get(layer, {})
-        chosen = request.get("diffusion")
-        return request.get("editor") == "atlas" or (isinstance(chosen, dict) and chosen.get("on") == "atlas")
+        return self.request(layer).target == "atlas"
 
     def keep_path(self, layer: str) -> Path:
         """Mask of the layer's atlas: white keeps the original. It need not exist."""

@@ -132,9 +132,7 @@ def _embedder(name: str, family: Family, option: str, options: LearnedOptions) -
 
 def prompt_of(edit: Edit) -> str | None:
     """The prompts of the edit's layers in one line, as a text about the whole frame; None where no layer has one."""
-    chosen = [request.get("diffusion") for request in edit.layers.values()]
-    prompts = [found.get("prompt") for found in chosen if isinstance(found, dict)]
-    return ", ".join(text.strip() for text in prompts if isinstance(text, str) and text.strip()) or None
+    return ", ".join(prompt for layer in edit.layers if (prompt := edit.request(layer).prompt)) or None
 
 
 class LearnedSeries:

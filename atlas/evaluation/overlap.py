@@ -11,7 +11,6 @@ Light is removed first. Beside it the same of the unedited keyframes: what mappi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +68,7 @@ def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap 
     if not texels:
         return None
     edited, source = (float(value) for value in difference / texels)
-    return Overlap(edited, source, texels, _strategy(edit.layers.get(layer, {})))
+    return Overlap(edited, source, texels, edit.request(layer).strategy)
 
 
 def compared(count: int) -> list[list[int]]:
@@ -107,8 +106,3 @@ def _in_atlas(
     colours, uv, seen, where = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
     partial = partial_atlas(colours, uv, seen, where, size, refine=1)
     return (partial.weight > _SEEN).numpy(), partial.colour.numpy()
-
-
-def _strategy(request: dict[str, Any]) -> str | None:
-    chosen = request.get("diffusion")
-    return str(chosen.get("strategy", "propagate")) if isinstance(chosen, dict) else None
