@@ -54,7 +54,7 @@ class AggregateOptions(CommonOptions):
     """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
     match_shift: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are moved)")] = True
     """Leave keyframes where they are, also those that sit a little aside of the others (up to 3 texels)."""
-    steps: int = 160
+    merge_steps: Annotated[int, tyro.conf.arg(name="steps")] = 160
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0
     """Seed of the network's training."""
@@ -140,7 +140,7 @@ def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
         if index >= clip.frames:
             raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
         images[index] = read_keyframe(path, clip)
-    network = [options.seed, options.steps] if options.method == "network" else []
+    network = [options.seed, options.merge_steps] if options.method == "network" else []
     how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
     fit = fit_identity(clip, maps, layer)
     mask = edit.keep_path(layer)
@@ -178,7 +178,7 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         partials,
         views,
         options.method,
-        Training(steps=options.steps),
+        Training(steps=options.merge_steps),
         match_gain=options.match_gain,
         match_shift=options.match_shift,
         seed=options.seed,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from edit.editors import EDITORS
+
 
 def answer(arguments: list[str]) -> str | None:
-    """The list of filters where the command line has `--filter help`; None where it asks for nothing."""
-    if "--filter=help" not in arguments and ("--filter", "help") not in zip(arguments, arguments[1:], strict=False):
-        return None
-    from edit.editors.filters import filter_help
-
-    return "\n".join(filter_help())
+    """What an editor explains where the command line has `help` after its option (`--filter help` lists the filters); None
+    where it asks for nothing."""
+    for editor in EDITORS.values():
+        option = "--" + editor.needs.replace("_", "-")
+        if f"{option}=help" in arguments or (option, "help") in zip(arguments, arguments[1:], strict=False):
+            return editor.explain()
+    return None

@@ -52,15 +52,15 @@ def forget(entry: Edit, layer: str, notes: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def replaced_when_done(entry: Edit, layer: str, notes: list[str]) -> Iterator[Path]:
-    """The folder to write the layer's new keyframes to, one by one.
+def replaced_when_done(entry: Edit, layer: str, notes: list[str], *, in_place: bool) -> Iterator[Path]:
+    """The folder to write the layer's new keyframes to, one by one: beside their place, which they take once all are written.
 
-    Where there is an earlier edit that is a folder beside it, and the earlier edit goes once all are written: whatever
-    fails before leaves it whole. What a failed run had written stays to be looked at until the next one.
+    An earlier edit goes then: whatever fails before leaves it whole. What a failed run had written stays to be looked at
+    until the next one. in_place: where there is no earlier edit, write to their place at once.
     """
     final, beside = entry.keyframes_folder(layer), entry.unfinished_folder(layer)
     remove(beside)
-    if not any(path.exists() for path in _made(entry, layer)):
+    if in_place and not any(path.exists() for path in _made(entry, layer)):
         yield final
         return
     yield beside

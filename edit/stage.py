@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip, checked_name
 from atlas.clip.edits import Edit
-from atlas.errors import UserError
-from atlas.maps.coverage import visibility
+from atlas.clip.keep import read_keep
 from atlas.maps.maps import Maps, fit_identity, open_maps
-from atlas.storage.atomic import atomic_folder
-from atlas.storage.images import to_float, write_image
+from atlas.storage.images import to_float, to_uint8, write_image
 from atlas.storage.stamps import digest
 from atlas.system.cost import measured
 from atlas.system.terminal import visible
-from edit.editors.filters import FilterEditor
-from edit.editors.images import ImagesEditor
-from edit.editors.painted import read_painted
-from edit.editors.protocol import Keyframe, KeyframeEditor, cut_out
-from edit.keep import keep_mask
-from edit.prompted import edit_by_prompt
-from edit.record import EditResult, forget, is_done, record, save_atlas
-from edit.request.keyframes import DEFAULT, automatic_count, checked, listed
-from edit.request.options import EditOptions
-from edit.request.prompting import stray
+from edit.editors import EditOptions
+from edit.editors.choice import chosen_editor
+from edit.editors.protocol import AtlasEditor, FittedLayer, Keyframe, KeyframeEditor, LayerEditor, cut_out
+from edit.record import EditResult, forget, is_done, record, replaced_when_done, save_atlas
 from edit.request.request import EditRequest
 
-EDITORS = {"images": "images", "filter": "filter", "atlas": "image", "diffusion": "prompt"}  # and the option that each needs
+
+@dataclass
+class _Job:
+    """One layer to edit, and where the result is kept."""
+
+    entry: Edit
+    layer: FittedLayer
+    request: EditRequest
+    quiet: bool
+
+    def made_from(self, editor: LayerEditor, *keyframes: list[int]) -> str:
+        """Digest of all that decides the result."""
+        fit = [] if editor.holds_fit else [fit_identity(self.layer.clip, self.layer.maps, self.layer.name)]
+        return digest(self.request.fingerprint(), *keyframes, editor.fingerprint(), *fit)
 
 
 def edit(options: EditOptions) -> EditResult:
@@ -39,100 +48,65 @@ def edit(options: EditOptions) -> EditResult:
     clip = Clip.open(options.clip)
     checked_name(options.name, "edit")
     clip.check_layer(options.layer)
-    check_editor(options)
+    editor = chosen_editor(options)
     maps = open_maps(clip, options.fit, options.layer)
     entry = Edit.open_or_new(clip, options.name, options.fit)
-    mask = keep_mask(options.keep, maps, options.layer)
-    if options.editor == "atlas":
-        result = _take_painted(options, clip, maps, entry)
-    elif options.editor == "diffusion":
-        result = edit_by_prompt(options, clip, maps, entry)
-    else:
-        result = _edit_keyframes(options, clip, maps, entry)
+    mask = _keep_mask(options.keep, maps, options.layer)
+    layer = FittedLayer(clip, maps, options.layer, entry.cache_folder(options.layer))
+    job = _Job(entry, layer, EditRequest.of(options, editor.asked_for(options.layer)), options.quiet)
+    opened = editor.open(layer)
+    result = _edit_keyframes(job, opened) if isinstance(opened, KeyframeEditor) else _edit_atlas(job, opened)
     if mask is not None:
         entry.save_keep(options.layer, mask)
     return result
 
 
-def check_editor(options: EditOptions) -> None:
-    """UserError where the editor is unknown, or is not given what it needs and nothing else."""
-    if options.editor not in EDITORS:
-        raise UserError(f"this version has no {options.editor} editor: --editor is one of {', '.join(EDITORS)}")
-    for editor, needed in EDITORS.items():
-        given = getattr(options, needed) is not None
-        if editor == options.editor and not given:
-            raise UserError(f"--editor {editor} needs --{needed}")
-        if editor != options.editor and given:
-            raise UserError(f"--{needed} is for --editor {editor}, not --editor {options.editor}: leave one of them out")
-    if options.editor == "atlas" and options.keyframes is not None:
-        raise UserError("a painted atlas has no keyframes: leave --keyframes out")
-    if options.editor == "diffusion":
-        options.check()
-        if not -(2**63) <= options.seed < 2**64:
-            raise UserError(f"--seed {options.seed} is out of range: choose from {-(2**63)} to {2**64 - 1}")
-    elif option := stray(options):
-        raise UserError(f"{option} is for --editor diffusion, not --editor {options.editor}: leave one of them out")
-
-
-def _edit_keyframes(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> EditResult:
-    """Editors that need no model."""
-    layer = options.layer
-    editor, keyframes = _editor_and_keyframes(options, clip, maps)
-    covered = visibility(maps, layer).share(keyframes)
-    result = EditResult(entry, layer, keyframes, covered)
-    request = EditRequest.of(options)
-    made_from = digest(request.fingerprint(), keyframes, editor.fingerprint(keyframes), fit_identity(clip, maps, layer))
-    paths = [entry.keyframe_path(layer, index) for index in keyframes]
-    if is_done(entry, layer, made_from, paths):
+def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
+    entry, layer, clip = job.entry, job.layer.name, job.layer.clip
+    keyframes = editor.keyframes
+    result = EditResult(entry, layer, keyframes, job.layer.seen.share(keyframes))
+    made_from = job.made_from(editor, keyframes)
+    if is_done(entry, layer, made_from, [entry.keyframe_path(layer, index) for index in keyframes]):
         result.up_to_date = True
     else:
-        with measured(clip.folder, f"edit {entry.name} {layer}") as cost:
-            forget(entry, layer, result.notes)
-            with atomic_folder(entry.keyframes_folder(layer)) as folder:
-                for index in tqdm(keyframes, desc=visible(f"edit {layer}"), unit="keyframe", disable=options.quiet):
-                    keyframe = Keyframe(index, to_float(clip.frame(index)), maps.opacity(layer, index))
-                    write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
-            entry.sign_keyframes(layer)
+        editor.check()
+        with (
+            measured(clip.folder, f"edit {entry.name} {layer}") as cost,
+            replaced_when_done(entry, layer, result.notes, in_place=editor.is_slow) as folder,
+        ):
+            for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit="keyframe", disable=job.quiet):
+                keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.maps.opacity(layer, index))
+                write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
+                if folder == entry.keyframes_folder(layer):
+                    entry.sign_keyframes(layer)  # a killed run's keyframes are no repainted ones
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
-    record(entry, layer, request, keyframes, made_from, result.up_to_date)
+    result.notes += editor.notes
+    record(entry, layer, job.request, keyframes, made_from, result.up_to_date)
     return result
 
 
-def _editor_and_keyframes(options: EditOptions, clip: Clip, maps: Maps) -> tuple[KeyframeEditor, list[int]]:
-    """The editor, checked, and the frames it will edit."""
-    count = automatic_count(options.keyframes or DEFAULT)
-    if options.editor == "images":
-        assert options.images is not None
-        images = ImagesEditor(options.images, clip.width, clip.height)
-        if options.keyframes is None:
-            keyframes = checked(list(images.files), clip.frames)
-        else:
-            keyframes = _keyframes(options, clip, maps, count)
-        images.check(keyframes)
-        return images, keyframes
-    assert options.filter is not None
-    return FilterEditor(options.filter), _keyframes(options, clip, maps, count)
-
-
-def _keyframes(options: EditOptions, clip: Clip, maps: Maps, count: int | None) -> list[int]:
-    if count is None:
-        assert options.keyframes is not None
-        return listed(options.keyframes, clip.frames)
-    return visibility(maps, options.layer).choose(count)
-
-
-def _take_painted(options: EditOptions, clip: Clip, maps: Maps, entry: Edit) -> EditResult:
-    assert options.image is not None
-    layer = options.layer
-    edited, reference = read_painted(options.image, maps, layer)
-    request = EditRequest.of(options)
-    identity = fit_identity(clip, maps, layer)
-    made_from = digest(request.fingerprint(), options.image, identity)
+def _edit_atlas(job: _Job, editor: AtlasEditor) -> EditResult:
+    entry, layer, clip = job.entry, job.layer.name, job.layer.clip
     result = EditResult(entry, layer, [])
+    made_from = job.made_from(editor)
     if is_done(entry, layer, made_from, [entry.atlas_path(layer), entry.reference_path(layer)]):
         result.up_to_date = True
     else:
-        forget(entry, layer, result.notes)
-        save_atlas(entry, layer, edited, reference, identity)
-    record(entry, layer, request, [], made_from, result.up_to_date)
+        editor.check()
+        with measured(clip.folder, f"edit {entry.name} {layer}") as cost:
+            edited, reference = editor.edit()
+            forget(entry, layer, result.notes)
+            save_atlas(entry, layer, edited, reference, fit_identity(clip, job.layer.maps, layer))
+            cost.update(frames=0, width=edited.shape[1], height=edited.shape[0])
+    result.notes += editor.notes
+    record(entry, layer, job.request, [], made_from, result.up_to_date)
     return result
+
+
+def _keep_mask(
+    path: Path | None,
+    maps: Maps,
+    layer: str,
+) -> np.ndarray | None:  # (N, N) uint8
+    """The mask of --keep, checked; UserError where it is no image or not of the atlas's size."""
+    return None if path is None else to_uint8(read_keep(path, maps.atlas_path(layer), maps.atlas_size(layer)))

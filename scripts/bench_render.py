@@ -38,7 +38,7 @@ from atlas.system.command import CommonOptions, run_command
 from atlas.system.cost import read_costs
 from atlas.system.device import choose_device
 from atlas.system.machine import ROOT, load
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 from scripts.benchmarks.clips import derived_clip, derived_fit, link
 from scripts.benchmarks.fits import last_line, run_process

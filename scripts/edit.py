@@ -13,8 +13,8 @@ if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 from atlas.system.command import run_command
+from edit.editors import EditOptions
 from edit.questions import answer
-from edit.request.options import EditOptions
 
 
 def _edit(options: EditOptions) -> object:

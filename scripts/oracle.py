@@ -37,8 +37,8 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import write_json
 from atlas.system.command import CommonOptions, run_command
+from edit.editors import EditOptions
 from edit.request.keyframes import listed
-from edit.request.options import EditOptions
 from edit.stage import edit
 
 ColourMap = Callable[[np.ndarray], np.ndarray]

@@ -14,13 +14,13 @@ from atlas.errors import UserError
 from atlas.storage.images import read_image
 from atlas.storage.stamps import digest
 from atlas.system.device import choose_device
+from atlas.video.numbered import NumberedImages
 from atlas.weights.hub import Kind, fingerprint, located, named
 from edit.diffusion.adapters import ip_adapter_files
 from edit.diffusion.conditions import DepthEstimator, canny
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
-from edit.editors.images import ImagesEditor
-from edit.request.options import EditOptions
+from edit.request.prompting import DiffusionOptions
 
 # What does not change the picture, or stands in `identity` in another form.
 _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
@@ -30,15 +30,15 @@ _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", 
 class Sources:
     """Opens what the options name; UserError, before anything is written, where something is missing or does not fit."""
 
-    def __init__(self, options: EditOptions) -> None:
+    def __init__(self, options: DiffusionOptions, device: str) -> None:
         check_installed()
         self.options = options
-        self.device = choose_device(options.device)
+        self.device = choose_device(device)
         self._check_names()
         model = located(options.model, "model", offline=options.offline)
         self.is_xl = is_xl_model(model, options.model_config, offline=options.offline)
         self.weights = Weights.of(options, self.device, self.is_xl)
-        self._images: ImagesEditor | None = None
+        self._images: NumberedImages | None = None
         self._depth: DepthEstimator | None = None
         self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt, mode="rgb")
         self._paths = self._located(model)
@@ -72,7 +72,7 @@ class Sources:
     def open_images(self, width: int, height: int, indices: Sequence[int]) -> None:
         """Check the control images of all keyframes."""
         if self.options.control_images is not None:
-            self._images = ImagesEditor(self.options.control_images, width, height, "--control-images")
+            self._images = NumberedImages(self.options.control_images, width, height, "--control-images")
             self._images.check(list(indices))
 
     def control_image(self, index: int) -> np.ndarray:
@@ -90,15 +90,15 @@ class Sources:
         own: Callable[[], np.ndarray],
     ) -> list[np.ndarray]:  # each (H, W, 3) uint8
         """The control images of a picture, in the order of --control; `own` gives the user's."""
-        found = []
+        images = []
         for kind in self.options.control:
             if kind == "canny":
-                found.append(canny(image, *self.options.canny))
+                images.append(canny(image, *self.options.canny))
             elif kind == "depth":
-                found.append(self._depth_estimator()(image))
+                images.append(self._depth_estimator()(image))
             else:
-                found.append(own())
-        return found
+                images.append(own())
+        return images
 
     def identity(self) -> dict[str, Any]:
         """What decides the picture beside prompt, frame and fit: settings, and the hashes of all weights."""

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
-from skimage import color
 
 from atlas.errors import UserError
 from atlas.storage.stamps import digest
 from edit.editors.colours import parse_colour
 from edit.editors.painterly import oil
-from edit.editors.protocol import Keyframe
+from edit.editors.protocol import Editor, FittedLayer, Keyframe, KeyframeEditor
+from edit.request.options import LayerOptions
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -29,6 +31,8 @@ def recolour(frame: np.ndarray, opacity: np.ndarray, *, color: str = "orange", s
 
 def hue(frame: np.ndarray, opacity: np.ndarray, *, shift: float = 90.0) -> np.ndarray:
     """Turn all hues by `shift` degrees."""
+    from skimage import color
+
     hsv = color.rgb2hsv(frame)
     hsv[..., 0] = (hsv[..., 0] + shift / 360) % 1
     return color.hsv2rgb(hsv)
@@ -89,22 +93,52 @@ FILTERS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-class FilterEditor:
-    """Follows `KeyframeEditor`: applies one filter, given as NAME[:key=value,...]."""
+@dataclass(kw_only=True)
+class FilterOptions(LayerOptions):
+    """Options of --editor filter."""
 
-    def __init__(self, text: str) -> None:
-        self.name, self.options = parse_filter(text)
+    filter: str | None = None
+    """With --editor filter: NAME[:key=value,...], such as recolour:color=orange,strength=0.8; `--filter help` lists all."""
 
-    def fingerprint(self, indices: list[int]) -> str:
+
+class FilterEditor(Editor[FilterOptions], KeyframeEditor):
+    """Applies one filter, given as NAME[:key=value,...], to every keyframe."""
+
+    meaning, needs, options_type = "needs no model", "filter", FilterOptions
+
+    @classmethod
+    def explain(cls) -> str:
+        """The list of filters."""
+        return "\n".join(filter_help())
+
+    def default_name(self) -> str:
+        """The filter's name."""
+        return (self.options.filter or "").partition(":")[0].strip() or super().default_name()
+
+    def check_early(self) -> None:
+        """UserError where the filter or an option of it is unknown."""
+        _ = self._filter
+
+    def open(self, layer: FittedLayer) -> KeyframeEditor:
+        """Nothing but keyframes is needed."""
+        self.order = self.chosen_keyframes(layer)
+        return self
+
+    def fingerprint(self) -> str:
         """Digest of the filter and all of its options, given or not."""
-        return digest(self.name, self.options)
+        return digest(*self._filter)
 
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The filtered frame as (H, W, 4) float32, opaque."""
-        filtered = FILTERS[self.name](keyframe.frame, keyframe.opacity, **self.options)
+        name, options = self._filter
+        filtered = FILTERS[name](keyframe.frame, keyframe.opacity, **options)
         image = np.ones((*filtered.shape[:2], 4), np.float32)
         image[..., :3] = np.clip(filtered, 0, 1)
         return image
+
+    @cached_property
+    def _filter(self) -> tuple[str, dict[str, Any]]:
+        return parse_filter(self.options.filter or "")
 
 
 def parse_filter(text: str) -> tuple[str, dict[str, Any]]:
@@ -175,6 +209,8 @@ def _tinted(frame: np.ndarray, colour: np.ndarray) -> np.ndarray:
     A fixed map of each pixel's lightness, so that all keyframes are treated alike. In CIELAB; 60 % of the
     contrast stays for most colours.
     """
+    from skimage import color
+
     target = color.rgb2lab(colour[None, None])[0, 0]
     darkest, lightest = 0.3 * target[0], target[0] + 0.25 * (100 - target[0])
     lightness = color.rgb2lab(frame)[..., :1] / 100

@@ -2,66 +2,69 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from atlas.errors import UserError
-from atlas.storage.images import read_image, to_float
-from atlas.storage.pictures import WantedSize
+from atlas.clip.clip import Clip
+from atlas.storage.images import to_float
 from atlas.storage.stamps import digest
-from edit.editors.protocol import Keyframe
+from atlas.video.numbered import NumberedImages, check_folder
+from edit.editors.protocol import Editor, FittedLayer, Keyframe, KeyframeEditor
+from edit.request.keyframes import checked
+from edit.request.options import LayerOptions
 
-_NUMBERED = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
+
+@dataclass(kw_only=True)
+class ImagesOptions(LayerOptions):
+    """Options of --editor images."""
+
+    images: Path | None = None
+    """With --editor images: folder of edited frames named by frame number (12.png, frame_00012.jpg), RGB or RGBA, alpha = where the edit applies."""  # noqa: E501
 
 
-class ImagesEditor:
-    """Follows `KeyframeEditor`. Images must have the frames' size; alpha, where there is one, says where the edit applies."""
+class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
+    """Takes each keyframe from a folder; alpha, where there is one, says where the edit applies."""
 
-    def __init__(self, folder: Path, width: int, height: int, option: str = "--images") -> None:
-        if not folder.is_dir():
-            raise UserError(f"{option} {folder} is not a folder: give the folder with the images of the keyframes")
-        self.folder, self.width, self.height = folder, width, height
-        self.files = _numbered_images(folder)
+    meaning, needs, options_type = "keyframes edited elsewhere", "images", ImagesOptions
 
-    def check(self, indices: list[int]) -> None:
-        """UserError where an image is missing, unreadable or of another size. Nothing has been written yet."""
-        missing = [index for index in indices if index not in self.files]
-        if missing:
-            raise UserError(
-                f"{self.folder} has no image of keyframe {', '.join(map(str, missing))}: add {missing[0]:05d}.png "
-                f"or leave it out of --keyframes (found: {', '.join(map(str, self.files))})"
-            )
-        for index in indices:
-            self.read(index)
+    def check_early(self) -> None:
+        """UserError where the folder is missing."""
+        check_folder(self._folder, "--images")
 
-    def fingerprint(self, indices: list[int]) -> str:
+    def check_for(self, clip: Clip, layer: str) -> None:
+        """UserError where an image that is asked for is missing, unreadable, or of another size than the clip's frames."""
+        self._found(clip)
+
+    def open(self, layer: FittedLayer) -> KeyframeEditor:
+        """Every image of the folder is a keyframe where the user named none."""
+        numbers = self._found(layer.clip)
+        if numbers is None:
+            numbers = self.chosen_keyframes(layer)
+            self._images.check(numbers)
+        self.order = numbers
+        return self
+
+    def fingerprint(self) -> str:
         """Digest of the images' bytes."""
-        return digest(*(self.files[index] for index in indices))
+        return digest(*(self._images.files[index] for index in self.keyframes))
 
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The image of this frame number as (H, W, 4) float32."""
-        return to_float(self.read(keyframe.index))
+        return to_float(self._images.read(keyframe.index))
 
-    def read(self, index: int) -> np.ndarray:
-        """The image of this frame number as stored, (H, W, 4)."""
-        advice = "edit the images of the clip's frames/ folder without scaling or cropping them"
-        size = WantedSize(self.height, self.width, "the clip's frames are", advice)
-        return read_image(self.files[index], mode="rgba", size=size)
+    @property
+    def _folder(self) -> Path:
+        assert self.options.images is not None
+        return self.options.images
 
-
-def _numbered_images(folder: Path) -> dict[int, Path]:
-    """Images by the last number of their name, sorted; UserError where there are none or two of a number."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _NUMBERED.fullmatch(path.name)
-        if path.name.startswith(".") or not path.is_file() or match is None:
-            continue
-        index = int(match[1])
-        if index in found:
-            raise UserError(f"{folder} has two images of keyframe {index} ({found[index].name}, {path.name}): remove one")
-        found[index] = path
-    if not found:
-        raise UserError(f"{folder} holds no image named by a frame number: name them 00012.png for frame 12")
-    return dict(sorted(found.items()))
+    def _found(self, clip: Clip) -> list[int] | None:
+        """The keyframes, their images checked; None where coverage is to choose them."""
+        self._images = NumberedImages(self._folder, clip.width, clip.height, "--images")
+        if self.options.keyframes is None:
+            numbers: list[int] | None = checked(list(self._images.files), clip.frames)
+        else:
+            numbers = self.named_keyframes(clip)
+        self._images.check(numbers or [])
+        return numbers

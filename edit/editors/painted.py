@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,8 +15,49 @@ from atlas.storage.images import read_image, with_channels
 from atlas.storage.pictures import picture_header
 from atlas.system.terminal import say
 from edit.editors.placing import check_placeable, placed
+from edit.editors.protocol import AtlasEditor, Editor, FittedLayer
+from edit.request.options import LayerOptions
 
 _RIM = 3  # texels
+
+
+@dataclass(kw_only=True)
+class PaintedOptions(LayerOptions):
+    """Options of --editor atlas."""
+
+    image: Path | None = None
+    """With --editor atlas: a painted copy of the layer's atlas.png, or paint on transparent that goes over it. The latter may
+    be of another size: square, or cropped to what is seen of the layer."""
+
+
+class PaintedEditor(Editor[PaintedOptions], AtlasEditor):
+    """Takes a painted atlas for the layer's own."""
+
+    meaning, needs, options_type = "a painted atlas", "image", PaintedOptions
+
+    def check_early(self) -> None:
+        """UserError where the image is missing or unreadable, or where keyframes are asked for."""
+        if self.options.keyframes is not None:
+            raise UserError("a painted atlas has no keyframes: leave --keyframes out")
+        read_image(self._path)
+
+    def open(self, layer: FittedLayer) -> AtlasEditor:
+        """Read the image; UserError where it does not fit the layer's atlas."""
+        self._painted = read_painted(self._path, layer.maps, layer.name)
+        return self
+
+    def fingerprint(self) -> Path:
+        """The image."""
+        return self._path
+
+    def edit(self) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 4) uint16 both
+        """The painted atlas, and the fit's own."""
+        return self._painted
+
+    @property
+    def _path(self) -> Path:
+        assert self.options.image is not None
+        return self.options.image
 
 
 def read_painted(
@@ -36,8 +78,8 @@ def read_painted(
         check_placeable(header, path, maps, layer)
     image = as_uint16(read_image(path))
     if image.shape[:2] != reference.shape[:2]:
-        image, said = placed(image, path, maps, layer)
-        say(said, sys.stderr)
+        image, where = placed(image, path, maps, layer)
+        say(where, sys.stderr)
     edited = paired(with_channels(image, 4), reference)
     if not edited[..., 3].any():
         raise UserError(

@@ -23,11 +23,11 @@ def oil(frame: np.ndarray, opacity: np.ndarray, *, radius: int = 6, edges: float
     total = np.zeros_like(frame)
     votes = np.zeros_like(weight)
     for kernel in _sector_kernels(radius):
-        found = np.stack([cv2.filter2D(stack[..., c], -1, kernel, borderType=cv2.BORDER_REFLECT_101) for c in range(7)], -1)
-        share = np.maximum(found[..., 6:], 1e-6)
-        mean, square = found[..., :3] / share, found[..., 3:6] / share
+        sums = np.stack([cv2.filter2D(stack[..., c], -1, kernel, borderType=cv2.BORDER_REFLECT_101) for c in range(7)], -1)
+        share = np.maximum(sums[..., 6:], 1e-6)
+        mean, square = sums[..., :3] / share, sums[..., 3:6] / share
         deviation = np.sqrt(np.maximum(square - mean * mean, 0).sum(-1))
-        vote = found[..., 6] / (1e-3 + (deviation * 20) ** edges)
+        vote = sums[..., 6] / (1e-3 + (deviation * 20) ** edges)
         total += mean * vote[..., None]
         votes += vote
     return total / np.maximum(votes, 1e-12)[..., None]

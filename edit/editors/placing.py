@@ -1,6 +1,6 @@
-"""Edit layers made at another size than a fit's atlas: paint on transparent, placed over the part of the atlas it spans.
+"""Layered edits of Text2LIVE and Layered Neural Atlases, of another size than the fit's atlas: placed over what they span.
 
-Text2LIVE, Layered Neural Atlases and painters that crop write such images:
+These, and painters that crop, write paint on transparent:
 
     square                      over the whole square of the layer's atlas
     square, on the background   over the square from the least uv of what is seen of it on, as the published editors

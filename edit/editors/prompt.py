@@ -1,192 +1,117 @@
-"""Keyframes by a prompt: Stable Diffusion under ControlNet, each keyframe in the light of the earlier ones."""
+"""Editing by a prompt: options, checks, and the choice between keyframes and the layer's atlas. Loads no torch by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-from torch import Tensor
-from tqdm import tqdm
+import tyro
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.maps.maps import Maps, fit_identity
-from atlas.storage.images import read_image, to_float, to_uint8, write_image
-from atlas.storage.stamps import digest
-from edit.diffusion.careful import made_carefully
-from edit.diffusion.crop import Crop, resized
-from edit.diffusion.denoise import denoise
-from edit.diffusion.model import StableDiffusion
-from edit.diffusion.sources import Sources
-from edit.editors.protocol import Keyframe, cut_out
-from edit.request.options import EditOptions
+from edit.editors.protocol import AtlasEditor, Editor, FittedLayer, KeyframeEditor
+from edit.request.keyframes import checked, outwards
+from edit.request.options import LayerOptions
+from edit.request.prompting import DiffusionOptions
 from edit.strategies import STRATEGIES
-from edit.strategies.accumulated import Accumulated
-from edit.strategies.protocol import Propagated, View
 
-VERSION = 1  # raise it when the same request gives another picture: what is cached is then made again
-_OF_LATER_KEYFRAMES = ("strategy", "strength", "hold")  # what the first keyframe does not depend on
+if TYPE_CHECKING:
+    from edit.diffusion.sources import Sources
 
+    Strategy = str
+else:
+    Strategy = Literal[tuple(STRATEGIES)]
 
-@dataclass
-class _Done:
-    """What the keyframes edited so far left behind."""
-
-    indices: list[int] = field(default_factory=list)
-    made: np.ndarray | None = None
-    """The crop made last, as the model sees it, (h, w, 3) float32."""
-    waiting: list[tuple[int, np.ndarray]] = field(default_factory=list)
-    """Keyframes that are not in the atlas yet: they go there when a further keyframe asks for it."""
+_HELP = "How keyframes are kept alike. " + "; ".join(f"{name}: {strategy.meaning}" for name, strategy in STRATEGIES.items())
 
 
-class DiffusionEditor:
-    """Follows `KeyframeEditor`: keyframes are edited in the order of `order`, and each remembers the earlier ones.
+@dataclass(kw_only=True)
+class PromptOptions(DiffusionOptions, LayerOptions):
+    """Options of --editor diffusion, with the strategies that there are."""
 
-    What is made is kept in `cache` under a digest of all that it was made from; weights are loaded when something is missing.
-    """
+    strategy: Annotated[Strategy, tyro.conf.arg(help=f"{_HELP}.")] = DiffusionOptions.strategy
 
-    def __init__(
-        self,
-        options: EditOptions,
-        clip: Clip,
-        maps: Maps,
-        sources: Sources,
-        order: list[int],
-        cache: Path,
-        denoise: Callable[..., Tensor] = denoise,
-    ) -> None:
-        self.options, self.clip, self.maps, self.sources, self.order = options, clip, maps, sources, order
-        self.cache, self.denoise = cache, denoise
-        self.notes: list[str] = []
-        self.keys = self._keys()
-        self._crops: dict[int, Crop] = {}
-        self._done, self._accumulated = _Done(), Accumulated(maps, options.layer, sources.device)
 
-    def fingerprint(self, indices: list[int]) -> str:
-        """Digest of all keyframes' keys."""
-        return digest([self.keys[index] for index in indices])
+class PromptEditor(Editor[PromptOptions]):
+    """Stable Diffusion under ControlNet, on keyframes or on the atlas of the layer."""
 
-    def missing(self) -> list[int]:
-        """Keyframes that have to be made."""
-        return [index for index in self.order if not self._cached(index).is_file()]
+    meaning, needs, options_type = "by a prompt", "prompt", PromptOptions
 
-    def check(self) -> None:
-        """UserError where weights, prompts or a keyframe cannot be used; loads the weights where something has to be made."""
-        missing = self.missing()
-        if not missing:
-            return
-        self.sources.check({self._prompt(index) for index in missing})
-        for index in self.order:
-            self._crop(index)
+    def check_early(self) -> None:
+        """UserError for what is wrong whatever the weights are."""
+        options = self.options
+        options.check()
+        if options.strategy not in STRATEGIES:
+            raise UserError(f"there is no strategy {options.strategy!r}: --strategy is one of {', '.join(STRATEGIES)}")
+        if not -(2**63) <= options.seed < 2**64:
+            raise UserError(f"--seed {options.seed} is out of range: choose from {-(2**63)} to {2**64 - 1}")
 
-    def edit(self, keyframe: Keyframe) -> np.ndarray:
-        """The edited frame as (H, W, 4) float32; alpha 0 away from the crop."""
-        index, done = keyframe.index, self._done
-        path = self._cached(index)
-        if not path.is_file():
-            write_image(path, to_uint8(self._made(keyframe)))
-        made = to_float(read_image(path, mode="rgb"))
-        crop = self._crop_of(index, made.shape[:2])
-        edited = crop.paste(made, keyframe.frame)
-        # What later keyframes see is what is saved, so that it does not matter whether it came from the cache.
-        done.waiting.append((index, to_float(to_uint8(cut_out(keyframe, edited)))))
-        done.indices.append(index)
-        done.made = made
-        return edited
+    def find(self, *, try_out: bool) -> None:
+        """Find, and fetch, all weights; where it is to be tried out, load them and hold the prompts against them."""
+        sources = self._sources
+        if try_out:
+            sources.check([(self.options.prompt or "").strip(), *self.options.keyframe_prompts().values()])
+            sources.make_room()
 
-    def _made(self, keyframe: Keyframe) -> np.ndarray:
-        """What the model makes of the keyframe's crop, (h, w, 3)."""
-        options, index = self.options, keyframe.index
-        model, crop = self.sources.model(), self._crop(index)
-        cut = crop.cut(self.clip.frame(index))
-        controls = self.sources.controls(cut, lambda: crop.cut(self.sources.control_image(index)))
-        model.condition(
-            self._prompt(index),
-            options.negative,
-            controls,
-            options.control_scales(),
-            options.guidance,
-            self.sources.image_prompt(),
-        )
-        strategy = STRATEGIES[options.strategy]()
+    def check_for(self, clip: Clip, layer: str) -> None:
+        """UserError where keyframes, their prompts or the control images do not suit the clip."""
+        options, numbers = self.options, self.named_keyframes(clip)
+        self._check_target(layer)
+        if options.target(layer) == "keyframes":
+            prompted = checked(list(options.keyframe_prompts()), clip.frames)
+            self._check_prompts(prompted if numbers is None else numbers)
+            self._sources.open_images(clip.width, clip.height, numbers or [])
+        elif options.control_images is not None:
+            from edit.editors.prompt_atlas import control_image
 
-        def make() -> Tensor:
-            bar = tqdm(total=options.steps, desc=f"  keyframe {index}", unit="step", leave=False, disable=options.quiet)
-            with bar:
-                start = strategy.start(self._view(model, crop, index))
-                return self.denoise(model, start, steps=options.steps, on_step=bar.update)
+            control_image(options.control_images)
 
-        return made_carefully(model, make, options, f"keyframe {index} at {crop.width}x{crop.height}", self.notes)
+    def open(self, layer: FittedLayer) -> KeyframeEditor | AtlasEditor:
+        """Begin with the layer's keyframes, or with its atlas."""
+        self._check_target(layer.name)
+        _ = layer.seen  # UserError where it is never visible
+        return self._on_atlas(layer) if self.options.target(layer.name) == "atlas" else self._on_keyframes(layer)
 
-    def _view(self, model: StableDiffusion, crop: Crop, index: int) -> View:
-        first, options = self._crop(self.order[0]), self.options
-        return View(
-            index=index,
-            seed=options.seed,
-            position=self.order.index(index),
-            shape=model.latent_shape(crop.height, crop.width),
-            first_shape=model.latent_shape(first.height, first.width),
-            strength=options.keyframe_strength(),
-            hold=options.hold,
-            encode=lambda image, generator: model.encode(resized(image, crop.height, crop.width), generator),
-            previous=self._previous,
-            propagated=lambda: self._propagated(crop, index),
-        )
+    def asked_for(self, layer: str) -> dict[str, object]:
+        """What was chosen, and what is edited."""
+        return {"diffusion": self.options.settings() | {"on": self.options.target(layer)}}
 
-    def _previous(self) -> np.ndarray:
-        assert self._done.made is not None
-        return self._done.made
+    def _on_keyframes(self, layer: FittedLayer) -> KeyframeEditor:
+        from edit.editors.prompt_keyframes import PromptKeyframes
 
-    def _propagated(self, crop: Crop, index: int) -> Propagated:
-        for earlier, image in self._done.waiting:
-            self._accumulated.add(earlier, image)
-        self._done.waiting.clear()
-        colour, coverage = self._accumulated.view(index)
-        opacity = self.maps.opacity(self.options.layer, index)
-        return Propagated(crop.cut(colour), crop.cut(coverage), crop.cut(opacity))
+        keyframes = self.chosen_keyframes(layer)
+        self._check_prompts(keyframes)
+        self._sources.open_images(layer.clip.width, layer.clip.height, keyframes)
+        return PromptKeyframes(self.options, layer, self._sources, outwards(keyframes, layer.seen))
 
-    def _crop(self, index: int) -> Crop:
-        if index not in self._crops:
-            size = self.options.resolution or self.sources.model().size
-            crop = Crop.around(self.maps.opacity(self.options.layer, index), size)
-            if crop is None:
-                raise UserError(f"the layer {self.options.layer!r} is not seen in frame {index}: choose other --keyframes")
-            self._crops[index] = crop
-        return self._crops[index]
+    def _on_atlas(self, layer: FittedLayer) -> AtlasEditor:
+        from edit.editors.prompt_atlas import PromptAtlas
 
-    def _crop_of(self, index: int, size: tuple[int, int]) -> Crop:
-        """The crop that an image of `size` was made from: a cached one is placed without loading weights."""
-        crop = Crop.around(self.maps.opacity(self.options.layer, index), min(size))
-        assert crop is not None
-        return Crop(crop.top, crop.left, crop.bottom, crop.right, *size)
+        options, editor = self.options, PromptAtlas(self.options, layer, self._sources)
+        for name, is_given in (("strategy", options.strategy != DiffusionOptions.strategy), ("hold", options.hold > 0)):
+            if is_given:
+                editor.notes.append(
+                    f"--{name} is for keyframes and changed nothing: the atlas of {layer.name} is edited itself"
+                )
+        return editor
 
-    def _prompt(self, index: int) -> str:
-        return self.options.keyframe_prompts().get(index) or (self.options.prompt or "").strip()
+    @cached_property
+    def _sources(self) -> Sources:
+        from edit.diffusion.sources import Sources
 
-    def _cached(self, index: int) -> Path:
-        return self.cache / f"{self.keys[index]}.png"
+        return Sources(self.options, self.options.device)
 
-    def _keys(self) -> dict[int, str]:
-        """For each keyframe a digest of all that it is made from, earlier keyframes included where they count."""
-        identity = fit_identity(self.clip, self.maps, self.options.layer)
-        common = self.sources.identity() | {"version": VERSION, "fit": identity, "seed": self.options.seed}
-        keys: dict[int, str] = {}
-        for index in self.order:
-            chosen = dict(common)
-            if index == self.order[0]:
-                chosen = {name: value for name, value in common.items() if name not in _OF_LATER_KEYFRAMES}
-            else:
-                chosen["earlier"] = self._earlier_keys(list(keys.values()))
-            own = [index, self._prompt(index), self.sources.control_identity(index)]
-            keys[index] = digest(chosen, own, self.clip.frame_path(index))
-        return keys
+    def _check_target(self, layer: str) -> None:
+        """UserError where options for keyframes were given and the atlas is edited itself."""
+        options = self.options
+        if options.target(layer) == "atlas" and (options.keyframes is not None or options.prompt_at):
+            raise UserError(
+                f"the atlas of {layer} is edited itself: leave --keyframes and --prompt-at out, or say --on keyframes"
+            )
 
-    def _earlier_keys(self, keys: list[str]) -> list[Any]:
-        if self.options.strategy == "propagate":
-            return keys
-        if self.options.strategy == "sequential":
-            return keys[-1:]
-        return [self.order[0]] if self.options.strategy == "fixed" else []
+    def _check_prompts(self, keyframes: list[int]) -> None:
+        """UserError where a frame that is no keyframe has a prompt of its own."""
+        unused = sorted(set(self.options.keyframe_prompts()) - set(keyframes))
+        if unused:
+            raise UserError(f"--prompt-at {unused[0]} is no keyframe: the keyframes are {', '.join(map(str, keyframes))}")

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.geometry.filling import push_pull
-from atlas.maps.maps import Maps, fit_identity
+from atlas.maps.maps import fit_identity
 from atlas.storage.images import read_image, to_float, to_uint8, to_uint16, write_image
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
@@ -25,27 +24,34 @@ from edit.diffusion.model import StableDiffusion
 from edit.diffusion.sources import Sources, as_uint8
 from edit.diffusion.tiles import Tiled
 from edit.editors.painted import as_uint16, paired
-from edit.request.options import EditOptions
+from edit.editors.prompt import PromptOptions
+from edit.editors.protocol import AtlasEditor, FittedLayer
 
 VERSION = 2  # raise it when the same request gives another picture
 _OF_KEYFRAMES = ("strategy", "hold")  # what an atlas that is edited itself does not depend on
 _ONE_TILE = 1.25  # times the model's own size: a picture that large is still seen at once, a little smaller
 
 
-class AtlasPrompt:
-    """Edits the atlas of a layer; what is made is kept in `cache` under a digest of all that it was made from."""
+class PromptAtlas(AtlasEditor):
+    """Edits the atlas of a layer; what is made is kept in the layer's cache under a digest of all that it was made from."""
 
-    def __init__(self, options: EditOptions, clip: Clip, maps: Maps, sources: Sources, cache: Path) -> None:
-        self.options, self.maps, self.sources, self.cache = options, maps, sources, cache
+    holds_fit = True
+
+    def __init__(self, options: PromptOptions, layer: FittedLayer, sources: Sources) -> None:
+        self.options, self.layer, self.sources = options, layer, sources
         self.notes: list[str] = []
         own = options.control_images
         self._own = None if own is None else self._checked(own)
         self.key = digest(
             {name: value for name, value in sources.identity().items() if name not in _OF_KEYFRAMES}
             | {"version": VERSION, "seed": options.seed, "prompt": options.prompt},
-            fit_identity(clip, maps, options.layer),
+            fit_identity(layer.clip, layer.maps, layer.name),
             None if own is None else digest(own),
         )
+
+    def fingerprint(self) -> str:
+        """Digest of all that it is made from."""
+        return self.key
 
     def check(self) -> None:
         """UserError where weights or prompts cannot be used; loads the weights where the picture has to be made."""
@@ -54,9 +60,9 @@ class AtlasPrompt:
 
     def edit(self) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 4) uint16 both
         """The edited atlas, and the fit's own that it is compared with."""
-        layer = self.options.layer
-        atlas = self.maps.atlas(layer)
-        reference = as_uint16(read_image(self.maps.atlas_path(layer), mode="rgba"))
+        maps, layer = self.layer.maps, self.layer.name
+        atlas = maps.atlas(layer)
+        reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
         if not self._path.is_file():
             write_image(self._path, to_uint8(self._made(atlas)))
         made = to_float(read_image(self._path, mode="rgb"))
@@ -68,7 +74,7 @@ class AtlasPrompt:
 
     @property
     def _path(self) -> Path:
-        return self.cache / f"{self.key}.png"
+        return self.layer.cache / f"{self.key}.png"
 
     def _made(self, atlas: np.ndarray) -> np.ndarray:
         options, model = self.options, self.sources.model()
@@ -89,7 +95,7 @@ class AtlasPrompt:
             at_once,
         )
         strength = 1.0 if options.strength is None else options.strength
-        steps = tqdm(total=options.steps, desc=visible(f"edit {options.layer}"), unit="step", disable=options.quiet)
+        steps = tqdm(total=options.steps, desc=visible(f"edit {self.layer.name}"), unit="step", disable=options.quiet)
 
         def make() -> Tensor:
             steps.reset()
@@ -112,7 +118,7 @@ class AtlasPrompt:
         return self._own
 
     def _checked(self, path: Path) -> np.ndarray:
-        size = self.maps.atlas_size(self.options.layer)
+        size = self.layer.maps.atlas_size(self.layer.name)
         return control_image(path, WantedSize(*size, "the atlas is", "make it that size"))
 
 

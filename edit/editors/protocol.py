@@ -1,11 +1,25 @@
-"""What every editor of keyframes offers, and what it is given."""
+"""What every editor offers: its options, its checks, and then one layer's keyframes, or its atlas, edited."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+
+from atlas.clip.clip import Clip
+from atlas.maps.maps import Maps
+from edit.request.keyframes import chosen, named
+from edit.request.options import LayerOptions
+
+if TYPE_CHECKING:
+    from atlas.maps.coverage import Visibility
+
+Options = TypeVar("Options", bound=LayerOptions)
 
 
 @dataclass
@@ -19,16 +33,132 @@ class Keyframe:
     """(H, W) float32 visible opacity of the layer; exactly 0 where it is not seen."""
 
 
-class KeyframeEditor(Protocol):
-    """Edits keyframes one after the other, in the order it is given them; it may remember the earlier ones."""
+@dataclass(frozen=True)
+class FittedLayer:
+    """The layer that is edited: of which clip, in the maps of which fit."""
 
-    def fingerprint(self, indices: list[int]) -> str:
-        """Digest of what, beside the request, decides the result: the bytes of files, the version of a model."""
-        ...
+    clip: Clip
+    maps: Maps
+    name: str
+    cache: Path
+    """Folder for what a model makes of it."""
 
+    @cached_property
+    def seen(self) -> Visibility:
+        """What each frame sees of it; UserError where none sees anything."""
+        from atlas.maps.coverage import visibility  # torch is loaded with it, and an editor's options need none
+
+        return visibility(self.maps, self.name)
+
+
+class LayerEditor(ABC):
+    """An editor at work on one layer: what editing keyframes and editing an atlas have in common."""
+
+    holds_fit: ClassVar[bool] = False
+    """Whether `fingerprint` holds the fit already; it is added to that otherwise."""
+    notes: Sequence[str] = ()
+    """Lines for the user about what was made."""
+
+    @abstractmethod
+    def fingerprint(self) -> str | Path:
+        """Digest of what decides the result beside request, keyframes and fit (bytes of files, version of a model), or the
+        one file that does."""
+
+    def check(self) -> None:  # noqa: B027  (most need nothing more)
+        """UserError where what the work takes cannot be used. Called only if something is to be made, before it is."""
+
+
+class KeyframeEditor(LayerEditor):
+    """Edits keyframes one after the other; it may remember the earlier ones."""
+
+    order: list[int]
+    """The keyframes in the order in which they are edited."""
+    is_slow: ClassVar[bool] = False
+    """Whether a keyframe takes long: where none is replaced each is then written to its place as soon as it is made, so that
+    a killed run leaves it."""
+
+    @property
+    def keyframes(self) -> list[int]:
+        """The frames to edit, ascending."""
+        return sorted(self.order)
+
+    @abstractmethod
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The edited keyframe: (H, W, 4) float32 RGBA in [0, 1], alpha = where the edit applies (not the layer's shape)."""
-        ...
+
+
+class AtlasEditor(LayerEditor):
+    """Edits the layer's atlas itself: there are no keyframes then."""
+
+    @abstractmethod
+    def edit(self) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 4) uint16 both
+        """The edited atlas, and the fit's own that it is compared with; equal, bit for bit, where nothing was edited."""
+
+
+class Editor(ABC, Generic[Options]):
+    """A way of editing: one class in one file, and a line in `edit.editors.EDITORS`.
+
+    It is made from the command's options, checked, and then opened on a layer, where it may itself be the `KeyframeEditor`
+    or `AtlasEditor`. The order of the checks: `check_early` without a clip, `find` what is needed from outside, `check_for` a
+    clip, `open` on a layer of its fit. Each is there for whoever has long work to do before the next.
+    """
+
+    meaning: ClassVar[str]
+    """In two or three words, as it stands beside its name in the command's help."""
+    needs: ClassVar[str]
+    """Name of the option that it cannot do without."""
+    options_type: ClassVar[type[LayerOptions]]
+    """Dataclass of its options; those that it has beyond `LayerOptions` are refused with other editors."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @classmethod
+    def own_options(cls) -> dict[str, Any]:
+        """Options that belong to this editor, with their defaults."""
+        shared = {field.name for field in fields(LayerOptions)}
+        return {field.name: field.default for field in fields(cls.options_type) if field.name not in shared}
+
+    @classmethod
+    def explain(cls) -> str | None:
+        """What may be written after the option that it needs, in answer to `help` there; None where that is no question."""
+        return None
+
+    def default_name(self) -> str:
+        """Name for an edit that the user gave none."""
+        return self.options.editor
+
+    def check_early(self) -> None:
+        """UserError for what is wrong whatever the clip. Nothing is loaded for it, and nothing fetched."""
+
+    def find(self, *, try_out: bool) -> None:
+        """Find what is needed from outside, and fetch it; UserError where it is missing.
+
+        try_out: long work lies ahead; what could fail after it is tried now, and let go again.
+        """
+
+    def check_for(self, clip: Clip, layer: str) -> None:
+        """UserError for what is wrong for this clip, whatever its fit."""
+        self.named_keyframes(clip)
+
+    @abstractmethod
+    def open(self, layer: FittedLayer) -> KeyframeEditor | AtlasEditor:
+        """Begin with a layer; UserError, before anything is written, where something is missing or does not fit."""
+
+    def asked_for(self, layer: str) -> dict[str, Any]:
+        """What edit.json keeps of its own options for a layer, JSON-ready: those that were given."""
+        values = {name: getattr(self.options, name) for name in self.own_options()}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        return {name: value for name, value in plain.items() if values[name] != self.own_options()[name]}
+
+    def named_keyframes(self, clip: Clip) -> list[int] | None:
+        """The keyframes that the user named; None where coverage is to choose them."""
+        return named(self.options.keyframes, clip.frames)
+
+    def chosen_keyframes(self, layer: FittedLayer) -> list[int]:
+        """The keyframes: those that the user named, or those that cover most of the layer."""
+        numbers = self.named_keyframes(layer.clip)
+        return chosen(self.options.keyframes, layer.seen) if numbers is None else numbers
 
 
 def cut_out(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.maps.coverage import Visibility
+
+if TYPE_CHECKING:
+    from atlas.maps.coverage import Visibility  # torch is loaded with it: the command's --help needs none
 
 DEFAULT = "auto:5"
 
@@ -17,11 +20,23 @@ def automatic_count(keyframes: str) -> int | None:
     text = keyframes.strip()
     if not text.startswith("auto"):
         return None
-    found = re.fullmatch(r"auto(?::(\d+))?", text)
-    count = int(found[1] or DEFAULT.split(":")[1]) if found else 0
+    match = re.fullmatch(r"auto(?::(\d+))?", text)
+    count = int(match[1] or DEFAULT.split(":")[1]) if match else 0
     if count < 1:
         raise UserError(f"--keyframes {keyframes!r} is not understood: write auto:5, or frame numbers such as 0,12,24")
     return count
+
+
+def named(keyframes: str | None, frames: int) -> list[int] | None:
+    """Frame numbers that `keyframes` names, of a clip of `frames` frames; None where coverage is to choose them."""
+    if keyframes is None or automatic_count(keyframes) is not None:
+        return None
+    return listed(keyframes, frames)
+
+
+def chosen(keyframes: str | None, seen: Visibility) -> list[int]:
+    """The frames that cover most of the layer, as many as `keyframes` asks for."""
+    return seen.choose(automatic_count(keyframes or DEFAULT) or 0)
 
 
 def listed(

@@ -19,7 +19,6 @@ DEPTH_MODEL = "Intel/dpt-hybrid-midas"
 STRENGTH = 0.8
 
 Control = Literal["canny", "depth", "images"]
-Strategy = Literal["propagate", "random", "fixed", "sequential"]
 Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lms", "pndm", "unipc"]
 
 
@@ -33,8 +32,8 @@ class DiffusionOptions:
     """Another prompt for single keyframes, as FRAME:TEXT."""
     negative: str = ""
     """What is not wanted."""
-    strategy: Strategy = "propagate"
-    """How keyframes are kept alike. propagate: each starts from how the earlier ones look in its view; sequential: from the one before it, unwarped; fixed: all from the same noise; random: each from its own."""  # noqa: E501
+    strategy: str = "propagate"
+    """How keyframes are kept alike."""
     strength: float | None = None
     """How far a keyframe may leave what it starts from: 0 keeps it, 1 forgets it. Default: 0.8; with --on atlas 1 (from noise alone)."""  # noqa: E501
     hold: float = 0.0
@@ -139,17 +138,17 @@ class DiffusionOptions:
 
     def keyframe_prompts(self) -> dict[int, str]:
         """Prompts of single keyframes by frame number; UserError where one is not FRAME:TEXT."""
-        found = {}
+        prompts = {}
         for text in self.prompt_at:
             number, colon, prompt = text.partition(":")
             if not (colon and number.strip().isascii() and number.strip().isdigit() and prompt.strip()):
                 raise UserError(f'--prompt-at {text!r} is not understood: write FRAME:TEXT, such as 24:"a red car"')
-            found[int(number)] = prompt.strip()
-        return found
+            prompts[int(number)] = prompt.strip()
+        return prompts
 
     def loras(self) -> list[tuple[Path, float]]:
         """LoRA files and their weights; UserError where a file is missing or is no .safetensors file."""
-        found = []
+        weighted = []
         for text in self.lora:
             path, colon, scale = text.rpartition(":")
             if not (colon and re.fullmatch(r"-?\d+(\.\d*)?|-?\.\d+", scale)):
@@ -158,8 +157,8 @@ class DiffusionOptions:
                 raise UserError(f"--lora {path} is missing: give it as PATH or PATH:SCALE")
             if Path(path).suffix != ".safetensors":
                 raise UserError(f"--lora {path} is no .safetensors file: other formats can hold programs and are not read")
-            found.append((Path(path), float(scale)))
-        return found
+            weighted.append((Path(path), float(scale)))
+        return weighted
 
     def settings(self) -> dict[str, Any]:
         """What was chosen, JSON-ready: every option that is not at its default, and the strategy."""
@@ -171,11 +170,3 @@ class DiffusionOptions:
             for name, value in plain.items()
             if value != defaults[name] or name in ("strategy", "model")
         }
-
-
-def stray(options: DiffusionOptions) -> str | None:
-    """An option of the diffusion editor that was given although another editor was asked for, as on the command line."""
-    for f in fields(DiffusionOptions):
-        if getattr(options, f.name) != f.default:
-            return "--" + f.name.replace("_", "-")
-    return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from atlas.errors import UserError
-from edit.request.options import EditOptions
+from edit.request.options import LayerOptions
 
 
 @dataclass
@@ -16,31 +15,22 @@ class EditRequest:
     editor: str
     keyframes: str | None = None
     seed: int = 0
-    images: str | None = None
-    filter: str | None = None
-    image: str | None = None
-    diffusion: dict[str, Any] | None = None
-    """What was chosen for --editor diffusion."""
+    own: dict[str, Any] = field(default_factory=dict)
+    """Options of the editor itself that were given, JSON-ready, by the names that edit.json has for them."""
 
     @classmethod
-    def of(cls, options: EditOptions) -> EditRequest:
+    def of(cls, options: LayerOptions, own: dict[str, Any]) -> EditRequest:
         """The part of the command's options that describes one layer's edit."""
-        images, image = (None if path is None else str(path) for path in (options.images, options.image))
-        chosen = options.settings() | {"on": options.target(options.layer)} if options.editor == "diffusion" else None
-        return cls(options.editor, options.keyframes, options.seed, images, options.filter, image, chosen)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> EditRequest:
-        """A request as saved in edit.json; keys that are not of the request are left aside."""
-        try:
-            return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
-        except TypeError:
-            raise UserError("a layer's request in edit.json names no editor: run scripts/edit.py again") from None
+        return cls(options.editor, options.keyframes, options.seed, own)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what was not given."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        keyframes = {} if self.keyframes is None else {"keyframes": self.keyframes}
+        return {"editor": self.editor, **keyframes, "seed": self.seed, **self.own}
 
     def fingerprint(self) -> dict[str, Any]:
-        """What of the request decides the result. Files count by their bytes (the editor adds these), not by name."""
-        return {"editor": self.editor, "seed": self.seed, "filter": self.filter}
+        """What of the request decides the result; an editor's own options count in its own fingerprint.
+
+        The text of a filter stands here as well: stamps that were written so stay valid.
+        """
+        return {"editor": self.editor, "seed": self.seed, "filter": self.own.get("filter")}

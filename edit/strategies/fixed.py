@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 
 from edit.diffusion.denoise import Start, draw
-from edit.strategies.protocol import View
+from edit.strategies.protocol import Strategy, View
 
 
-class Fixed:
-    """Follows `Strategy`."""
+class Fixed(Strategy):
+    """Starts from the first keyframe's noise."""
+
+    depends_on = "first"
 
     def start(self, view: View) -> Start:
         """The first keyframe's noise; a keyframe of another size takes it cut, or repeated."""

@@ -1,16 +1,19 @@
-"""What a strategy is asked for, and what it may look at."""
+"""What a strategy is asked for, what it may look at, and what it has to say of itself."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edit.diffusion.denoise import Start
+
+DependsOn = Literal["all", "last", "first", "none"]
 
 
 @dataclass
@@ -58,9 +61,18 @@ class View:
         return torch.Generator().manual_seed(own)
 
 
-class Strategy(Protocol):
+class Strategy(ABC):
     """A way of keeping keyframes alike."""
 
+    depends_on: ClassVar[DependsOn]
+    """Which keyframes edited earlier decide what this makes of one: all of them, the last one, the first one's size, or none.
+    What is cached is made again when they change: a wrong default would show an old picture, so there is none."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if vars(cls).get("depends_on") not in get_args(DependsOn):  # nor does one that is derived from another inherit it
+            raise TypeError(f"the strategy {cls.__name__} has to say what it depends on: {', '.join(get_args(DependsOn))}")
+
+    @abstractmethod
     def start(self, view: View) -> Start:
         """What the denoising of this keyframe starts from."""
-        ...

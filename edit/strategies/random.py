@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from edit.diffusion.denoise import Start, draw
-from edit.strategies.protocol import View
+from edit.strategies.protocol import Strategy, View
 
 
-class Random:
-    """Follows `Strategy`."""
+class Random(Strategy):
+    """Starts from fresh noise."""
+
+    depends_on = "none"
 
     def start(self, view: View) -> Start:
         """Fresh noise."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from edit.diffusion.denoise import Start, draw
-from edit.strategies.protocol import View
+from edit.strategies.protocol import Strategy, View
 
 
-class Sequential:
-    """Follows `Strategy`."""
+class Sequential(Strategy):
+    """Starts from the keyframe before."""
+
+    depends_on = "last"
 
     def start(self, view: View) -> Start:
         """The previous edited crop, noised; the first keyframe from noise alone."""

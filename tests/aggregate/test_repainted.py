@@ -11,7 +11,7 @@ from atlas.clip.clip import Clip
 from atlas.maps.maps import Maps
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.images import read_image, write_image
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 
 FRAMES = [0, 3, 5, 8, 11]

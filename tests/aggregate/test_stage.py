@@ -18,14 +18,13 @@ from atlas.sample.scene import Sample
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import read_stamp
 from atlas.system.command import parse_options
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 
 
 def run(clip: Clip, method: str = "mean", **more: object) -> str:
-    return str(
-        aggregate(AggregateOptions(clip=clip.folder, edit="test", method=method, steps=40, quiet=True, device="cpu", **more))
-    )  # type: ignore[arg-type]
+    given = {"edit": "test", "method": method, "merge_steps": 40, "quiet": True, "device": "cpu"} | more
+    return str(aggregate(AggregateOptions(clip=clip.folder, **given)))  # type: ignore[arg-type]
 
 
 def edited_with(clip: Clip, folder: Path, images: dict[int, np.ndarray], layer: str = "foreground") -> Edit:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from atlas.clip.clip import Clip
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from tests.edit import tiny
 
 

@@ -17,9 +17,9 @@ from atlas.sample.scene import Sample
 from atlas.storage.images import write_image
 from atlas.system.command import parse_options
 from atlas.video.reading import probe
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
-from scripts.run import RunOptions, run
+from scripts.pipeline.run import RunOptions, run
 from tests.edit import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +152,7 @@ def test_help_loads_no_model_library() -> None:
 
 def test_other_editors_load_no_model_library(fresh_clip: Clip) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom edit.stage import edit\nfrom edit.request.options import EditOptions\n"
+        "import sys\nfrom pathlib import Path\nfrom edit.stage import edit\nfrom edit.editors import EditOptions\n"
         f"edit(EditOptions(clip=Path({str(fresh_clip.folder)!r}), name='x', layer='foreground', fit='truth', editor='filter',"
         " filter='grey', keyframes='0', quiet=True))\n"
         "print([name for name in ('diffusers', 'transformers', 'huggingface_hub') if name in sys.modules])"

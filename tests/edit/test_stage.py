@@ -15,8 +15,7 @@ from atlas.errors import UserError
 from atlas.maps.maps import Maps
 from atlas.storage.images import read_image, to_uint8, write_image
 from atlas.storage.stamps import read_json, write_json
-from edit.request.options import EditOptions
-from edit.request.request import EditRequest
+from edit.editors import EditOptions
 from edit.stage import edit
 
 
@@ -90,7 +89,7 @@ def test_adding_a_layer_keeps_the_other(fresh_clip: Clip) -> None:
     assert snapshot(first.edit.keyframes_folder("foreground")) == before
     opened = Edit.open(fresh_clip, "test")
     assert list(opened.layers) == ["foreground", "background"]
-    assert EditRequest.from_dict(opened.layers["background"]) == EditRequest("filter", "3", 0, None, "grey", None)
+    assert opened.layers["background"] == {"editor": "filter", "keyframes": "3", "seed": 0, "filter": "grey", "frames": [3]}
     assert edit(options(fresh_clip)).up_to_date
 
 

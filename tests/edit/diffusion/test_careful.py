@@ -14,8 +14,8 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.images import read_image
 from edit.diffusion.weights import load
+from edit.editors import EditOptions
 from edit.record import EditResult
-from edit.request.options import EditOptions
 from edit.stage import edit
 
 Make = Callable[..., EditOptions]

@@ -24,10 +24,11 @@ from atlas.video.reading import probe
 from edit.diffusion.conditions import canny
 from edit.diffusion.crop import Crop
 from edit.diffusion.weights import load
+from edit.editors import EditOptions
 from edit.record import EditResult
-from edit.request.options import EditOptions
 from edit.stage import edit
-from edit.strategies import STRATEGIES
+from edit.strategies import STRATEGIES, Registered
+from edit.strategies.random import Random
 
 Make = Callable[..., EditOptions]
 FIRST = 11  # of keyframes 0, 6, 11 the one that sees most of the foreground
@@ -105,6 +106,22 @@ def test_only_what_changed_is_made_again(fresh_clip: Clip, prompted: Make) -> No
     assert len(changed(cache)) == 9  # but for the first keyframe
 
 
+@pytest.mark.parametrize(("dependence", "made"), [("all", 3), ("last", 3), ("first", 1), ("none", 1)])
+def test_a_new_strategy_is_cached_by_what_it_depends_on(
+    fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch, dependence: Any, made: int
+) -> None:
+    """Another prompt for the first keyframe changes those that hang on it, and no other."""
+
+    class Toy(Random):
+        depends_on = dependence
+
+    monkeypatch.setitem(STRATEGIES, "toy", Registered("for a test", Toy))
+    cache = edit(prompted(fresh_clip, strategy="toy")).edit.cache_folder("foreground")
+    assert len(changed(cache)) == 3
+    edit(prompted(fresh_clip, strategy="toy", prompt_at=(f"{FIRST}:a dog",)))
+    assert len(changed(cache)) == 3 + made
+
+
 def test_a_killed_run_goes_on(fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = edit(prompted(fresh_clip, name="whole"))
     calls: list[int] = []
@@ -151,24 +168,6 @@ def test_own_control_images(fresh_clip: Clip, prompted: Make, tmp_path: Path) ->
     assert not np.array_equal(dark, bright)
     with pytest.raises(UserError, match="has no image of keyframe 7"):
         edit(prompted(fresh_clip, control_images=tmp_path / "0", control=("images",), keyframes="6,7"))
-
-
-def test_the_background_is_edited_on_its_atlas(fresh_clip: Clip, prompted: Make) -> None:
-    result = edit(prompted(fresh_clip, layer="background", keyframes=None))
-    assert result.keyframes == [] and result.edit.is_painted("background")
-    maps = Maps(fresh_clip.fit_folder("truth"))
-    atlas, reference = read_image(result.edit.atlas_path("background")), read_image(result.edit.reference_path("background"))
-    seen = maps.atlas("background")[..., 3] > 0
-    assert np.array_equal(atlas[..., 3] > 0, seen) and (atlas != reference)[seen].any(-1).mean() > 0.9
-    assert edit(prompted(fresh_clip, layer="background", keyframes=None)).up_to_date
-    same = edit(prompted(fresh_clip, layer="background", keyframes=None, strategy="random", hold=0.5))
-    assert same.up_to_date and "--strategy is for keyframes and changed" in str(same) and "--hold is for" in str(same)
-    weaker = edit(prompted(fresh_clip, layer="background", keyframes=None, strength=0.3))
-    assert not np.array_equal(read_image(weaker.edit.atlas_path("background")), atlas)
-    with pytest.raises(UserError, match="the atlas of background is edited itself"):
-        edit(prompted(fresh_clip, layer="background"))
-    keyframes = edit(prompted(fresh_clip, layer="background", on="keyframes", keyframes="0,11"))
-    assert keyframes.keyframes == [0, 11] and not keyframes.edit.atlas_path("background").exists()
 
 
 def test_xl(fresh_clip: Clip, prompted: Make, models: Path) -> None:
@@ -222,6 +221,7 @@ def test_from_a_prompt_to_a_video(fresh_clip: Clip, prompted: Make) -> None:
         ({"controlnet": ()}, "the ControlNet lllyasviel/control_v11p_sd15_canny is not in the cache"),
         ({"seed": 2**64}, "--seed 18446744073709551616 is out of range"),
         ({"filter": "grey"}, "--filter is for --editor filter"),
+        ({"strategy": "best"}, "there is no strategy 'best': --strategy is one of propagate, random, fixed, sequential"),
     ],
 )
 def test_wrong_requests_write_nothing(

@@ -11,7 +11,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.coverage import Visibility, covered_share, visibility
 from atlas.maps.maps import Maps
-from edit.request.keyframes import automatic_count, listed
+from edit.request.keyframes import automatic_count, listed, outwards
 
 
 def test_numbers_are_sorted_and_taken_once() -> None:
@@ -65,3 +65,10 @@ def test_coarse_and_exact_shares_agree(sample_clip: Clip) -> None:
     everything = np.ones(maps.atlas_size("background"), np.float32)
     assert covered_share(maps, "background", everything) == 1
     assert covered_share(maps, "background", everything * 0) == 0
+
+
+def test_keyframes_are_taken_from_the_best_outwards() -> None:
+    counts = np.zeros((5, 8), np.uint16)
+    for frame, texels in enumerate([(0, 1), (1, 2, 3), (3, 4, 5, 6), (5, 6, 7), (7,)]):
+        counts[frame, list(texels)] = 1
+    assert outwards([0, 1, 2, 3, 4], Visibility(counts)) == [2, 3, 4, 1, 0]

@@ -17,7 +17,7 @@ from atlas.sample.scene import Sample
 from atlas.storage.images import read_image, write_image
 from atlas.system.command import parse_options
 from atlas.video.reading import probe
-from scripts.run import RunOptions, default_name, run
+from scripts.pipeline.run import RunOptions, default_name, run
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "run.py"
 

@@ -12,7 +12,7 @@ import torch
 from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 
 Make = Callable[..., EditOptions]
