@@ -12,6 +12,7 @@ import torch
 from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
+from atlas.storage.images import read_image
 from edit.editors import EditOptions
 from edit.stage import edit
 
@@ -65,3 +66,16 @@ def test_a_depth_estimator_that_does_not_load_is_found_first(
     with pytest.raises(UserError, match="is no depth estimator that can be loaded"):
         edit(prompted(fresh_clip, **more))
     assert changed(fresh_clip.edit_folder("test")) == before
+
+
+def test_an_edit_may_take_its_own_keyframes(fresh_clip: Clip) -> None:
+    """They are read before they are replaced."""
+    given = {"name": "test", "layer": "foreground", "fit": "truth", "quiet": True}
+    first = edit(EditOptions(clip=fresh_clip.folder, editor="filter", filter="invert", keyframes="0,6", **given)).edit
+    before = {index: path.read_bytes() for index, path in first.keyframes("foreground").items()}
+    again = edit(EditOptions(clip=fresh_clip.folder, editor="images", images=first.keyframes_folder("foreground"), **given))
+    assert not again.up_to_date and list(again.edit.keyframes("foreground")) == list(before)
+    (fresh_clip.folder / "before.png").write_bytes(before[6])
+    old, new = (read_image(path) for path in (fresh_clip.folder / "before.png", again.edit.keyframe_path("foreground", 6)))
+    whole = new[..., 3] == 255
+    assert whole.any() and np.array_equal(new[whole], old[whole])

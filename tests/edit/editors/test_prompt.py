@@ -31,7 +31,7 @@ from edit.strategies import STRATEGIES, Registered
 from edit.strategies.random import Random
 
 Make = Callable[..., EditOptions]
-FIRST = 11  # of keyframes 0, 6, 11 the one that sees most of the foreground
+FIRST = 6  # of keyframes 0, 6, 11 the one that sees most of the foreground
 
 
 def keyframe(result: EditResult, index: int) -> np.ndarray:

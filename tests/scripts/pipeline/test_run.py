@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregate.stage import AggregateOptions
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
@@ -104,3 +105,10 @@ def test_one_line_and_status_two(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "missing.mp4"), str(tmp_path / "clip"), "--editor", "filter", "--filter", "hue"]
     done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_steps_are_those_of_the_edit() -> None:
+    """aggregate.py has a --steps too; in one command with the edit it takes its default."""
+    options = parse_options(RunOptions, ["a", "b", "--editor", "diffusion", "--prompt", "a cat", "--steps", "7"])
+    assert (options.steps, options.merge_steps) == (7, AggregateOptions.merge_steps)
+    assert parse_options(AggregateOptions, ["clip", "--edit", "x", "--steps", "7"]).merge_steps == 7
