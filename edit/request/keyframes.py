@@ -29,7 +29,7 @@ def automatic_count(keyframes: str) -> int | None:
 
 def named(keyframes: str | None, frames: int) -> list[int] | None:
     """Frame numbers that `keyframes` names, of a clip of `frames` frames; None where coverage is to choose them."""
-    if keyframes is None or automatic_count(keyframes) is not None:
+    if not keyframes or automatic_count(keyframes) is not None:
         return None
     return listed(keyframes, frames)
 

@@ -11,7 +11,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.coverage import Visibility, covered_share, visibility
 from atlas.maps.maps import Maps
-from edit.request.keyframes import automatic_count, listed, outwards
+from edit.request.keyframes import automatic_count, listed, named, outwards
 
 
 def test_numbers_are_sorted_and_taken_once() -> None:
@@ -36,6 +36,13 @@ def test_automatic_count() -> None:
     for wrong in ("auto:0", "auto:x", "automatic"):
         with pytest.raises(UserError, match="is not understood"):
             automatic_count(wrong)
+
+
+def test_what_is_not_named_is_chosen_by_coverage() -> None:
+    assert named("3, 1", 5) == [1, 3]
+    assert named(None, 5) is None and named("", 5) is None and named("auto:2", 5) is None
+    with pytest.raises(UserError, match="keyframe 5 is past the end"):
+        named("5", 5)
 
 
 def test_the_best_frames_are_found() -> None:
