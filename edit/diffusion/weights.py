@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from atlas.errors import UserError
-from atlas.storage.hub import located, one_line
 from atlas.system.quiet import quiet_diffusers
 from atlas.weights.folder import check_folder, described, tensor_names, weight_bytes
 from atlas.weights.hub import located, one_line

@@ -29,13 +29,6 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
 
 
-def painted_frames(clip: Clip, folder: Path, *names: str) -> Path:
-    folder.mkdir()
-    for name in names:
-        write_image(folder / name, np.full((clip.height, clip.width, 3), 200, np.uint8))
-    return folder
-
-
 def test_filter_writes_cut_out_keyframes(fresh_clip: Clip) -> None:
     result = edit(options(fresh_clip))
     maps = Maps(fresh_clip.fit_folder("truth"))
@@ -103,48 +96,6 @@ def test_the_fit_is_not_touched_and_results_repeat(fresh_clip: Clip) -> None:
         assert a.read_bytes() == b.read_bytes()
 
 
-def test_images_are_found_by_number(fresh_clip: Clip, tmp_path: Path) -> None:
-    folder = painted_frames(fresh_clip, tmp_path / "bilder ä", "3.png", "00007.png", "frame_00009.jpg")
-    assert edit(options(fresh_clip, editor="images", images=folder)).keyframes == [3, 7, 9]
-    assert edit(options(fresh_clip, editor="images", images=folder, keyframes="9,3")).keyframes == [3, 9]
-
-
-def test_alpha_of_an_image_says_where_the_edit_applies(fresh_clip: Clip, tmp_path: Path) -> None:
-    image = np.full((fresh_clip.height, fresh_clip.width, 4), 200, np.uint8)
-    image[:, : fresh_clip.width // 2, 3] = 0
-    (tmp_path / "in").mkdir()
-    write_image(tmp_path / "in" / "4.png", image)
-    written = read_image(edit(options(fresh_clip, editor="images", images=tmp_path / "in")).edit.keyframe_path("foreground", 4))
-    opacity = to_uint8(Maps(fresh_clip.fit_folder("truth")).opacity("foreground", 4))
-    half = fresh_clip.width // 2
-    assert (written[:, :half, 3] == 0).all()
-    assert np.array_equal(written[:, :half, :3], fresh_clip.frame(4)[:, :half])
-    assert np.abs(written[:, half:, 3].astype(int) - np.round(opacity[:, half:] * (200 / 255))).max() <= 1
-
-
-def test_an_unpainted_atlas_is_its_own_reference(fresh_clip: Clip, tmp_path: Path) -> None:
-    painted = shutil.copy(Maps(fresh_clip.fit_folder("truth")).atlas_path("foreground"), tmp_path / "painted.png")
-    result = edit(options(fresh_clip, editor="atlas", image=painted))
-    atlas, reference = (read_image(p) for p in (result.edit.atlas_path("foreground"), result.edit.reference_path("foreground")))
-    assert result.keyframes == [] and atlas.dtype == np.uint16 and atlas[..., 3].max() == 65535
-    assert np.array_equal(atlas, reference)
-    assert edit(options(fresh_clip, editor="atlas", image=painted)).up_to_date
-
-
-def test_a_painted_atlas_differs_only_where_painted(fresh_clip: Clip, tmp_path: Path) -> None:
-    image = read_image(Maps(fresh_clip.fit_folder("truth")).atlas_path("foreground"))
-    seen = image[..., 3] > 0
-    image[40:50, 40:60] = (255, 0, 0, 255)
-    image[~seen, :3] = 255  # what some painters leave below transparency
-    write_image(tmp_path / "painted.png", image)
-    result = edit(options(fresh_clip, editor="atlas", image=tmp_path / "painted.png")).edit
-    atlas, reference = read_image(result.atlas_path("foreground")), read_image(result.reference_path("foreground"))
-    different = (atlas[..., :3] != reference[..., :3]).any(-1)
-    assert np.array_equal(different[44:46, 44:56], np.ones((2, 12), bool))
-    different[36:54, 36:64] = False
-    assert not different.any()
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -170,49 +121,6 @@ def test_wrong_requests_write_nothing(fresh_clip: Clip, changes: dict[str, Any],
     with pytest.raises(UserError) as problem:
         edit(options(fresh_clip, **changes))
     assert said in str(problem.value) and "\n" not in str(problem.value)
-    assert not (fresh_clip.folder / "edits").exists()
-
-
-def test_images_that_do_not_fit(fresh_clip: Clip, tmp_path: Path) -> None:
-    folder = painted_frames(fresh_clip, tmp_path / "in", "3.png", "12.png")
-    with pytest.raises(UserError, match="keyframe 12 is past the end"):
-        edit(options(fresh_clip, editor="images", images=folder))
-    with pytest.raises(UserError, match=r"no image of keyframe 5.*add 00005.png"):
-        edit(options(fresh_clip, editor="images", images=folder, keyframes="3,5"))
-    write_image(folder / "0003.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(UserError, match=r"two images of keyframe 3 \(0003.png, 3.png\)"):
-        edit(options(fresh_clip, editor="images", images=folder, keyframes="3"))
-    (folder / "3.png").unlink()
-    with pytest.raises(UserError, match="0003.png is 4x4, the clip's frames are 96x64"):
-        edit(options(fresh_clip, editor="images", images=folder, keyframes="3"))
-    (folder / "0003.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="not a readable image"):
-        edit(options(fresh_clip, editor="images", images=folder, keyframes="3"))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no image named by a frame number"):
-        edit(options(fresh_clip, editor="images", images=tmp_path / "empty"))
-    assert not (fresh_clip.folder / "edits").exists()
-
-
-def test_a_painted_atlas_of_another_size(fresh_clip: Clip, tmp_path: Path) -> None:
-    write_image(tmp_path / "painted.png", np.zeros((30, 20, 3), np.uint8))
-    with pytest.raises(UserError, match="painted.png is 20x30, the atlas of layer 'foreground' is"):
-        edit(options(fresh_clip, editor="atlas", image=tmp_path / "painted.png"))
-
-
-@pytest.mark.parametrize("size", ["its own", "another"])
-def test_an_atlas_without_paint_is_refused(fresh_clip: Clip, tmp_path: Path, size: str) -> None:
-    """Transparent throughout, or opaque only where the layer is never seen: nothing would be edited."""
-    seen = read_image(Maps(fresh_clip.fit_folder("truth")).atlas_path("foreground"))[..., 3] > 0
-    assert not seen.all()
-    images = [np.dstack([np.full((*seen.shape, 3), 200, np.uint8), np.where(seen, 0, 255).astype(np.uint8)])]
-    images += [np.full((50, 50, 4) if size == "another" else (*seen.shape, 4), (200, 0, 0, 0), np.uint8)]
-    for image in images:
-        write_image(tmp_path / "painted.png", image)
-        with pytest.raises(
-            UserError, match="painted.png is transparent wherever layer 'foreground' is seen.* paint on a copy of"
-        ):
-            edit(options(fresh_clip, editor="atlas", image=tmp_path / "painted.png"))
     assert not (fresh_clip.folder / "edits").exists()
 
 
