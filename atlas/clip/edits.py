@@ -10,6 +10,7 @@ reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the l
 keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
 cache/<layer>/...             what a model made, by what it was made from; may be deleted
 unfinished/<layer>/00012.png  keyframes of a run, until all of them are there (where an earlier edit stays until then)
+oracle.json                   where the right answer is known: how far the rendered edit is from it
 replaced/...                  what someone had repainted before a changed request replaced it
 """
 
@@ -197,6 +198,11 @@ class Edit:
     def cache_folder(self, layer: str) -> Path:
         """Where what a model made for the layer is kept."""
         return self.folder / "cache" / layer
+
+    @property
+    def oracle_path(self) -> Path:
+        """How far the rendered edit is from the right answer, where that is known. It need not exist."""
+        return self.folder / "oracle.json"
 
     def sign(self, path: Path) -> None:
         """Remember what a stage wrote to `path` (a file or folder), so that a later repainting by hand is noticed."""

@@ -21,8 +21,6 @@ from atlas.rendering.frames import Rendering
 from atlas.storage.images import to_float
 from atlas.storage.stamps import read_json, write_json
 
-ORACLE = "oracle.json"
-
 
 def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
     """`edited` with the edit's name, as JSON has it (None where there is no number); also written to its metrics.json."""
@@ -86,7 +84,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
 
 def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
     """What scripts/oracle.py found out about this edit as it stands, if it did."""
-    path = edit.folder / ORACLE
+    path = edit.oracle_path
     oracle = finite(read_json(path, finite=False)) if path.is_file() else {}
     if not isinstance(oracle, dict) or oracle.get("made_from") != made_from:
         return None

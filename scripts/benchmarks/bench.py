@@ -17,6 +17,7 @@ from atlas.storage.stamps import write_json
 from atlas.system.machine import describe_machine, load
 from atlas.system.terminal import visible
 from scripts.benchmarks.clips import derived_clip
+from scripts.benchmarks.code_state import commit
 from scripts.benchmarks.fits import START, keep_figures, known_figures, run_fit
 from scripts.benchmarks.jobs import VERSION, BenchOptions, Job, edits_job, fits_jobs, parts_of
 from scripts.benchmarks.parts import GENERAL, measure_clip, measure_general
@@ -31,7 +32,7 @@ def bench(options: BenchOptions) -> str:
     parts = parts_of(options.parts)
     jobs = fits_jobs(options)
     edits = [edits_job(job, options) for job in jobs] if "edits" in parts else []
-    machine = describe_machine()
+    machine = describe_machine() | {"commit": commit()}
     at_start = load()
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []

@@ -24,6 +24,11 @@ def there_and_back(frames: int, wanted: int) -> list[int]:
     return [min(i % period, period - i % period) for i in range(wanted)]
 
 
+def middles(frames: int, count: int) -> list[int]:
+    """Spread `count` keyframes over a clip of `frames` frames: the middle frames of equal parts of it."""
+    return [(2 * part + 1) * frames // (2 * count) for part in range(count)]
+
+
 def derived_clip(clip: Clip, folder: Path, frames: int, *, flow: bool = True, quiet: bool = True) -> Clip:
     """A clip in the new `folder` that shows `clip` for `frames` frames, forwards and backwards in turns.
 

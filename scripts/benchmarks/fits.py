@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,11 +17,10 @@ from atlas.metrics.mapping import mapping_accuracy
 from atlas.quality.summary import finite
 from atlas.storage.stamps import read_json, write_json
 from atlas.system.cost import read_costs
-from atlas.system.machine import ROOT
+from scripts.jobs.process import ROOT, last_line, run_process
 
 START = "start"
 """Stands in the place of a preset's name for the chained start."""
-_PATIENCE = 10.0  # seconds that a process has to end when it is told to
 _COSTS = ("cpu_seconds", "peak_ram_mb", "peak_vram_mb", "device", "steps", "samples_per_second")
 
 
@@ -84,29 +81,6 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
     if not keep:
         shutil.rmtree(folder)
     return row
-
-
-def run_process(command: list[str], said: Path, result: Path | None = None) -> int:
-    """The exit status of a process that is never left behind. What it says goes to `said`; its result apart, if wanted."""
-    with said.open("w") as stream, result.open("w") if result else contextlib.nullcontext(stream) as output:
-        # From the folder of the code, where `-m` finds it.
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=stream)
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()  # it may have a process of its own to end
-            try:
-                process.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            raise
-
-
-def last_line(path: Path) -> str:
-    """The last line of what a process said: where it failed, the reason."""
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else ""
 
 
 def known_figures(path: Path, key: str) -> dict[str, Any] | None:

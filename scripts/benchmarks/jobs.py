@@ -15,7 +15,7 @@ from atlas.fitting.presets import PRESETS
 from atlas.maps.maps import Maps
 from atlas.storage.stamps import digest
 from atlas.system.command import CommonOptions
-from atlas.system.machine import code_of
+from scripts.benchmarks.code_state import code_of
 from scripts.benchmarks.fits import START, Wanted
 from scripts.benchmarks.parts import EditsJob
 

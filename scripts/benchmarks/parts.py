@@ -19,9 +19,11 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.maps import open_maps
 from atlas.storage.stamps import digest, read_json
-from atlas.system.machine import ROOT, code_of, load
+from atlas.system.machine import load
 from scripts.benchmarks.clips import derived_clip, derived_fit
-from scripts.benchmarks.fits import keep_figures, known_figures, last_line, run_process
+from scripts.benchmarks.code_state import code_of
+from scripts.benchmarks.fits import keep_figures, known_figures
+from scripts.jobs.process import ROOT, last_line, run_process
 
 VERSION = 1
 FIT = "default"
@@ -49,7 +51,7 @@ class Part:
 
 
 _SMALL = ("--width", "192", "--height", "108")
-_PROCESSES = ("scripts.render", "scripts.benchmarks.pace")
+_PROCESSES = ("scripts.render", "scripts.benchmarks.edits.pace")
 GENERAL = (
     Part("splat", "bench_splat", quick=(*_SMALL, "--size", "400")),
     Part("aggregate", "bench_aggregate", quick=(*_SMALL, "--frames", "8", "--seeds", "1", "--size", "300")),

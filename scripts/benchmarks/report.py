@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atlas.evaluation.measures import shown
 from atlas.system.terminal import in_markdown
 from scripts.benchmarks.fits import spelt
 from scripts.benchmarks.targets import edits_markdown
@@ -60,10 +61,10 @@ def _machine(report: dict[str, Any]) -> list[str]:
     gpus = sorted({run["device"] for run in runs if run.get("peak_vram_mb") is not None})
     versions = {"Python": machine["python"]} | machine["versions"]
     return [
-        f"- {machine['name']}: {machine['processor']}, {cores}, {_cell(machine['ram_gb'], '.1f')} GB RAM, {machine['system']}",
+        f"- {machine['name']}: {machine['processor']}, {cores}, {shown(machine['ram_gb'], '.1f')} GB RAM, {machine['system']}",
         *[f"- GPU: {', '.join(gpus)}"] * bool(gpus),
         "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
-        f"- commit {machine['commit'] or 'unknown'}; load at the start {_cell(report['load'], '.2f')}",
+        f"- commit {machine['commit'] or 'unknown'}; load at the start {shown(report['load'], '.2f')}",
         *[f"- {', '.join(f'{k}={v}' for k, v in machine['environment'].items())}"] * bool(machine["environment"]),
     ]
 
@@ -90,7 +91,7 @@ def _table(clip: dict[str, Any]) -> list[str]:
             errors.append(f"{begin[0]}, {asked}: {in_markdown(run['error'])}")
         lines.append(f"| {' | '.join(cells)} |")
     if start and finished(start):
-        before = _cell(start["psnr_of_means"], ".2f")
+        before = shown(start["psnr_of_means"], ".2f")
         lines += ["", f"Chained start: {before} dB as the mean of all frames, before its atlases and light are solved."]
     return lines + [line for error in errors for line in ("", error)]
 
@@ -99,14 +100,14 @@ def _figures(clip: dict[str, Any], run: dict[str, Any], truth: bool, vram: bool)
     """The cells from whole dB on."""
     layers = [run["layers"].get(layer, {}) for layer in clip["layers"]]
     above = None if run is clip["start"] else above_start(clip, run)
-    cells = [_cell(run["whole"]["psnr"], ".2f"), _cell(above, "+.2f")]
-    cells += [_cell(layer.get("psnr"), ".2f") for layer in layers]
+    cells = [shown(run["whole"]["psnr"], ".2f"), shown(above, "+.2f")]
+    cells += [shown(layer.get("psnr"), ".2f") for layer in layers]
     cells += [_each(layers, "flow_disagreement", ".3f"), _each(layers, "fold_share", ".3%"), _each(layers, "mask_iou", ".3f")]
     if truth:
         true = [layer.get("truth", {}) for layer in layers]
         cells += [_each(true, "median", ".2f"), _each(true, "p90", ".2f"), _each(true, "opacity_iou", ".3f")]
-    cells += [_cell(run["steps"], "d"), _cell(run["samples_per_second"], ".0f"), _cell(run["peak_ram_mb"], ".0f")]
-    return [*cells, *[_cell(run["peak_vram_mb"], ".0f")] * vram]
+    cells += [shown(run["steps"], "d"), shown(run["samples_per_second"], ".0f"), shown(run["peak_ram_mb"], ".0f")]
+    return [*cells, *[shown(run["peak_vram_mb"], ".0f")] * vram]
 
 
 def _layers(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -115,8 +116,4 @@ def _layers(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _each(layers: list[dict[str, Any]], name: str, form: str) -> str:
     """One value, or those of all layers that have one."""
-    return " / ".join(_cell(layer[name], form) for layer in layers if name in layer) or "-"
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+    return " / ".join(shown(layer[name], form) for layer in layers if name in layer) or "-"

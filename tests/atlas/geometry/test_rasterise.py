@@ -8,7 +8,7 @@ import torch
 
 from atlas.geometry.rasterise import Inverse, inverse_map
 from atlas.geometry.warp import pixel_grid
-from scripts.bench_splat import BenchSplatOptions, _holes, bench_splat
+from scripts.benchmarks.edits.splatting import BenchSplatOptions, _holes, bench_splat
 
 
 def covered(inverse: Inverse, size: int) -> np.ndarray:  # (N, N) bool

@@ -31,7 +31,7 @@ from atlas.system.command import CommonOptions, run_command
 from atlas.system.cost import read_costs
 from atlas.system.machine import ROOT
 from atlas.system.terminal import in_markdown, say, visible
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 from scripts.benchmarks.bench import write_report
 

@@ -22,7 +22,7 @@ from atlas.storage.atomic import atomic_file, atomic_folder
 from atlas.storage.images import write_image
 from atlas.storage.links import refuse_outward_links, remove
 from atlas.storage.stamps import write_json
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 from edit.stage import edit
 
 PRIVATE = np.full((64, 96, 3), (201, 17, 93), np.uint8)

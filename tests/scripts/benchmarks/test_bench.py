@@ -18,10 +18,9 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
 from atlas.storage.stamps import read_json
-from atlas.system.machine import ROOT, code_of
 from scripts.benchmarks.bench import BenchOptions, bench, write_report
 from scripts.benchmarks.clips import derived_clip, derived_fit, there_and_back
-from scripts.benchmarks.fits import Wanted, last_line, run_fit, run_process
+from scripts.benchmarks.fits import Wanted, run_fit
 from scripts.benchmarks.report import above_start, markdown
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "bench.py"
@@ -78,16 +77,6 @@ def test_figures_are_used_again(measured: tuple[BenchOptions, str]) -> None:
     without_load = [[line for line in said.splitlines() if "load at the start" not in line] for said in (text, again)]
     assert without_load[0] == without_load[1]
     assert (options.output / "bench.png").read_bytes() == plot, "the same figures give the same picture"
-
-
-def test_what_a_process_says_is_kept_whole(tmp_path: Path) -> None:
-    said, result = tmp_path / "said.txt", tmp_path / "result.txt"
-    code = "import sys; print('a result', flush=True); print('error: why', file=sys.stderr); sys.exit(2)"
-    assert run_process([sys.executable, "-c", code], said) == 2
-    assert said.read_text() == "a result\nerror: why\n" and last_line(said) == "why"
-    for _ in range(2):  # what was there before goes
-        assert run_process([sys.executable, "-c", code], said, result) == 2
-        assert (said.read_text(), result.read_text()) == ("error: why\n", "a result\n")
 
 
 def test_a_fit_that_fails_says_why(sample_clip_two: Clip, tmp_path: Path, measured: tuple[BenchOptions, str]) -> None:
@@ -196,19 +185,6 @@ def test_a_fit_of_another_length(sample_clip: Clip, tmp_path: Path) -> None:
 def test_a_clip_without_flow(sample_clip: Clip, tmp_path: Path) -> None:
     still = derived_clip(sample_clip, tmp_path / "still", 20, flow=False)
     assert still.frames == 20 and not (still.folder / "flow").exists()
-
-
-def test_what_scripts_are_made_of() -> None:
-    names = {path.relative_to(ROOT).as_posix() for path in code_of("scripts.oracle")}
-    assert {"scripts/oracle.py", "edit/editors/images.py", "aggregate/network.py", "atlas/geometry/warp.py"} <= names
-    assert "scripts/benchmarks/bench.py" not in names and "scripts/fit.py" not in names
-    assert {"atlas/__init__.py", "edit/__init__.py"} <= names, "what is run on importing anything"
-
-
-def test_what_a_fit_is_made_by() -> None:
-    names = {path.stem for path in code_of("scripts.benchmarks.chained_start")}
-    assert {"chained_start", "stage", "run", "training", "solve", "warp", "series"} <= names
-    assert not names & {"bench", "bench_report", "export", "prepare"}, "other code may change, and figures stay"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no signal that asks a process to end")

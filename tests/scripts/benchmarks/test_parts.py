@@ -13,11 +13,11 @@ import pytest
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.stamps import read_json, write_json
-from atlas.system.machine import ROOT
-from scripts.benchmarks import parts as bench_edits
+from scripts.benchmarks import parts
 from scripts.benchmarks.bench import BenchOptions, bench, write_report
 from scripts.benchmarks.parts import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, measure_clip
 from scripts.benchmarks.targets import Figure, edits_markdown
+from scripts.jobs.process import ROOT
 
 MACHINE = {"name": "here", "commit": "0"}
 TINY = ("--frames", "4", "--width", "64", "--height", "48", "--squares", "6")
@@ -47,7 +47,7 @@ def test_parts_are_scripts_that_are_there() -> None:
         code = part.code()
         assert code[0].is_file() and ROOT / "scripts" / f"{part.script}.py" in code
     (render,) = (part for part in OF_A_CLIP if part.name == "render")
-    assert ROOT / "aggregate" / "merge.py" in render.code(), "what it runs as processes counts too"
+    assert ROOT / "aggregate" / "averages.py" in render.code(), "what it runs as processes counts too"
 
 
 def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
@@ -60,7 +60,7 @@ def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
 def test_a_clip_is_measured_once(fitted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the first frames alone: the fit and the truth are cut to them."""
     wrong = Part("oracle-additive", "oracle", ("--keyframes", "99"), masks=True)
-    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (TRUTH, wrong))
+    monkeypatch.setattr(parts, "OF_A_CLIP", (TRUTH, wrong))
     before, told = files(fitted.folder), list[str]()
     wanted = job(fitted, frames=8, truth=fitted.fit_folder(FIT))
     monkeypatch.chdir(tmp_path)  # folders are named from where the command was given
@@ -72,7 +72,7 @@ def test_a_clip_is_measured_once(fitted: Clip, tmp_path: Path, monkeypatch: pyte
     assert good["figures"]["psnr"] > good["figures"]["no_edit_psnr"] + 8 and good["fit"] == FIT
     assert "choose from 1 to 7" in bad["error"] and "figures" not in bad
 
-    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (TRUTH,))
+    monkeypatch.setattr(parts, "OF_A_CLIP", (TRUTH,))
     kept = files(tmp_path / "runs")
     assert measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "two", announce=told.append) == [good]
     assert files(tmp_path / "runs") == kept == {"sample/oracle-truth.json": kept["sample/oracle-truth.json"]}
@@ -80,16 +80,16 @@ def test_a_clip_is_measured_once(fitted: Clip, tmp_path: Path, monkeypatch: pyte
 
 def test_other_inputs_are_measured_again(fitted: Clip) -> None:
     part, usual = OF_A_CLIP[0], job(fitted)
-    key = bench_edits._key(part, usual, MACHINE)
-    assert bench_edits._key(part, usual, MACHINE | {"commit": "1"}) == key
-    assert bench_edits._key(part, usual, MACHINE | {"name": "there"}) != key
-    assert bench_edits._key(part, job(fitted, frames=8), MACHINE) != key
+    key = parts._key(part, usual, MACHINE)
+    assert parts._key(part, usual, MACHINE | {"commit": "1"}) == key
+    assert parts._key(part, usual, MACHINE | {"name": "there"}) != key
+    assert parts._key(part, job(fitted, frames=8), MACHINE) != key
     shutil.copy(fitted.frame_path(1), fitted.frame_path(0))
-    assert bench_edits._key(part, usual, MACHINE) != key
+    assert parts._key(part, usual, MACHINE) != key
 
 
 def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_edits, "OF_A_CLIP", (LOCAL,))
+    monkeypatch.setattr(parts, "OF_A_CLIP", (LOCAL,))
     wanted = job(sample_clip, quick=True)
     assert not wanted.has_fit
     write_json(tmp_path / "place" / "clip" / "clip.json", "what a killed run left")
@@ -100,8 +100,8 @@ def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkey
 
 
 def test_the_bench_of_edits_alone(fitted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_edits, "GENERAL", (SHIMMER,))
-    monkeypatch.setattr(bench_edits, "OF_A_CLIP", ())
+    monkeypatch.setattr(parts, "GENERAL", (SHIMMER,))
+    monkeypatch.setattr(parts, "OF_A_CLIP", ())
     options = BenchOptions(clips=(fitted.folder,), parts="edits", output=tmp_path / "out", quiet=True)
     text = bench(options)
     assert "| squares of 6 texels |" in text and "at most 1.2" in text and "mask IoU" not in text
@@ -112,7 +112,7 @@ def test_the_bench_of_edits_alone(fitted: Clip, tmp_path: Path, monkeypatch: pyt
     assert f"{row['figures']['worst_ratio']:.2f}" in bench(options)
     assert files(tmp_path / "out" / "runs") == kept, "nothing is measured twice"
     broken = replace(SHIMMER, arguments=("--squares", "none"))
-    monkeypatch.setattr(bench_edits, "GENERAL", (broken,))
+    monkeypatch.setattr(parts, "GENERAL", (broken,))
     with pytest.raises(UserError, match="nothing came to its end: --squares none"):
         bench(options)
 

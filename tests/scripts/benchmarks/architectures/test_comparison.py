@@ -10,8 +10,8 @@ import torch
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.stamps import read_json
-from scripts.benchmarks.architectures import CompareOptions, compare
-from scripts.benchmarks.textures import HashTexture, PyramidTexture
+from scripts.benchmarks.architectures.comparison import CompareOptions, compare
+from scripts.benchmarks.architectures.textures import HashTexture, PyramidTexture
 
 
 def test_all_architectures_are_measured(fresh_clip: Clip, tmp_path: Path) -> None:

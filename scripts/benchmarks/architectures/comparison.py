@@ -14,8 +14,7 @@ from atlas.evaluation.stage import finite
 from atlas.fitting import presets
 from atlas.storage.stamps import write_json
 from atlas.system.command import CommonOptions
-from scripts.benchmarks import mappings as compare_mappings
-from scripts.benchmarks import textures as compare_textures
+from scripts.benchmarks.architectures import mappings, textures
 
 
 @dataclass(kw_only=True)
@@ -41,28 +40,26 @@ class CompareOptions(CommonOptions):
 def compare(options: CompareOptions) -> str:
     """Measure and return the tables. UserError for a clip or architecture that is not there."""
     clip = Clip.open(options.clip)
-    known = list(compare_mappings.architectures(presets.preset("standard", 0)))
+    known = list(mappings.architectures(presets.preset("standard", 0)))
     names = [name for name in options.architectures.split(",") if name]
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"there is no architecture {unknown[0]!r}: choose from {', '.join(known)}")
     if options.seconds <= 0 or options.texture_seconds < 0:
         raise UserError("--seconds must be positive, --texture-seconds 0 or more")
     folder = clip.folder / "compare"
-    run = compare_mappings.registered_start(clip, folder / "start", options.seed, quiet=options.quiet)
+    run = mappings.registered_start(clip, folder / "start", options.seed, quiet=options.quiet)
     results: dict[str, Any] = {"clip": clip.name, "seconds": options.seconds, "texture_seconds": options.texture_seconds}
     tables = []
     if names:
-        found = compare_mappings.compare_mappings(
-            run, options.seconds, folder / "mappings", options.truth, names, quiet=options.quiet
-        )
+        found = mappings.compare_mappings(run, options.seconds, folder / "mappings", options.truth, names, quiet=options.quiet)
         results["mappings"] = found
-        tables.append(compare_mappings.table(found))
+        tables.append(mappings.table(found))
     if options.texture_seconds:
-        atlases = compare_textures.compare_textures(
+        atlases = textures.compare_textures(
             run, options.texture_seconds, folder / "textures", options.seed, quiet=options.quiet
         )
         results["atlases"] = atlases
-        tables.append(compare_textures.table(atlases))
+        tables.append(textures.table(atlases))
     if options.json:
         write_json(options.json, finite(results))
     return "\n\n".join(tables)

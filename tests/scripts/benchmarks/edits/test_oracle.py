@@ -15,9 +15,9 @@ from atlas.errors import UserError
 from atlas.evaluation.stage import EvaluateOptions, evaluate
 from atlas.storage.images import read_image
 from atlas.storage.stamps import read_json
-from scripts.oracle import COLOUR_MAPS, OracleOptions, oracle, spread_keyframes
+from scripts.benchmarks.edits.oracle import COLOUR_MAPS, OracleOptions, oracle, spread_keyframes
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "oracle.py"
+SCRIPT = Path(__file__).resolve().parents[4] / "scripts" / "oracle.py"
 
 
 def test_white_becomes_orange() -> None:

@@ -1,7 +1,7 @@
 """Kinds of atlas side by side: an image solved in closed form, a hash grid with a network, and an image pyramid.
 
 All see the clip through the same fixed maps and light, and have the same seconds (processor time, as in
-`scripts.benchmarks.mappings`). An experiment: it holds all maps in memory, about 9 bytes a pixel and layer.
+`scripts.benchmarks.architectures.mappings`). An experiment: it holds all maps in memory, about 9 bytes a pixel and layer.
 """
 
 from __future__ import annotations

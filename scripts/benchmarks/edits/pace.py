@@ -1,4 +1,4 @@
-"""How fast an edit is rendered, in a process of its own: `python -m scripts.benchmarks.pace CLIP --edit NAME`.
+"""How fast an edit is rendered, in a process of its own: `python -m scripts.benchmarks.edits.pace CLIP --edit NAME`.
 
 Frames are read, rendered and dropped: encoding is another matter, and depends on the format.
 """
