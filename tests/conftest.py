@@ -12,6 +12,45 @@ from atlas.clip.clip import Clip
 from atlas.sample.files import write_clip, write_truth_fit
 from atlas.sample.scene import Sample, make_sample
 
+SLOW = (
+    "aggregate/test_repainted.py",
+    "aggregate/test_stage.py",
+    "atlas/evaluation",
+    "atlas/fitting/test_deleted.py",
+    "atlas/fitting/test_stage.py",
+    "atlas/nla",
+    "atlas/preparation/test_stage.py",
+    "atlas/rendering/test_export.py",
+    "atlas/rendering/test_full_size.py",
+    "atlas/rendering/test_output.py",
+    "atlas/rendering/test_stage.py",
+    "edit/test_prompt_command.py",
+    "edit/test_stage.py",
+    "scripts/benchmarks/architectures",
+    "scripts/benchmarks/edits",
+    "scripts/benchmarks/test_bench.py",
+    "scripts/benchmarks/test_parts.py",
+    "scripts/pipeline",
+    "scripts/test_help.py",
+    "scripts/test_test.py",
+)
+"""Modules of tests, and folders of them, that fit, edit, render or start commands: `scripts/test.py --quick` leaves them out.
+
+A single test elsewhere says so itself: `@pytest.mark.slow`.
+"""
+SLOW_FIXTURES = {"models"}
+"""What takes long to make or to use: models of diffusers, however tiny."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that are slow by what they do."""
+    here = Path(__file__).parent
+    slow = [here / name for name in SLOW]
+    for item in items:
+        within = (item.path, *item.path.parents)
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())) or any(path in within for path in slow):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

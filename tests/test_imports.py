@@ -24,7 +24,7 @@ def _of(package: str, names: str) -> set[str]:
 
 _SHARED = _of("atlas", "clip maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
-_ATLAS = _STAGES | _SHARED | _of("atlas", "video masks model metrics quality")
+_ATLAS = _STAGES | _SHARED | _of("atlas", "video masks masks.depth model metrics quality")
 _EDIT = _of("edit", "request diffusion strategies all_frames editors record questions")
 _AGGREGATE = _of("aggregate", "averages windows match network merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
@@ -36,16 +36,17 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.system": _of("atlas", "storage errors"),
     "atlas.video": _of("atlas", "storage errors"),
     "atlas.clip": _of("atlas", "storage system errors"),
-    "atlas.masks": _of("atlas", "clip video system storage errors"),
+    "atlas.masks.depth": set(),
+    "atlas.masks": _of("atlas", "masks.depth clip video system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry storage errors"),
-    "atlas.model": _of("atlas", "masks geometry storage errors"),
+    "atlas.model": _of("atlas", "masks.depth geometry storage errors"),
     "atlas.metrics": _of("atlas", "maps geometry system storage errors"),
     "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage"),
     "atlas.preparation": _of("atlas", "masks clip video system storage errors"),
     "atlas.sample": _of("atlas", "maps clip geometry system storage errors"),
-    "atlas.rendering": _of("atlas", "model maps masks clip video geometry system storage errors"),
-    "atlas.nla": _of("atlas", "quality model metrics maps masks clip video geometry system storage errors"),
-    "atlas.fitting": _of("atlas", "nla quality model maps masks clip video geometry system storage errors"),
+    "atlas.rendering": _of("atlas", "model maps masks.depth clip video geometry system storage errors"),
+    "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
+    "atlas.fitting": _of("atlas", "nla quality model maps masks masks.depth clip video geometry system storage errors"),
     "atlas.evaluation": _of("atlas", "rendering quality metrics maps clip video system storage errors"),
     "atlas": _ATLAS,  # its face: what others import from Python
     "edit.request": _of("atlas", "clip maps system errors"),

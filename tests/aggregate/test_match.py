@@ -107,6 +107,7 @@ def decibels(found: torch.Tensor, sample: Sample, truth: torch.Tensor) -> float:
     return -10 * float((torch.cat(errors) ** 2).mean().log10())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_disturbed_keyframes_give_nearly_the_truth(larger: Sample, seed: int) -> None:
     partials, views, truth = disturbed(larger, seed)
@@ -120,6 +121,7 @@ def test_disturbed_keyframes_give_nearly_the_truth(larger: Sample, seed: int) ->
     assert scores["network"] > decibels(plain, larger, truth) + 0.3
 
 
+@pytest.mark.slow
 def test_undisturbed_keyframes_stay_as_good(larger: Sample) -> None:
     partials, views, truth = disturbed(larger, None)
     scores = [decibels(merge(partials, views, name)[0], larger, truth) for name in ("network", "mean")]

@@ -112,6 +112,7 @@ def test_a_gpu_finds_the_same() -> None:
     assert torch.equal(here.texel, there.texel.cpu()) and torch.allclose(here.x, there.x.cpu(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_is_faster_than_griddata_and_closer_to_the_truth() -> None:
     pytest.importorskip("scipy")
     found = bench_splat(BenchSplatOptions(width=192, height=108, size=500, quiet=True))
