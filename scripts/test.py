@@ -1,6 +1,6 @@
 """Run the tests, in a virtual environment that is made where none is active. Arguments go to pytest.
 
---quick leaves out the tests that fit, edit, render or start commands: what is left takes about a minute.
+--quick leaves out the tests that fit, merge, evaluate, load a model or start a command: about a minute is left.
 --checks checks format, lint and types first, and ends with the first of them that fails.
 """
 

@@ -15,17 +15,15 @@ from atlas.sample.scene import Sample, make_sample
 SLOW = (
     "aggregate/test_repainted.py",
     "aggregate/test_stage.py",
-    "atlas/evaluation",
+    "atlas/evaluation/test_learned.py",
+    "atlas/evaluation/test_report.py",
+    "atlas/evaluation/test_stage.py",
     "atlas/fitting/test_deleted.py",
     "atlas/fitting/test_stage.py",
     "atlas/nla",
     "atlas/preparation/test_stage.py",
-    "atlas/rendering/test_export.py",
     "atlas/rendering/test_full_size.py",
-    "atlas/rendering/test_output.py",
-    "atlas/rendering/test_stage.py",
     "edit/test_prompt_command.py",
-    "edit/test_stage.py",
     "scripts/benchmarks/architectures",
     "scripts/benchmarks/edits",
     "scripts/benchmarks/test_bench.py",
@@ -34,7 +32,7 @@ SLOW = (
     "scripts/test_help.py",
     "scripts/test_test.py",
 )
-"""Modules of tests, and folders of them, that fit, edit, render or start commands: `scripts/test.py --quick` leaves them out.
+"""Modules and folders of tests that fit, merge, evaluate or start commands: `scripts/test.py --quick` leaves them out.
 
 A single test elsewhere says so itself: `@pytest.mark.slow`.
 """
@@ -42,6 +40,7 @@ SLOW_FIXTURES = {"models"}
 """What takes long to make or to use: models of diffusers, however tiny."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that are slow by what they do."""
     here = Path(__file__).parent
