@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from aggregate.averages import robust_weights, weighted_mean
 from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_random
+from atlas.geometry.boxes import bounding_box
 from atlas.geometry.warp import sample
 
 _SECOND = 0.03  # how much slower W2 learns than W1
@@ -97,12 +98,12 @@ def refine(
     """
     training = training or Training()
     generator = torch.Generator().manual_seed(seed)
-    top, left, bottom, right = box = _covered_box(coverage)
+    box = bounding_box(coverage > 0, 2)
     choices = [weights, *([robust_weights(colours, weights)] if len(colours) > 2 else [])]
-    if bottom <= top:
+    if box is None:
         return _refined(weighted_mean(colours, weights), 0.0, 0.0, 0)
     pixels = Pixels.of(views, coverage.shape, box, training.pixels, generator)
-    cut = (slice(None), slice(top, bottom), slice(left, right))
+    cut = (slice(None), *box)
     sources = [Source(colours[cut], choice[cut]) for choice in choices]
     usable = pixels[sources[0].predicted(pixels)]
     held = held_out(sources[0], usable, training.window, generator)
@@ -116,10 +117,10 @@ def refine(
     network = AggregationNetwork(generator).to(colours.device)
     steps, before, after = _train(network, sources[best], usable[~usable.held], held, training, generator, quiet)
     if after < _WORTH * before:
-        pair = torch.stack(whole[top:bottom, left:right].split(3, dim=-1)).permute(0, 3, 1, 2)
+        pair = torch.stack(whole[box].split(3, dim=-1)).permute(0, 3, 1, 2)
         with torch.no_grad():
             result = _in_bands(network, pair.contiguous(memory_format=torch.channels_last))  # twice as fast on a CPU
-        whole[top:bottom, left:right] = torch.cat(result.unbind(0)).permute(1, 2, 0)
+        whole[box] = torch.cat(result.unbind(0)).permute(1, 2, 0)
         return _refined(whole, before, after, steps)
     return _refined(whole, before, before, steps)
 
@@ -217,13 +218,3 @@ def _in_bands(network: AggregationNetwork, pair: Tensor) -> Tensor:
         low, high = max(top - 2, 0), min(top + _BAND + 2, height)
         parts.append(network(pair[:, :, low:high])[:, :, top - low : top - low + min(_BAND, height - top)])
     return torch.cat(parts, 2)
-
-
-def _covered_box(coverage: Tensor) -> tuple[int, int, int, int]:
-    """top, left, bottom, right of where coverage is above 0, and 2 texels more."""
-    rows, columns = torch.nonzero((coverage > 0).any(1))[:, 0], torch.nonzero((coverage > 0).any(0))[:, 0]
-    if not len(rows):
-        return 0, 0, 0, 0
-    height, width = coverage.shape
-    top, left = max(int(rows[0]) - 2, 0), max(int(columns[0]) - 2, 0)
-    return top, left, min(int(rows[-1]) + 3, height), min(int(columns[-1]) + 3, width)

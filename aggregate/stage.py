@@ -32,7 +32,7 @@ from atlas.storage.pictures import picture_header
 from atlas.storage.stamps import digest, is_up_to_date, write_json, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
-from atlas.system.device import choose_device
+from atlas.system.device import Device, choose_device
 from atlas.system.terminal import visible
 
 VERSION = 4  # of the method: a changed one makes earlier results out of date
@@ -58,7 +58,7 @@ class AggregateOptions(CommonOptions):
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0
     """Seed of the network's training."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from atlas.geometry.boxes import Box
 from atlas.geometry.warp import sample
 
 _MARGIN = 3  # texels at a window's edge whose neighbours are missing
@@ -44,16 +45,14 @@ class Pixels:
     held: Tensor  # (P,) bool: not trained on
 
     @classmethod
-    def of(
-        cls, views: Sequence[View], size: torch.Size, box: tuple[int, int, int, int], most: int, generator: torch.Generator
-    ) -> Pixels:
-        """All views in a box (left corner at box[1], top at box[0]); a random share where there are more pixels than `most`."""
+    def of(cls, views: Sequence[View], size: torch.Size, box: Box, most: int, generator: torch.Generator) -> Pixels:
+        """All views in a box of the atlas; a random share where there are more pixels than `most`."""
         share = min(1.0, most / max(1, sum(len(view.uv) for view in views)))
         parts = []
         for number, view in enumerate(views):
             chosen = torch.randperm(len(view.uv), generator=generator)[: round(share * len(view.uv))].to(view.uv.device)
             uvs = [view.uv, view.uv if view.uv_original is None else view.uv_original]
-            scale, corner = view.uv.new_tensor([size[1], size[0]]) / 2, view.uv.new_tensor([box[1], box[0]])
+            scale, corner = view.uv.new_tensor([size[1], size[0]]) / 2, view.uv.new_tensor([box[1].start, box[0].start])
             texels = [(uv[chosen] + 1) * scale - corner for uv in uvs]
             held = (torch.rand(len(chosen), generator=generator) < _HELD).to(view.uv.device)
             colours = (view.edited[chosen], view.original[chosen], view.weight[chosen])

@@ -16,7 +16,8 @@ from atlas.errors import UserError
 from atlas.metrics import definitions as metrics
 from atlas.metrics.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
 from atlas.metrics.lpips import SMALLEST, Lpips
-from atlas.system.device import choose_device
+from atlas.storage.hub import located
+from atlas.system.device import Device, choose_device
 from atlas.weights.hub import located
 
 BATCH = 16
@@ -47,7 +48,7 @@ class LearnedOptions:
     """DINOv2 model for object consistency: hub id or folder. Default: facebook/dinov2-base."""
     lpips_weights: Path | None = None
     """Weights of LPIPS, one .safetensors file; wherever the package lpips runs, this makes it: python -c "import lpips, safetensors.torch as s; s.save_file({k: v.clone() for k, v in lpips.LPIPS(net='alex').state_dict().items()}, 'lpips.safetensors')"."""  # noqa: E501
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 
     def check_weights(self, *, with_edit: bool = True) -> None:

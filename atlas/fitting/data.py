@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
+from atlas.geometry.boxes import bounding_box
 from atlas.masks.contours import Margin, clip_margin, follow_edges, is_matte
 from atlas.masks.depth import STEPS, background_weight, depth_of, object_weight, pack_depth, unpack_depth
 from atlas.storage.arrays import StoredArray, growing_arrays
@@ -97,14 +98,8 @@ class FitData:
     def look(self, layer: int, t: int) -> Look | None:
         """The part of frame `t` around where a layer surely is; None where it is not seen."""
         weight = self.weight(layer, t)
-        rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
-        if not len(rows):
-            return None
-        box = (
-            slice(max(rows[0] - MARGIN, 0), rows[-1] + 1 + MARGIN),
-            slice(max(columns[0] - MARGIN, 0), columns[-1] + 1 + MARGIN),
-        )
-        return Look(box, self.colours[t][box].astype(np.float32) / 255, weight[box])
+        box = bounding_box(weight, MARGIN)
+        return None if box is None else Look(box, self.colours[t][box].astype(np.float32) / 255, weight[box])
 
     def batch(self, patches: int, size: int, rng: np.random.Generator, device: torch.device) -> Batch:
         """Random patches: half of them anywhere, half around the objects, where the edges are."""
@@ -186,10 +181,9 @@ def _boxes(depth: StoredArray) -> np.ndarray:
     frames, height, width = depth.shape
     boxes = np.tile(np.array([0, 0, width - 1, height - 1]), (frames, 1))
     for t in range(frames):
-        near = depth[t] > -12 * STEPS
-        if near.any():
-            rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-            boxes[t] = max(columns[0] - 4, 0), max(rows[0] - 4, 0), columns[-1], rows[-1]
+        if box := bounding_box(depth[t] > -12 * STEPS):
+            rows, columns = box
+            boxes[t] = max(columns.start - 4, 0), max(rows.start - 4, 0), columns.stop - 1, rows.stop - 1
     return boxes
 
 

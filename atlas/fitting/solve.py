@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from atlas.geometry.boxes import EMPTY, bounding_box
 from atlas.geometry.filling import fill_unseen, shrink, wide_blur
 from atlas.geometry.warp import sample, splat_into
 from atlas.maps.maps import Maps
@@ -65,9 +66,8 @@ class Part:
 
     def __init__(self, frames: FrameSet, index: int, layer: str, t: int) -> None:
         opacity = frames.maps.opacity(layer, t)
-        rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
-        self.box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else (slice(0), slice(0))
-        self.empty = not len(rows)
+        box = bounding_box(opacity)
+        self.box, self.empty = box or EMPTY, box is None
         if self.empty:
             return
         self.opacity = torch.from_numpy(opacity[self.box]).to(frames.device)

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import tyro
 
@@ -22,7 +22,7 @@ from atlas.quality.summary import told
 from atlas.storage.stamps import digest, is_up_to_date
 from atlas.system.command import CommonOptions
 from atlas.system.cost import Pace, measured
-from atlas.system.device import choose_device
+from atlas.system.device import Device, choose_device
 
 ENOUGH_OF_NLA = 2000
 
@@ -49,7 +49,7 @@ class FitOptions(CommonOptions):
     least of them takes longer, a line in the end says so."""
     iterations: int | None = None
     """Gradient steps in all, instead of the preset's. nla makes 200 a frame before them, to lay out its mappings."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
     seed: int = 0
     """The same seed gives the same fit."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.geometry.boxes import Box, bounding_box, box_within, union_of
 from atlas.geometry.texture import Texture, texture
 from atlas.maps.maps import Maps
 
-Box = tuple[slice, slice]
 _MIXED, _PURE = 0.8, 0.98  # opacity up to which a pixel's colour is not taken for the layer's, and from which it is
 
 
@@ -97,13 +97,13 @@ def add_deltas(
     result = frame.copy()
     if not boxes:
         return result
-    union, top = _union(boxes), float(np.iinfo(frame.dtype).max)
+    union, top = union_of(boxes), float(np.iinfo(frame.dtype).max)
     device = next(iter(deltas.values())).device
     source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
     total = [plane.clone() for plane in source]
     for layer, view in views.items():
         if view:
-            within = _within(view.box, union)
+            within = box_within(view.box, union)
             found = deltas[layer].at(view.uv, view.seen)
             outline = _Outline.of(view, own[layer], top) if own and len(found) > 3 else None
             for channel in range(3):
@@ -171,12 +171,12 @@ def layers_alone(
     views = {layer: view for layer in textures if (view := _view(index, layer, maps, textures[layer].device))}
     if not views:
         return result
-    union, top = _union([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
+    union, top = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
     device = next(iter(textures.values())).device
     source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
     total = [torch.zeros_like(plane) for plane in (*source, source[0])]
     for layer, view in views.items():
-        within = _within(view.box, union)
+        within = box_within(view.box, union)
         own, found = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
         whole = _whole(view.opacity) if detail else torch.zeros_like(view.opacity)
         for channel in range(3):
@@ -198,7 +198,7 @@ def layers_alone(
 
 def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _View | None:
     opacity = maps.opacity(layer, index)
-    box = _visible(opacity)
+    box = bounding_box(opacity)
     if box is None:
         return None
     seen = opacity[box]
@@ -236,27 +236,6 @@ class _Outline:
         colours = own.at_places(view.uv[edge])
         lit = [colour * (view.light[c][place] * top if view.light else top) for c, colour in enumerate(colours)]
         return cls(place, 1 - _whole(view.opacity[place]), lit)
-
-
-def _visible(opacity: np.ndarray) -> Box | None:
-    """The box that holds every pixel with opacity above 0; None where there is none."""
-    rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
-    if not len(rows):
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _union(boxes: list[Box]) -> Box:
-    rows, columns = zip(*boxes, strict=True)
-    return (
-        slice(min(s.start for s in rows), max(s.stop for s in rows)),
-        slice(min(s.start for s in columns), max(s.stop for s in columns)),
-    )
-
-
-def _within(box: Box, outer: Box) -> Box:
-    rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, outer, strict=True))
-    return rows, columns
 
 
 def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from atlas.geometry.boxes import EMPTY, bounding_box
 from atlas.geometry.filling import push_pull
 from atlas.geometry.rasterise import Inverse, inverse_map, zeros
 from atlas.geometry.warp import sample, splat
@@ -173,11 +174,8 @@ class _Average:
 
 def _cropped(opacity: Tensor, *images: Tensor) -> list[Tensor]:
     """`images` cut to the box where opacity is above 0, and 2 pixels more."""
-    rows, columns = torch.nonzero(opacity.any(1))[:, 0], torch.nonzero(opacity.any(0))[:, 0]
-    if not len(rows):
-        return [image[:0, :0] for image in images]
-    top, left = max(int(rows[0]) - 2, 0), max(int(columns[0]) - 2, 0)
-    return [image[top : int(rows[-1]) + 3, left : int(columns[-1]) + 3].float() for image in images]
+    box = bounding_box(opacity, 2) or EMPTY
+    return [image[box].float() for image in images]
 
 
 @dataclass

@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from atlas.geometry.boxes import bounding_box
+
 
 def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int = 2) -> np.ndarray:
     """Decide the pixels within `band` of the edge of `rough` by the colours on both sides.
@@ -18,11 +20,9 @@ def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int
     labels[certain] = cv2.GC_FGD
     labels[~possible] = cv2.GC_BGD
     # Colours near the edge tell best, and the rest costs time.
-    rows, columns = (np.flatnonzero(possible.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
+    window = bounding_box(possible, 4 * band)
+    if window is None:
         return rough
-    margin = 4 * band
-    window = tuple(slice(max(0, int(found[0]) - margin), int(found[-1]) + margin + 1) for found in (rows, columns))
     result = rough.copy()
     result[window] = cut(np.ascontiguousarray(frame[window]), labels[window], iterations, rough[window])
     return result

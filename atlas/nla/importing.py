@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ from atlas.storage.links import refuse_outward_links
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
-from atlas.system.device import choose_device
+from atlas.system.device import Device, choose_device
 from atlas.video.source import FrameSource, list_images, open_source
 
 _METHOD = 1
@@ -65,7 +65,7 @@ class ImportOptions(CommonOptions):
     """Frames per second (default 24)."""
     atlas_size: int | None = None
     """Texels along each atlas image's side; default: from 1000 to 4000, until the image gives the network's colours."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.clip.clip import BACKGROUND, Clip
+from atlas.geometry.boxes import bounding_box
 from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.storage.images import to_uint8, write_image
@@ -59,10 +60,7 @@ def _atlas_row(maps: Maps, width: int) -> np.ndarray:
     pictures = []
     for layer in maps.layers:
         atlas = maps.atlas(layer)
-        rows, columns = np.flatnonzero((atlas[..., 3] > 0.5).any(1)), np.flatnonzero((atlas[..., 3] > 0.5).any(0))
-        if not len(rows):
-            rows = columns = np.array([0])
-        cut = atlas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        cut = atlas[bounding_box(atlas[..., 3] > 0.5) or (slice(0, 1), slice(0, 1))]
         y, x = np.indices(cut.shape[:2]) // 8
         board = 0.25 + 0.1 * ((x + y) % 2)[..., None]
         pictures.append((layer, thumbnail(to_uint8(cut[..., :3] * cut[..., 3:] + board * (1 - cut[..., 3:])), share - 8)))

@@ -12,10 +12,11 @@ import torch
 
 from atlas.clip.keep import open_coverage, read_keep
 from atlas.errors import UserError
+from atlas.geometry.boxes import bounding_box
 from atlas.geometry.texture import Texture, texture
 from atlas.maps.maps import Maps
 from atlas.rendering.transfer import transferred
-from atlas.storage.images import read_image, to_float
+from atlas.storage.images import read_image, to_8_bit, to_float
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import read_json
 
@@ -120,11 +121,9 @@ def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Ligh
     local = transfer == "local"
     some_unlit = light == "off" or (light == "auto" and local and pair.unlit > 0)
     result = np.zeros((*atlas.shape[:2], 9 if some_unlit else 6 if local else 3), np.float32)
-    covered = pair.edited[..., 3] > 0
-    if not covered.any():
+    box = bounding_box(pair.edited[..., 3] > 0, RIM)
+    if box is None:
         return result
-    rows, columns = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
-    box = tuple(slice(max(found[0] - RIM, 0), found[-1] + 1 + RIM) for found in (rows, columns))
     change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
     gain, mapped = np.ones_like(change), np.zeros_like(change)
     if local:
@@ -176,7 +175,7 @@ def difference(
     """
     edited, reference = pair.edited, pair.reference
     if edited.dtype == np.uint8 and reference.dtype == np.uint16:
-        reference = ((reference.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        reference = to_8_bit(reference)
     new, old = to_float(edited), to_float(reference)
     known, coverage = old[..., 3] > 0, _whole(new[..., 3], atlas[..., 3])
     new, old = new[..., :3], old[..., :3]

@@ -26,7 +26,7 @@ from atlas.storage.images import to_uint8, to_uint16, write_image
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
-from atlas.system.device import choose_device
+from atlas.system.device import Device, choose_device
 from atlas.system.parallel import in_order
 
 _VERSION = 1
@@ -48,7 +48,7 @@ class ExportOptions(CommonOptions):
     """Edit whose atlases are written beside the originals."""
     size: Literal["fit", "source"] = "fit"
     """Size of the prepared frames, or the full size of the source."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where maps at the source's size are evaluated."""
 
 

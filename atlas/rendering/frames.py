@@ -21,7 +21,7 @@ from atlas.maps.compositing import FrameMaps, add_deltas, composite_frame, fit_t
 from atlas.maps.maps import Maps, fit_identity
 from atlas.rendering.edited import EditedLayer, Light, Transfer, delta_textures, full_changes, own_textures, read_edited_layers
 from atlas.rendering.full_size import evaluated_from, maps_at_size
-from atlas.storage.images import to_uint8, to_uint16
+from atlas.storage.images import to_16_bit, to_uint8, to_uint16
 from atlas.storage.stamps import digest, read_stamp
 from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order, one_thread
@@ -135,8 +135,8 @@ class Rendering:
             index, frame = item
             if frame is None:  # decoded here, not by whoever hands out the work
                 frame = self.clip.frame(index)
-            if self.deep and frame.dtype == np.uint8:
-                frame = frame.astype(np.uint16) * 257
+            if self.deep:
+                frame = to_16_bit(frame)
             return frame, render_one(index, frame), time.perf_counter() - began
 
         with one_thread(), closing(self._work()) as work:

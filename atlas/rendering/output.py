@@ -14,7 +14,7 @@ import numpy as np
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_folder
-from atlas.storage.images import write_image
+from atlas.storage.images import to_8_bit, write_image
 from atlas.video.source import has_content
 from atlas.video.writing import FORMATS, write_video
 
@@ -145,8 +145,7 @@ def refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
 
 def shown(image: np.ndarray) -> np.ndarray:
     """A frame as it is shown on a sheet: (H, W, 3) uint8; transparency over a checkerboard."""
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    image = to_8_bit(image)
     if image.shape[2] == 3:
         return image
     board = 90 + 40 * ((np.indices(image.shape[:2]) // max(8, min(image.shape[:2]) // 24)).sum(0) % 2)

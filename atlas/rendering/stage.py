@@ -19,6 +19,7 @@ from atlas.storage.images import write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
+from atlas.system.device import Device
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
 _VERSION = 5  # raise it when the same input renders differently: what is on disk is then made again
@@ -52,7 +53,7 @@ class RenderOptions(CommonOptions):
     """Where to write. Default: in the edit's folder, named by the format."""
     size: Literal["fit", "source"] = "fit"
     """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to render."""
 
 

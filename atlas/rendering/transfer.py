@@ -12,6 +12,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from atlas.geometry.boxes import bounding_box
+
 RADIUS = 6.0
 """Texels over which detail is compared (sigma)."""
 RIDGE = 1e-3
@@ -46,11 +48,9 @@ def transferred(
     """
     changed = (edited != reference).any(-1) & (coverage > 0)
     gain, mapped = np.ones_like(edited), np.zeros_like(edited)
-    if not changed.any():
+    box = bounding_box(changed, int(3 * RADIUS))
+    if box is None:
         return gain, mapped
-    rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-    margin = int(3 * RADIUS)
-    box = tuple(slice(max(found[0] - margin, 0), found[-1] + 1 + margin) for found in (rows, columns))
     # Texels that the edit left alone say nothing about how it changes those that it did not.
     weight = (coverage[box] * changed[box])[..., None]
     new, old = edited[box], reference[box]

@@ -73,3 +73,13 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 def to_uint16(image: np.ndarray) -> np.ndarray:
     """Floats in [0, 1] (clamped) as uint16, rounded to nearest."""
     return (np.clip(image, 0.0, 1.0) * 65535.0 + 0.5).astype(np.uint16)
+
+
+def to_8_bit(image: np.ndarray) -> np.ndarray:
+    """Convert uint16 pixels to uint8, rounded to nearest (65535 -> 255, 385 -> 1, 386 -> 2); uint8 ones stay as they are."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def to_16_bit(image: np.ndarray) -> np.ndarray:
+    """Convert uint8 pixels to uint16 (255 -> 65535), which `to_8_bit` takes back; uint16 ones stay as they are."""
+    return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257

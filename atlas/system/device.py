@@ -1,10 +1,16 @@
-"""The torch device behind a --device option."""
+"""The --device option, and the torch device behind it."""
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 from atlas.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Where to compute, as every --device takes it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -12,6 +18,8 @@ def choose_device(name: str) -> torch.device:
 
     Apple's GPU is taken where it is asked for only: nobody has measured it yet. UserError where a device is not there.
     """
+    import torch  # not with the options: --help is there at once
+
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = "cuda" if there["cuda"] else "cpu"

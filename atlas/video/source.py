@@ -13,7 +13,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.storage.bounds import LARGEST_SIDE, MOST_FRAMES
-from atlas.storage.images import read_image
+from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.pictures import WantedSize, picture_header
 from atlas.storage.stamps import digest
 from atlas.video.reading import VideoInfo, over_black, probe, read_frames
@@ -152,9 +152,7 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W[, C]) uint8 or uint16 averaged down to `size` (width, height), as uint8."""
     if (image.shape[1], image.shape[0]) != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(to_8_bit(image))
 
 
 def picked_frames(frames: int, fps: Fraction, start: int, count: int | None, wanted_fps: float | None) -> list[int]:

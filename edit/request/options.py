@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from atlas.system.command import CommonOptions
+from atlas.system.device import Device
 
 
 @dataclass(kw_only=True)
@@ -31,5 +31,5 @@ class LayerOptions(CommonOptions):
     """Seed of editors that draw random numbers."""
     keep: Path | None = None
     """Mask of the layer's atlas, of its size: white keeps the original. Copied to the edit's keep/LAYER.png, where it may be repainted."""  # noqa: E501
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """With --editor diffusion: where to compute; auto takes a GPU where there is one."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -16,6 +15,7 @@ from atlas.clip.clip import Clip
 from atlas.fitting.presets import FitConfig, preset
 from atlas.fitting.stage import FitOptions, fit_as
 from atlas.system.command import CommonOptions, run_command
+from atlas.system.device import Device
 
 
 @dataclass(kw_only=True)
@@ -26,7 +26,7 @@ class StartOptions(CommonOptions):
     """Folder of a prepared clip of two frames or more."""
     name: str = "start"
     """Name of the fit."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where to compute; auto takes a GPU if there is one."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
@@ -15,6 +15,7 @@ from atlas.fitting.presets import PRESETS
 from atlas.maps.maps import Maps
 from atlas.storage.stamps import digest
 from atlas.system.command import CommonOptions
+from atlas.system.device import Device
 from scripts.benchmarks.code_state import code_of
 from scripts.benchmarks.fits import START, Wanted
 from scripts.benchmarks.parts import EditsJob
@@ -48,7 +49,7 @@ class BenchOptions(CommonOptions):
     """Folder truth/ of a sample clip, which must be one of the clips: its mapping and an edit are compared with it."""
     output: Path = Path("data/bench")
     """Folder for bench.json, bench.md, bench.png and the figures of each fit and part."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     """Where fits are made; auto takes a GPU if there is one."""
     repeat: int | None = None
     """Fit clips of this many frames, made by playing each forwards and backwards, to see what long clips cost."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -19,6 +19,7 @@ from atlas.rendering.output import check_format, choose_output
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.images import read_image
 from atlas.system.command import CommonOptions
+from atlas.system.device import Device
 from atlas.system.terminal import say
 from edit.editors import EditOptions
 from edit.editors.choice import chosen_editor, editor_class
@@ -39,7 +40,7 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
     layer: str = ""
     """Layer to edit. Default: the first."""
     edit: tyro.conf.Suppress[str] = ""
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # type: ignore[assignment]
+    device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     seed: int = 0
     """Seed of every stage that draws random numbers."""

@@ -12,7 +12,7 @@ import pytest
 from atlas.errors import UserError
 from atlas.storage.arrays import GrowingArray, StoredArray, growing_arrays
 from atlas.storage.atomic import atomic_file, atomic_folder
-from atlas.storage.images import read_image, to_float, to_uint8, to_uint16, with_channels, write_image
+from atlas.storage.images import read_image, to_8_bit, to_16_bit, to_float, to_uint8, to_uint16, with_channels, write_image
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_json, write_stamp
 
 
@@ -297,3 +297,12 @@ class TestStoredArray:
         path.write_bytes(b"something else")
         with pytest.raises(ValueError):
             StoredArray(path)
+
+
+def test_16_bits_become_8_rounded_to_nearest_and_come_back() -> None:
+    every = np.arange(65536).astype(np.uint16)
+    np.testing.assert_array_equal(to_8_bit(every), np.round(np.arange(65536) / 257))
+    eight = np.arange(256).astype(np.uint8)
+    np.testing.assert_array_equal(to_8_bit(to_16_bit(eight)), eight)
+    assert to_16_bit(eight)[-1] == 65535
+    assert to_8_bit(eight) is eight and to_16_bit(every) is every
