@@ -12,23 +12,20 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from aggregate.averages import merged_coverage, weighted_mean, weighted_median
+from aggregate.averages import merged_coverage
+from aggregate.keyframes import LayerKeyframes
 from aggregate.lighting import unlit_share
-from aggregate.match import Matched, match
-from aggregate.network import Training, refine
-from aggregate.repainted import repainted_pixels, unclaimed
-from aggregate.windows import View
+from aggregate.merging import merge
+from aggregate.network import Training
+from aggregate.repainted import unclaimed
 from atlas.clip.clip import Clip
-from atlas.clip.edits import Edit, read_keyframe
-from atlas.clip.keep import open_coverage, read_keep
+from atlas.clip.edits import Edit
+from atlas.clip.keep import open_coverage
 from atlas.errors import UserError
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import covered_share, visibility
-from atlas.maps.maps import Maps, fit_identity, open_maps
-from atlas.maps.partial import Partial, partial_atlas
 from atlas.storage.atomic import atomic_folder
-from atlas.storage.images import to_float, to_uint16, write_image
-from atlas.storage.pictures import picture_header
+from atlas.storage.images import to_uint16, write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_json, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
@@ -100,20 +97,6 @@ class AggregateResult:
         return "\n".join([*map(str, self.layers), f"edited atlases in {self.edit.folder / 'atlas'}"])
 
 
-@dataclass
-class _Job:
-    """One layer's keyframes, checked."""
-
-    layer: str
-    maps: Maps
-    files: dict[int, Path]
-    images: dict[int, np.ndarray]  # (H, W, 4) uint8 or uint16
-    made: dict[int, Path]  # what the edit stage wrote, where it is known
-    fit: str  # identity of the fit
-    made_from: str
-    keep: np.ndarray | None = None  # (N, N) in [0, 1], 1 = stays as it was
-
-
 def aggregate(options: AggregateOptions) -> AggregateResult:
     """Aggregate every layer of an edit that has keyframes; only what changed since the last time.
 
@@ -123,57 +106,48 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
     clip = Clip.open(options.clip)
     edit = Edit.open(clip, options.edit)
     device = choose_device(options.device)
-    jobs = [_job(options, clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
+    layers = [LayerKeyframes.open(clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
     painted = [LayerResult(layer, []) for layer in edit.layers if edit.is_painted(layer)]
-    if not jobs and not painted:
+    if not layers and not painted:
         raise UserError(f"{edit.folder} has no layers: run scripts/edit.py {clip.folder} --name {edit.name}")
-    return AggregateResult(edit, [_aggregate_layer(options, clip, edit, job, device) for job in jobs] + painted)
+    return AggregateResult(edit, [_aggregate_layer(options, edit, keyframes, device) for keyframes in layers] + painted)
 
 
-def _job(options: AggregateOptions, clip: Clip, edit: Edit, layer: str) -> _Job:
-    maps = open_maps(clip, edit.fit, layer)
-    files = edit.keyframes(layer)
-    if not files:
-        raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
-    images = {}
-    for index, path in files.items():
-        if index >= clip.frames:
-            raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
-        images[index] = read_keyframe(path, clip)
+def _made_from(options: AggregateOptions, keyframes: LayerKeyframes) -> str:
+    """Digest of all that decides the layer's result."""
     network = [options.seed, options.merge_steps] if options.method == "network" else []
-    how = [VERSION, options.method, network, options.match_gain, options.match_shift, list(files)]
-    fit = fit_identity(clip, maps, layer)
-    mask = edit.keep_path(layer)
-    keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
-    made = {index: path for index in files if (path := edit.made_path(layer, index)).is_file()}
-    beside = [*([mask] if mask.is_file() else []), *made.values()]
-    return _Job(layer, maps, files, images, made, fit, digest(how, fit, *files.values(), *beside), keep)
+    how = [VERSION, options.method, network, options.match_gain, options.match_shift, keyframes.indices]
+    return digest(how, keyframes.fit, *keyframes.digested())
 
 
-def _aggregate_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
-    layer, indices = job.layer, list(job.files)
+def _aggregate_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframes, device: torch.device) -> LayerResult:
+    """Merge one layer's keyframes unless what they were merged into is up to date."""
+    clip, layer, made_from = keyframes.clip, keyframes.layer, _made_from(options, keyframes)
     outputs = [edit.atlas_path(layer), edit.reference_path(layer), edit.lighting_path(layer)]
     stage = f"aggregate {layer}"
-    if is_up_to_date(edit.folder, job.made_from, stage) and all(path.is_file() for path in outputs):
-        return LayerResult(layer, indices, up_to_date=True)
-    with measured(clip.folder, f"aggregate {edit.name} {job.layer}") as cost:
-        cost.update(frames=len(indices), width=clip.width, height=clip.height)
-        return _merge_layer(options, clip, edit, job, device)
+    if is_up_to_date(edit.folder, made_from, stage) and all(path.is_file() for path in outputs):
+        return LayerResult(layer, keyframes.indices, up_to_date=True)
+    with measured(clip.folder, f"aggregate {edit.name} {layer}") as cost:
+        cost.update(frames=len(keyframes.indices), width=clip.width, height=clip.height)
+        result = _merge_layer(options, edit, keyframes, device)
+        write_stamp(edit.folder, made_from, stage)
+        return result
 
 
-def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, device: torch.device) -> LayerResult:
-    layer, indices = job.layer, list(job.files)
+def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframes, device: torch.device) -> LayerResult:
+    """Place the keyframes in the atlas, merge them, and write the edited atlas, its reference and the partial atlases."""
+    layer, indices = keyframes.layer, keyframes.indices
     outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
-    partials, views = [], []
-    for index in tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet):
-        partial, view = _read_keyframe(clip, job, index, device)
-        partials.append(partial)
-        views.append(view)
-    light, repainted = (torch.stack([p.colour[..., channel] for p in partials]) for channel in (6, 7))
-    shares = unclaimed(repainted.clamp(0, 1), torch.stack([p.weight for p in partials]))
+    bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
+    placed = [keyframes.placed(index, device) for index in bar]
+    light, repainted = torch.stack([k.light for k in placed]), torch.stack([k.repainted for k in placed])
+    shares = unclaimed(repainted.clamp(0, 1), torch.stack([k.partial.weight for k in placed]))
     claimed = shares * (1 - repainted.clamp(0, 1))  # nor does the network learn to paint it over, or the rest like it
-    views = [replace(v, weight=v.weight * sample(c[..., None], v.uv)[..., 0]) for v, c in zip(views, claimed, strict=True)]
-    partials = [replace(p, colour=p.colour[..., :6], weight=p.weight * s) for p, s in zip(partials, shares, strict=True)]
+    views = [
+        replace(k.view, weight=k.view.weight * sample(c[..., None], k.view.uv)[..., 0])
+        for k, c in zip(placed, claimed, strict=True)
+    ]
+    partials = [replace(k.partial, weight=k.partial.weight * s) for k, s in zip(placed, shares, strict=True)]
     edited, reference = merge(
         partials,
         views,
@@ -185,8 +159,8 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
         quiet=options.quiet,
     )
     coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
-    if job.keep is not None:
-        coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), job.keep)).to(device)
+    if keyframes.keep is not None:
+        coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
     seen = merged_coverage(torch.stack([p.seen for p in partials]))
 
     result = LayerResult(layer, indices)
@@ -204,77 +178,11 @@ def _merge_layer(options: AggregateOptions, clip: Clip, edit: Edit, job: _Job, d
     for path, image in zip(outputs, _writable(edited, reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
-    result.covered = covered_share(job.maps, layer, seen.cpu().numpy())
-    further = visibility(job.maps, layer).best_addition(indices) if len(indices) < clip.frames else (0, 0.0)
+    result.covered = covered_share(keyframes.maps, layer, seen.cpu().numpy())
+    further = visibility(keyframes.maps, layer).best_addition(indices) if len(indices) < keyframes.clip.frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
-    write_stamp(edit.folder, job.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
-    write_stamp(edit.folder, job.made_from, f"aggregate {layer}")
+    write_stamp(edit.folder, keyframes.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
     return result
-
-
-def merge(
-    partials: list[Partial],  # colour (H, W, 6): edited, then unedited
-    views: list[View],
-    method: str,
-    training: Training | None = None,
-    *,
-    match_gain: bool = True,
-    match_shift: bool = True,
-    seed: int = 0,
-    quiet: bool = True,
-) -> tuple[Tensor, Tensor]:  # edited (H, W, 3), reference (H, W, 3)
-    """Merge partial atlases: the edited and the unedited channels are matched and merged alike.
-
-    Each is matched for itself, because an edit may have other disagreements than the frames; where nothing was edited
-    both are the same numbers and stay so.
-    """
-    colours, weights = torch.stack([p.colour for p in partials]), torch.stack([p.weight for p in partials])
-    if len(partials) > 1 and (match_gain or match_shift):
-        both = [match(part, weights, gains=match_gain, shifts=match_shift) for part in colours.split(3, dim=-1)]
-        colours = torch.cat([matched.colours for matched in both], -1)
-        views = [_matched_view(view, number, *both) for number, view in enumerate(views)]
-    if method == "network":
-        coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
-        refined = refine(colours, weights, coverage, views, seed=seed, training=training, quiet=quiet)
-        edited, reference = refined.edited, refined.reference
-    else:
-        merged = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
-        edited, reference = merged.split(3, dim=-1)
-    # Equal up to rounding is equal: what was not edited must leave no difference.
-    return torch.where((edited - reference).abs() < 1e-5, reference, edited), reference
-
-
-def _matched_view(view: View, number: int, edited: Matched, original: Matched) -> View:
-    return View(
-        edited.moved(number, view.uv),
-        view.edited * edited.gains[number],
-        view.original * original.gains[number],
-        view.weight,
-        original.moved(number, view.uv),
-    )
-
-
-def _read_keyframe(clip: Clip, job: _Job, index: int, device: torch.device) -> tuple[Partial, View]:
-    """One keyframe and its unedited frame, light removed, in the atlas (then the light, and where it was repainted) and as
-    pixels."""
-    maps, layer = job.maps, job.layer
-    keyframe = torch.from_numpy(to_float(job.images[index])).to(device)
-    frame = torch.from_numpy(to_float(clip.frame(index))).to(device)
-    light = torch.from_numpy(maps.light(layer, index)).to(device).clamp(min=0.05)
-    uv = torch.from_numpy(maps.uv(layer, index)).to(device)
-    opacity = torch.from_numpy(maps.opacity(layer, index)).to(device)
-    # A keyframe's alpha is opacity times where the edit applies; a painter may have made it all opaque.
-    applies = (keyframe[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
-    values = torch.cat([keyframe[..., :3], frame], -1) / torch.cat([light, light], -1)
-    repainted = torch.zeros_like(opacity)
-    if index in job.made and picture_header(job.made[index]).size == (clip.height, clip.width):
-        found = repainted_pixels(job.images[index], read_keyframe(job.made[index], clip))
-        repainted = torch.from_numpy(found).to(device)
-    lit = torch.cat([values, light.mean(-1, keepdim=True), repainted[..., None]], -1)
-    partial = partial_atlas(lit, uv, opacity, applies, maps.atlas_size(layer), refine=1)
-    counts = (opacity * applies) > 0
-    edited, original = values[counts].split(3, dim=-1)
-    return partial, View(uv[counts], edited, original, (opacity * applies)[counts])
 
 
 def _rgba(colour: Tensor, alpha: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from atlas.errors import UserError
 from atlas.metrics import definitions as metrics
 from atlas.metrics.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
 from atlas.metrics.lpips import SMALLEST, Lpips
-from atlas.storage.hub import located
 from atlas.system.device import Device, choose_device
 from atlas.weights.hub import located
 

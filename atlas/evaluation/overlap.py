@@ -17,8 +17,8 @@ import torch
 
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, read_keyframe
+from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.maps import Maps
-from atlas.maps.partial import partial_atlas
 from atlas.storage.images import to_float
 
 _SEEN = 0.75  # share of a texel that a keyframe must have seen
@@ -99,10 +99,7 @@ def _in_atlas(
     height, width = maps.atlas_size(layer)
     scale = min(1.0, _MOST_TEXELS / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    light = np.maximum(maps.light(layer, index), 0.05)
-    opacity = maps.opacity(layer, index)
-    applies = np.clip(keyframe[..., 3] / np.maximum(opacity, 1 / 255), 0, 1)
-    both = np.concatenate([keyframe[..., :3] / light, to_float(clip.frame(index)) / light], -1)
-    colours, uv, seen, where = (torch.from_numpy(array) for array in (both, maps.uv(layer, index), opacity, applies))
-    partial = partial_atlas(colours, uv, seen, where, size, refine=1)
+    edited, frame = torch.from_numpy(keyframe), torch.from_numpy(to_float(clip.frame(index)))
+    pixels = keyframe_pixels(maps, layer, index, edited[..., 3])
+    partial = pixels.in_atlas(pixels.unlit(edited[..., :3], frame), size)
     return (partial.weight > _SEEN).numpy(), partial.colour.numpy()

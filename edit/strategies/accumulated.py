@@ -8,10 +8,8 @@ from torch import Tensor
 
 from atlas.geometry.filling import push_pull
 from atlas.geometry.warp import sample
+from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.maps import Maps
-from atlas.maps.partial import partial_atlas
-
-_DARKEST = 0.05  # light below which a colour is not divided by it
 
 
 class Accumulated:
@@ -31,12 +29,9 @@ class Accumulated:
         keyframe: np.ndarray,  # (H, W, 4) float32; alpha = the layer's opacity times where the edit applies
     ) -> None:
         """Take in one more edited keyframe."""
-        maps, layer = self.maps, self.layer
-        uv, opacity = self._placed(maps.uv(layer, frame)), self._placed(maps.opacity(layer, frame))
-        light = self._placed(maps.light(layer, frame)).clamp(min=_DARKEST)
         image = self._placed(keyframe)
-        applies = (image[..., 3] / opacity.clamp(min=1 / 255)).clamp(max=1)
-        partial = partial_atlas(image[..., :3] / light, uv, opacity, applies, maps.atlas_size(layer), refine=1)
+        pixels = keyframe_pixels(self.maps, self.layer, frame, image[..., 3])
+        partial = pixels.in_atlas(pixels.unlit(image[..., :3]))
         self._total += partial.colour * partial.weight[..., None]
         self._weight += partial.weight
         self._coverage = torch.maximum(self._coverage, partial.weight.clamp(max=1))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aggregate.match import MOST_GAIN, match
-from aggregate.stage import merge
+from aggregate.merging import merge
 from aggregate.windows import View
 from atlas.geometry.warp import sample as sample_at
 from atlas.maps.partial import Partial, partial_atlas

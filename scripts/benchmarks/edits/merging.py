@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aggregate.merging import merge
 from aggregate.network import Training
-from aggregate.stage import merge
 from aggregate.windows import View
 from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError

@@ -1,0 +1,102 @@
+"""Keyframes of a layer, read and checked, and each of them placed in the atlas beside its unedited frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aggregate.repainted import repainted_pixels
+from aggregate.windows import View
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit, read_keyframe
+from atlas.clip.keep import read_keep
+from atlas.errors import UserError
+from atlas.maps.keyframes import keyframe_pixels
+from atlas.maps.maps import Maps, fit_identity, open_maps
+from atlas.maps.partial import Partial
+from atlas.storage.images import to_float
+from atlas.storage.pictures import picture_header
+
+_COLOURS, _LIGHT, _REPAINTED = slice(0, 6), 6, 7  # channels that go to the atlas together
+
+
+@dataclass(frozen=True)
+class PlacedKeyframe:
+    """One keyframe and its unedited frame in the atlas, light removed."""
+
+    partial: Partial
+    """Six channels: edited, then unedited."""
+    light: Tensor
+    """(N, N) the light that was removed, a mean over the colours."""
+    repainted: Tensor
+    """(N, N) where the keyframe was repainted by hand, about [0, 1]."""
+    view: View
+    """The same as pixels."""
+
+
+@dataclass(frozen=True)
+class LayerKeyframes:
+    """The keyframes of one layer of an edit, as they lie in its folder."""
+
+    clip: Clip
+    layer: str
+    maps: Maps
+    files: dict[int, Path]
+    images: dict[int, np.ndarray]
+    """(H, W, 4) uint8 or uint16."""
+    made: dict[int, Path]
+    """What the edit stage wrote, where that is known."""
+    mask: Path | None
+    keep: np.ndarray | None
+    """(N, N) in [0, 1], 1 = stays as it was; None without a mask."""
+    fit: str
+    """Identity of the fit."""
+
+    @classmethod
+    def open(cls, clip: Clip, edit: Edit, layer: str) -> LayerKeyframes:
+        """Read them all; UserError where there are none, or one is past the end of the clip or of another size."""
+        maps = open_maps(clip, edit.fit, layer)
+        files = edit.keyframes(layer)
+        if not files:
+            raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
+        images = {}
+        for index, path in files.items():
+            if index >= clip.frames:
+                raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
+            images[index] = read_keyframe(path, clip)
+        mask = path if (path := edit.keep_path(layer)).is_file() else None
+        keep = None if mask is None else read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
+        made = {index: path for index in files if (path := edit.made_path(layer, index)).is_file()}
+        return cls(clip, layer, maps, files, images, made, mask, keep, fit_identity(clip, maps, layer))
+
+    @property
+    def indices(self) -> list[int]:
+        """Frame numbers, ascending."""
+        return list(self.files)
+
+    def digested(self) -> list[Path]:
+        """All files that decide the result, in a fixed order."""
+        return [*self.files.values(), *([self.mask] if self.mask else []), *self.made.values()]
+
+    def placed(self, index: int, device: torch.device) -> PlacedKeyframe:
+        """Place keyframe `index` and its unedited frame in the atlas."""
+        keyframe = torch.from_numpy(to_float(self.images[index])).to(device)
+        frame = torch.from_numpy(to_float(self.clip.frame(index))).to(device)
+        pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
+        repainted = torch.zeros_like(pixels.opacity)
+        if index in self.made and picture_header(self.made[index]).size == (self.clip.height, self.clip.width):
+            changed = repainted_pixels(self.images[index], read_keyframe(self.made[index], self.clip))
+            repainted = torch.from_numpy(changed).to(device)
+        colours = pixels.unlit(keyframe[..., :3], frame)
+        partial = pixels.in_atlas(torch.cat([colours, pixels.light.mean(-1, keepdim=True), repainted[..., None]], -1))
+        counts = pixels.weight > 0
+        edited, original = colours[counts].split(3, dim=-1)
+        view = View(pixels.uv[counts], edited, original, pixels.weight[counts])
+        channels = partial.colour
+        return PlacedKeyframe(
+            replace(partial, colour=channels[..., _COLOURS]), channels[..., _LIGHT], channels[..., _REPAINTED], view
+        )
