@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -68,6 +68,37 @@ class ScaledMaps:
         return cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
 
+DeltaKind = Literal["lit", "gain", "unlit"]
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What an edit adds to a layer at some pixels: light * lit + gain * frame + unlit; three planes each, None for 0."""
+
+    lit: list[Tensor]
+    gain: list[Tensor] | None = None
+    unlit: list[Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class DeltaTexture:
+    """A delta in a layer's atlas. All of its planes lie in one texture, so that they are looked up at once."""
+
+    texture: Texture
+    """3 planes for each of `kinds`, in their order."""
+    kinds: tuple[DeltaKind, ...] = ("lit",)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is looked up."""
+        return self.texture.device
+
+    def at(self, uv: np.ndarray, seen: np.ndarray) -> Delta:  # (h, w, 2), (h, w)
+        """Look the delta up at pixels, smoothed where it would shimmer. Its planes are the caller's own."""
+        planes = self.texture.at(uv, seen)
+        return Delta(**{kind: planes[3 * number : 3 * number + 3] for number, kind in enumerate(self.kinds)})
+
+
 @dataclass
 class _View:
     """A layer in the part of a frame where it is visible, plane by plane."""
@@ -84,7 +115,7 @@ def add_deltas(
     frame: np.ndarray,  # (H, W, 3) uint8 or uint16
     index: int,
     maps: FrameMaps,
-    deltas: Mapping[str, Texture],  # layer -> planes of 3: lit, times the frame, unlit (or fewer)
+    deltas: Mapping[str, DeltaTexture],
     own: Mapping[str, Texture] | None = None,  # layer -> 3 planes: the colours that were edited
 ) -> np.ndarray:  # (H, W, 3), of the frame's type
     """frame + sum over the layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
@@ -104,20 +135,20 @@ def add_deltas(
     for layer, view in views.items():
         if view:
             within = box_within(view.box, union)
-            found = deltas[layer].at(view.uv, view.seen)
-            outline = _Outline.of(view, own[layer], top) if own and len(found) > 3 else None
+            delta = deltas[layer].at(view.uv, view.seen)
+            outline = _Outline.of(view, own[layer], top) if own and delta.gain else None
             for channel in range(3):
-                added = found[channel].mul_(top)
+                added = delta.lit[channel].mul_(top)
                 if view.light:
                     added.mul_(view.light[channel])
-                if len(found) > 3:
-                    added.addcmul_(found[channel + 3], source[channel][within])
-                if outline:
+                if delta.gain:
+                    added.addcmul_(delta.gain[channel], source[channel][within])
+                if delta.gain and outline:
                     place = outline.place
                     mixed = outline.own[channel] - source[channel][within][place]
-                    added[place] += found[channel + 3][place] * outline.share * mixed
-                if len(found) > 6:
-                    added.add_(found[channel + 6], alpha=top)
+                    added[place] += delta.gain[channel][place] * outline.share * mixed
+                if delta.unlit:
+                    added.add_(delta.unlit[channel], alpha=top)
                 total[channel][within].addcmul_(view.opacity, added)
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
     rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in total]
@@ -158,7 +189,7 @@ def layers_alone(
     index: int,
     maps: FrameMaps,
     textures: Mapping[str, Texture],  # layer -> 3 planes of colour: the layers that are shown
-    deltas: Mapping[str, Texture],  # layer -> as for `add_deltas`
+    deltas: Mapping[str, DeltaTexture],
     *,
     detail: bool = True,
 ) -> np.ndarray:  # (H, W, 4) of the frame's type, not premultiplied; alpha = what one sees of these layers
@@ -177,16 +208,16 @@ def layers_alone(
     total = [torch.zeros_like(plane) for plane in (*source, source[0])]
     for layer, view in views.items():
         within = box_within(view.box, union)
-        own, found = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
+        own, delta = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
         whole = _whole(view.opacity) if detail else torch.zeros_like(view.opacity)
         for channel in range(3):
             light = view.light[channel] if view.light else 1.0
             colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
-            added = found[channel] * light * top
-            if len(found) > 3:
-                added.addcmul_(found[channel + 3], colour)
-            if len(found) > 6:
-                added.add_(found[channel + 6], alpha=top)
+            added = delta.lit[channel] * light * top
+            if delta.gain:
+                added.addcmul_(delta.gain[channel], colour)
+            if delta.unlit:
+                added.add_(delta.unlit[channel], alpha=top)
             total[channel][within].addcmul_(view.opacity, colour + added)
         total[3][within] += view.opacity
     alpha = total[3].clamp(min=1e-6)

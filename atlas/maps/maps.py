@@ -193,8 +193,8 @@ def write_atlas(fit_folder: Path, layer: str, atlas: np.ndarray) -> None:
     write_image(fit_folder / "layers" / layer / "atlas.png", atlas)
 
 
-def open_maps(clip: Clip, fit: str, layer: str) -> Maps:
-    """Maps of a fit that has `layer`; UserError where the fit is missing, unfinished or of another clip."""
+def open_maps(clip: Clip, fit: str, layer: str | None = None) -> Maps:
+    """Open the maps of a fit, which must have `layer`; UserError where it is missing, unfinished or of another clip."""
     folder = clip.fit_folder(fit)
     if not folder.is_dir():
         known = ", ".join(sorted(path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")))
@@ -207,7 +207,8 @@ def open_maps(clip: Clip, fit: str, layer: str) -> Maps:
             f"{folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of "
             f"{clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {fit} again"
         )
-    maps.check_layer(layer)
+    if layer is not None:
+        maps.check_layer(layer)
     return maps
 
 

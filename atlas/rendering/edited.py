@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import torch
 
+from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage, read_keep
 from atlas.errors import UserError
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.texture import Texture, texture
+from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
 from atlas.rendering.transfer import transferred
 from atlas.storage.images import read_image, to_8_bit, to_float
@@ -41,25 +43,24 @@ class EditedLayer:
     """1 for an edit that maps the colours seen, light and all; 0 for one that takes on the layer's light."""
 
 
-def read_edited_layers(edit_folder: Path, maps: Maps) -> dict[str, EditedLayer]:
-    """The layers that have an edited atlas in `edit_folder`/atlas, in the fit's order.
+def read_edited_layers(edit: Edit, maps: Maps) -> dict[str, EditedLayer]:
+    """Read the layers of an edit that have an edited atlas, in the fit's order.
 
     The images may have been painted over: 8 or 16 bit, grey, RGB (then opaque) or RGBA. A layer without a reference is
     compared with the fit's atlas. What keep/<layer>.png keeps is not covered. UserError where an image has not the size
     of the fit's atlas.
     """
-    found = {}
+    layers = {}
     for layer in maps.layers:
-        path = edit_folder / "atlas" / f"{layer}.png"
+        path, reference = edit.atlas_path(layer), edit.reference_path(layer)
         if not path.is_file():
             continue
-        reference = edit_folder / "reference" / f"{layer}.png"
-        unlit = _unlit(reference.with_suffix(".json")) if reference.is_file() else 0.0
+        unlit = _unlit(edit.lighting_path(layer)) if reference.is_file() else 0.0
         if not reference.is_file():
             reference = maps.atlas_path(layer)
-        edited = _open(_of_size(path, maps, layer), edit_folder, maps, layer)
-        found[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit)
-    return found
+        edited = _open(_of_size(path, maps, layer), edit.keep_path(layer), maps, layer)
+        layers[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit)
+    return layers
 
 
 def _unlit(path: Path) -> float:
@@ -71,12 +72,11 @@ def _unlit(path: Path) -> float:
     return float(value)
 
 
-def _open(edited: np.ndarray, edit_folder: Path, maps: Maps, layer: str) -> np.ndarray:
+def _open(edited: np.ndarray, mask: Path, maps: Maps, layer: str) -> np.ndarray:
     """The edited atlas without what the user's mask keeps as it was."""
-    path = edit_folder / "keep" / f"{layer}.png"
-    if not path.is_file():
+    if not mask.is_file():
         return edited
-    keep = read_keep(path, maps.atlas_path(layer), maps.atlas_size(layer))
+    keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
     most = np.iinfo(edited.dtype).max
     alpha = open_coverage(edited[..., 3] / most, keep)
     return np.concatenate([edited[..., :3], (alpha * most + 0.5).astype(edited.dtype)[..., None]], -1)
@@ -94,15 +94,19 @@ def delta_textures(
     device: torch.device | str = "cpu",
     *,
     light: Light = "auto",
-) -> dict[str, Texture]:
-    """What delta rendering adds, for each edited layer: 3 planes to be multiplied by light, 3 by the frame, 3 as they are.
+) -> dict[str, DeltaTexture]:
+    """Make the residual of each edited layer that delta rendering adds: what is lit, a gain of the frame, what is unlit.
 
     "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
     coverage * (gain - 1), with the gain of `atlas.rendering.transfer`: the edit as it is plus the gain times the left-over.
-    Light "off": the first is not multiplied by light but stands in the last 3 planes; "auto": as far as the edit maps
-    colours, light and all; "on": nowhere. Planes at the end that would be 0 everywhere are left out.
+    Light "off": the first is not lit but unlit; "auto": as far as the edit maps colours, light and all; "on": nowhere.
+    Kinds of planes that would be 0 everywhere are left out.
     """
-    return {layer: texture(_delta(pair, maps.atlas(layer), transfer, light), device) for layer, pair in layers.items()}
+    deltas = {}
+    for layer, pair in layers.items():
+        kinds, planes = _delta(pair, maps.atlas(layer), transfer, light)
+        deltas[layer] = DeltaTexture(texture(planes, device), kinds)
+    return deltas
 
 
 def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
@@ -117,13 +121,16 @@ def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
     return textures
 
 
-def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Light) -> np.ndarray:
+def _delta(
+    pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Light
+) -> tuple[tuple[DeltaKind, ...], np.ndarray]:  # kinds, (N, N, 3 * kinds)
     local = transfer == "local"
     some_unlit = light == "off" or (light == "auto" and local and pair.unlit > 0)
-    result = np.zeros((*atlas.shape[:2], 9 if some_unlit else 6 if local else 3), np.float32)
+    kinds: tuple[DeltaKind, ...] = ("lit", "gain", "unlit") if some_unlit else ("lit", "gain") if local else ("lit",)
+    result = np.zeros((*atlas.shape[:2], 3 * len(kinds)), np.float32)
     box = bounding_box(pair.edited[..., 3] > 0, RIM)
     if box is None:
-        return result
+        return kinds, result
     change, reference, coverage = difference(EditedLayer(pair.edited[box], pair.reference[box]), atlas[box])
     gain, mapped = np.ones_like(change), np.zeros_like(change)
     if local:
@@ -135,7 +142,7 @@ def _delta(pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Ligh
     change *= coverage[..., None]
     _carry_over_rim(change, atlas[box][..., 3] > 0)
     result[box] = change
-    return result
+    return kinds, result
 
 
 def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:

@@ -17,8 +17,8 @@ import torch
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
-from atlas.maps.compositing import FrameMaps, add_deltas, composite_frame, fit_textures, layers_alone
-from atlas.maps.maps import Maps, fit_identity
+from atlas.maps.compositing import DeltaTexture, FrameMaps, add_deltas, composite_frame, fit_textures, layers_alone
+from atlas.maps.maps import Maps, fit_identity, open_maps
 from atlas.rendering.edited import EditedLayer, Light, Transfer, delta_textures, full_changes, own_textures, read_edited_layers
 from atlas.rendering.full_size import evaluated_from, maps_at_size
 from atlas.storage.images import to_16_bit, to_uint8, to_uint16
@@ -73,12 +73,7 @@ class Rendering:
         where = choose_device(device)
         clip = Clip.open(folder)
         edit = Edit.open(clip, name)
-        maps = Maps(clip.fit_folder(edit.fit))
-        if (maps.frames, maps.height, maps.width) != (clip.frames, clip.height, clip.width):
-            raise UserError(
-                f"{maps.folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of"
-                f" {clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {edit.fit} again"
-            )
+        maps = open_maps(clip, edit.fit)
         made_on = read_stamp(edit.folder)
         for layer in edit.layers:
             maps.check_layer(layer)
@@ -91,7 +86,7 @@ class Rendering:
                 raise UserError(
                     f"{edit.folder} has no edited atlas of {layer}: run scripts/aggregate.py {clip.folder} --edit {name} first"
                 )
-        layers = read_edited_layers(edit.folder, maps)
+        layers = read_edited_layers(edit, maps)
         if not layers:
             raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
         # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
@@ -158,7 +153,8 @@ class Rendering:
         if self.mode == "delta":
             deltas = delta_textures(self.layers, self.maps, self.transfer, self.device, light=self.light)
         else:
-            deltas = full_changes(self.layers, self.maps, self.device)
+            changes = full_changes(self.layers, self.maps, self.device)
+            deltas = {layer: DeltaTexture(change) for layer, change in changes.items()}
         detail = self.mode == "delta"
         return lambda index, frame: layers_alone(frame, index, maps, textures, deltas, detail=detail)
 

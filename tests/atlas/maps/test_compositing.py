@@ -9,7 +9,7 @@ import torch
 
 from atlas.clip.clip import Clip
 from atlas.geometry.texture import texture
-from atlas.maps.compositing import ScaledMaps, add_deltas, composite_frame
+from atlas.maps.compositing import DeltaTexture, ScaledMaps, add_deltas, composite_frame
 from atlas.maps.maps import Maps
 from atlas.metrics.definitions import psnr
 from atlas.sample.scene import Sample
@@ -18,6 +18,20 @@ from atlas.sample.scene import Sample
 @pytest.fixture
 def maps(sample_clip: Clip) -> Maps:
     return Maps(sample_clip.fit_folder("truth"))
+
+
+def delta_texture(planes: np.ndarray, device: str = "cpu") -> DeltaTexture:
+    """3, 6 or 9 planes as what is lit, the frame's gain and what is unlit."""
+    return DeltaTexture(texture(planes, device), ("lit", "gain", "unlit")[: planes.shape[-1] // 3])
+
+
+def test_planes_are_looked_up_by_their_names(maps: Maps) -> None:
+    size = (*maps.atlas_size("background"), 3)
+    lit, unlit = np.full(size, 0.25), np.full(size, 0.5)
+    named = DeltaTexture(texture(np.concatenate([unlit, lit], -1)), ("unlit", "lit"))
+    delta = named.at(maps.uv("background", 0), maps.opacity("background", 0))
+    assert delta.gain is None and delta.unlit is not None
+    assert all((plane == 0.25).all() for plane in delta.lit) and all((plane == 0.5).all() for plane in delta.unlit)
 
 
 def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:
@@ -29,7 +43,7 @@ def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:
 def test_a_delta_of_zero_changes_no_bit(sample: Sample, maps: Maps) -> None:
     size = maps.atlas_size("background")
     np.testing.assert_array_equal(
-        add_deltas(sample.frames[3], 3, maps, {"background": texture(np.zeros((*size, 6)))}), sample.frames[3]
+        add_deltas(sample.frames[3], 3, maps, {"background": delta_texture(np.zeros((*size, 6)))}), sample.frames[3]
     )
 
 
@@ -49,14 +63,14 @@ def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, ma
         change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:6] * sample.frames[index]
         change = change + 255 * seen[..., 6:] if planes == 9 else change
         expected += maps.opacity(layer, index)[..., None] * change
-    result = add_deltas(sample.frames[index], index, maps, {layer: texture(d) for layer, d in deltas.items()})
+    result = add_deltas(sample.frames[index], index, maps, {layer: delta_texture(d) for layer, d in deltas.items()})
     rounded = np.floor(np.clip(expected, 0, 255) + 0.5)
     assert np.abs(result - rounded).max() <= 1  # one level where a sum is at .5 to the last bit
     assert (result != rounded).mean() < 0.02
 
 
 def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) -> None:
-    delta = texture(np.full((*maps.atlas_size("foreground"), 6), 0.3))
+    delta = delta_texture(np.full((*maps.atlas_size("foreground"), 6), 0.3))
     for index in range(maps.frames):
         result = add_deltas(sample.frames[index], index, maps, {"foreground": delta})
         away = maps.opacity("foreground", index) == 0
@@ -69,7 +83,7 @@ def test_pixels_away_from_the_layer_are_untouched(sample: Sample, maps: Maps) ->
 def test_the_second_part_multiplies_the_frame(sample: Sample, maps: Maps) -> None:
     size = (*maps.atlas_size("foreground"), 3)
     halved = np.concatenate([np.zeros(size), np.full(size, -0.5)], -1)
-    result = add_deltas(sample.frames[4], 4, maps, {"foreground": texture(halved)})
+    result = add_deltas(sample.frames[4], 4, maps, {"foreground": delta_texture(halved)})
     inside = maps.opacity("foreground", 4) == 1
     np.testing.assert_array_equal(result[inside], ((sample.frames[4][inside].astype(int) + 1) // 2))
 
@@ -79,7 +93,7 @@ def test_what_lies_behind_an_outline_is_not_changed_with_the_layer(maps: Maps) -
     opacity = maps.opacity("foreground", 4)[..., None]
     assert ((opacity > 0.1) & (opacity < 0.8)).sum() > 50
     size = (*maps.atlas_size("foreground"), 3)
-    doubled = {"foreground": texture(np.concatenate([np.zeros(size), np.ones(size)], -1))}
+    doubled = {"foreground": delta_texture(np.concatenate([np.zeros(size), np.ones(size)], -1))}
     own = {"foreground": texture(np.full(size, 0.2) / maps.light("foreground", 4).mean())}
     frame, right = (np.round(255 * (own_colour * opacity + 1 - opacity)).repeat(3, -1) for own_colour in (0.2, 0.4))
     wrong = [
@@ -91,7 +105,7 @@ def test_what_lies_behind_an_outline_is_not_changed_with_the_layer(maps: Maps) -
 def test_sixteen_bits(sample: Sample, maps: Maps) -> None:
     """The same sum, rounded finer; what is not changed is the frame to the bit here too."""
     size = (*maps.atlas_size("foreground"), 6)
-    delta = {"foreground": texture(np.random.default_rng(2).uniform(-0.3, 0.3, size))}
+    delta = {"foreground": delta_texture(np.random.default_rng(2).uniform(-0.3, 0.3, size))}
     frame = sample.frames[3].astype(np.uint16) * 257
     result = add_deltas(frame, 3, maps, delta)
     away = maps.opacity("foreground", 3) == 0
@@ -117,6 +131,6 @@ def test_scaled_maps(maps: Maps) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_the_cpu(sample: Sample, maps: Maps) -> None:
     delta = np.random.default_rng(0).uniform(-0.3, 0.3, (*maps.atlas_size("background"), 6))
-    on_cpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta)})
-    on_gpu = add_deltas(sample.frames[1], 1, maps, {"background": texture(delta, "cuda")})
+    on_cpu = add_deltas(sample.frames[1], 1, maps, {"background": delta_texture(delta)})
+    on_gpu = add_deltas(sample.frames[1], 1, maps, {"background": delta_texture(delta, "cuda")})
     assert np.abs(on_cpu.astype(int) - on_gpu).max() <= 1

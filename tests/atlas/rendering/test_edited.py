@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
+from atlas.geometry.texture import Texture
+from atlas.maps.compositing import DeltaTexture
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
 from atlas.rendering.edited import RIM, EditedLayer, Transfer, delta_textures, full_changes, read_edited_layers
 from atlas.storage.images import to_uint16, write_image
@@ -29,10 +32,11 @@ def maps(tmp_path: Path) -> Maps:
     return Maps(tmp_path)
 
 
-def looked_up(texture: object) -> np.ndarray:
+def looked_up(texture: Texture | DeltaTexture) -> np.ndarray:
+    planes = texture.texture if isinstance(texture, DeltaTexture) else texture
     centres = (np.arange(SIDE, dtype=np.float32) + 0.5) * 2 / SIDE - 1
     uv = np.stack(np.meshgrid(centres, centres), -1)
-    return np.stack([plane.numpy() for plane in texture.at(uv, smooth=False)], -1)  # type: ignore[attr-defined]
+    return np.stack([plane.numpy() for plane in planes.at(uv, smooth=False)], -1)
 
 
 def test_a_repainted_atlas_is_edited_up_to_its_outline_and_just_beyond(maps: Maps) -> None:
@@ -79,6 +83,8 @@ def test_what_maps_colours_is_not_lit_again(maps: Maps) -> None:
     lit = looked_up(delta_textures({"background": EditedLayer(painted, reference)}, maps)["background"])
     unlit = looked_up(delta_textures({"background": EditedLayer(painted, reference, unlit=1.0)}, maps)["background"])
     assert unlit.shape[2] == 9
+    delta = delta_textures({"background": EditedLayer(painted, reference, unlit=1.0)}, maps)["background"]
+    assert delta.kinds == ("lit", "gain", "unlit")
     np.testing.assert_allclose(unlit[..., 3:6], lit[..., 3:6])
     np.testing.assert_allclose(unlit[..., :3] + unlit[..., 6:], lit[..., :3], atol=1e-6)
     seen = slice(0, 28)
@@ -86,14 +92,15 @@ def test_what_maps_colours_is_not_lit_again(maps: Maps) -> None:
 
 
 def test_a_damaged_note_on_light_is_named(maps: Maps, tmp_path: Path) -> None:
+    edit = Edit(tmp_path / "edit", "edit", "fit")
     for name in ("atlas", "reference"):
         write_image(tmp_path / "edit" / name / "background.png", to_uint16(maps.atlas("background")))
-    assert read_edited_layers(tmp_path / "edit", maps)["background"].unlit == 0
+    assert read_edited_layers(edit, maps)["background"].unlit == 0
     write_json(tmp_path / "edit" / "reference" / "background.json", {"unlit": 0.25})
-    assert read_edited_layers(tmp_path / "edit", maps)["background"].unlit == 0.25
+    assert read_edited_layers(edit, maps)["background"].unlit == 0.25
     write_json(tmp_path / "edit" / "reference" / "background.json", {"unlit": "very"})
     with pytest.raises(UserError, match="background.json is damaged"):
-        read_edited_layers(tmp_path / "edit", maps)
+        read_edited_layers(edit, maps)
 
 
 @pytest.mark.parametrize("transfer", ["local", "additive"])
