@@ -1,3 +1,21 @@
-"""From a request to edited keyframes: what was asked for, which frames, and the editors."""
+"""From a request to edited keyframes, or to an edited atlas. `edit.edit` is the stage as a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import atlas  # noqa: F401  (sets how torch's threads wait, before torch is loaded)
+
+if TYPE_CHECKING:
+    from edit.api import edit
+
+__all__ = ["edit"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the stage when it is asked for, so that importing the package costs nothing."""
+    if name != "edit":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from edit import api
+
+    return api.edit
