@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.sample.files import write_sample
 from atlas.sample.scene import Sample
@@ -131,12 +133,12 @@ def test_all_weights_are_looked_for_before_any_is_loaded(
         edit(parse_options(EditOptions, [*arguments, "--model", str(tmp_path / "sd"), "--controlnet", other]))
 
 
-def test_the_lines_of_the_readme(fresh_clip: Clip, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+def test_the_lines_of_the_page_on_prompts(fresh_clip: Clip, models: Path) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8"), re.DOTALL)
     weights = f"model={str(models / 'sd')!r}, controlnet=({str(models / 'controlnet-sd')!r},), steps=1, offline=True"
     here = text.replace('"clips/car"', repr(str(fresh_clip.folder)))
-    exec(here.replace("prompt=", f"fit='truth', keyframes='6', quiet=True, {weights}, prompt="))
-    assert "foreground: keyframes 6" in capsys.readouterr().out
+    exec(here.replace("prompt=", f"fit='truth', keyframes='6', {weights}, prompt="), {})
+    assert list(Edit.open(fresh_clip, "gold").keyframes("foreground")) == [6]
     assert len([line for line in text.splitlines() if line]) <= 5
 
 
