@@ -14,7 +14,7 @@ from atlas.api.things import Edit, opened
 from atlas.clip.clip import Clip
 from atlas.storage.images import write_image
 from edit import stage
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 
 
 @with_keywords_of(EditOptions)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from atlas.errors import UserError
-from atlas.storage.images import read_image
+from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.stamps import digest
 from atlas.system.device import choose_device
 from atlas.video.numbered import NumberedImages
@@ -67,7 +67,7 @@ class Sources:
 
     def image_prompt(self) -> np.ndarray | None:
         """(H, W, 3) uint8."""
-        return None if self._image_prompt is None else as_uint8(self._image_prompt)
+        return None if self._image_prompt is None else to_8_bit(self._image_prompt)
 
     def open_images(self, width: int, height: int, indices: Sequence[int]) -> None:
         """Check the control images of all keyframes."""
@@ -78,7 +78,7 @@ class Sources:
     def control_image(self, index: int) -> np.ndarray:
         """The user's own control image of a frame, (H, W, 3) uint8."""
         assert self._images is not None
-        return as_uint8(self._images.read(index))
+        return to_8_bit(self._images.read(index))[..., :3]
 
     def control_identity(self, index: int) -> str | None:
         """Digest of that image; None where there is none."""
@@ -145,9 +145,3 @@ class Sources:
                 raise UserError(f"--depth-model {self.options.depth_model} is no folder and no hub id: name one that is")
             self._depth = DepthEstimator(self._paths["depth"], self.device)
         return self._depth
-
-
-def as_uint8(image: np.ndarray) -> np.ndarray:
-    """Colours of an image of 8 or 16 bit, (H, W, 3) uint8."""
-    colours = image[..., :3]
-    return colours if colours.dtype == np.uint8 else (colours // 257).astype(np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
-from atlas.storage.images import read_image, with_channels
+from atlas.storage.images import read_image, to_16_bit, with_channels
 from atlas.storage.pictures import picture_header
 from atlas.system.terminal import say
 from edit.editors.placing import check_placeable, placed
@@ -72,11 +72,11 @@ def read_painted(
     whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent. The
     latter may have another size (`edit.editors.placing`); a line on standard error then says where it was put.
     """
-    reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+    reference = to_16_bit(read_image(maps.atlas_path(layer), mode="rgba"))
     header = picture_header(path)
     if header.size != reference.shape[:2]:
         check_placeable(header, path, maps, layer)
-    image = as_uint16(read_image(path))
+    image = to_16_bit(read_image(path))
     if image.shape[:2] != reference.shape[:2]:
         image, where = placed(image, path, maps, layer)
         say(where, sys.stderr)
@@ -101,11 +101,6 @@ def paired(
     edited[transparent, :3] = _carried_on(painted, reference, transparent)[transparent]
     edited[..., 3] = np.where(reference[..., 3] > 0, painted[..., 3], 0)
     return edited
-
-
-def as_uint16(image: np.ndarray) -> np.ndarray:
-    """8-bit pixels as 16-bit ones; 16-bit ones as they are."""
-    return image.astype(np.uint16) * 257 if image.dtype == np.uint8 else image
 
 
 def _carried_on(painted: np.ndarray, reference: np.ndarray, transparent: np.ndarray) -> np.ndarray:

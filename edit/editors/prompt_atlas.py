@@ -13,7 +13,7 @@ from tqdm import tqdm
 from atlas.errors import UserError
 from atlas.geometry.filling import push_pull
 from atlas.maps.maps import fit_identity
-from atlas.storage.images import read_image, to_float, to_uint8, to_uint16, write_image
+from atlas.storage.images import read_image, to_8_bit, to_16_bit, to_float, to_uint8, to_uint16, write_image
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
 from atlas.system.terminal import visible
@@ -21,9 +21,9 @@ from edit.diffusion.careful import made_carefully
 from edit.diffusion.crop import Crop
 from edit.diffusion.denoise import Denoiser, Start, denoise, draw
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.sources import Sources, as_uint8
+from edit.diffusion.sources import Sources
 from edit.diffusion.tiles import Tiled
-from edit.editors.painted import as_uint16, paired
+from edit.editors.painted import paired
 from edit.editors.prompt import PromptOptions
 from edit.editors.protocol import AtlasEditor, FittedLayer
 
@@ -62,7 +62,7 @@ class PromptAtlas(AtlasEditor):
         """The edited atlas, and the fit's own that it is compared with."""
         maps, layer = self.layer.maps, self.layer.name
         atlas = maps.atlas(layer)
-        reference = as_uint16(read_image(maps.atlas_path(layer), mode="rgba"))
+        reference = to_16_bit(read_image(maps.atlas_path(layer), mode="rgba"))
         if not self._path.is_file():
             write_image(self._path, to_uint8(self._made(atlas)))
         made = to_float(read_image(self._path, mode="rgb"))
@@ -126,7 +126,7 @@ def control_image(path: Path, size: WantedSize | None = None) -> np.ndarray:  # 
     """The user's own control image of an atlas; UserError where `path` is not one image."""
     if not path.is_file():
         raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
-    return as_uint8(read_image(path, mode="rgba", size=size))
+    return to_8_bit(read_image(path, mode="rgba", size=size))[..., :3]
 
 
 def working_crop(

@@ -23,7 +23,7 @@ from atlas.rendering.frames import Rendering
 from atlas.rendering.stage import RenderOptions
 from atlas.sample.scene import Sample
 from atlas.storage.images import read_image
-from edit.request.options import EditOptions
+from edit.editors import EditOptions
 
 ROOT = Path(__file__).resolve().parents[3]
 
