@@ -1,4 +1,8 @@
-"""The one exception that means: the user can mend this."""
+"""UserError, the one exception that means: the user can mend this; and how messages word exceptions and long lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -7,3 +11,17 @@ class UserError(Exception):
     The message is one line: what is wrong, where (the file), and what to do. Commands print it
     after ``error: `` and exit with status 2; nothing has been half-written when it is raised.
     """
+
+
+def one_line(problem: BaseException) -> str:
+    """The message of an exception on one line, cut to 240 characters; its type where it has none."""
+    message = " ".join(str(problem).split()) or type(problem).__name__
+    return message if len(message) <= 240 else message[:237] + "..."
+
+
+def a_few(names: Iterable[object], shown: int = 3, rest: str = "more") -> str:
+    """A list in words, shortened: "1, 2 and 3", or of many the first `shown` and how many there are of the `rest`."""
+    words = [str(name) for name in names]
+    if len(words) > shown + 1:  # "and 1 more" would take the room of the one
+        return f"{', '.join(words[:shown])} and {len(words) - shown} {rest}"
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)

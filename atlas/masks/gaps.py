@@ -1,4 +1,4 @@
-"""Masks for the frames that have none: carried along the flow from the nearest frames that do.
+"""Mask propagation by optical flow: frames that have no mask get one from the nearest frames that do.
 
 A frame whose mask file is missing gets one. A frame whose mask is empty between frames where it is not gets one too
 where the flow finds the object in it on both sides; where it does not, the object is hidden there, and stays so.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from atlas.clip.clip import Clip
+from atlas.clip.runs import runs
 from atlas.masks.cutout import carried
 from atlas.storage.images import write_image
 
@@ -18,37 +19,25 @@ _LONGEST_EMPTY = 3  # empty masks in a row that may be gaps and not the object's
 _CONFIRMED = 0.6  # share of the object that the flow must confirm for it to be seen where its mask is empty
 
 
-def runs(flags: list[bool]) -> list[range]:
-    """The maximal runs of True."""
-    found, start = [], None
-    for index, flag in enumerate([*flags, False]):
-        if flag and start is None:
-            start = index
-        elif not flag and start is not None:
-            found.append(range(start, index))
-            start = None
-    return found
-
-
 def bridgeable(missing: list[bool]) -> bool:
     """Whether the frames whose mask is missing can be filled in: not too many in a row, and none but the last of a
     pattern ("every second frame") at an end, where a mask folder may simply be too short, or another clip's."""
-    found = runs(missing)
-    inner = [len(run) for run in found if run.start > 0 and run.stop < len(missing)]
-    ends = [len(run) for run in found if run.start == 0 or run.stop == len(missing)]
+    gaps = runs(np.flatnonzero(missing))
+    inner = [len(gap) for gap in gaps if gap.start > 0 and gap.stop < len(missing)]
+    ends = [len(gap) for gap in gaps if gap.start == 0 or gap.stop == len(missing)]
     return max(inner, default=0) <= LONGEST and max(ends, default=0) <= max(inner, default=1) and not all(missing)
 
 
 def fill_gaps(
     clip: Clip,  # with masks and flow
     layer: str,
-    missing: list[int],  # frames that have no mask file of their own
+    missing: list[int],  # frames, ascending, that have no mask file of their own
 ) -> list[int]:
-    """Write masks of an object into the frames that lack one; returns those frames."""
+    """Propagate masks of an object by optical flow into the frames that lack one, and write them; returns those frames."""
     filled: list[int] = []
-    for run in runs([index in missing for index in range(clip.frames)]):
+    for run in runs(missing):
         filled += _fill(clip, layer, run)
-    empty = [index not in missing and not clip.mask(layer, index).any() for index in range(clip.frames)]
+    empty = [index for index in range(clip.frames) if index not in missing and not clip.mask(layer, index).any()]
     for run in runs(empty):
         inside = run.start > 0 and run.stop < clip.frames and len(run) <= _LONGEST_EMPTY
         if inside and _seen_throughout(clip, layer, run):
@@ -73,14 +62,14 @@ def _fill(clip: Clip, layer: str, run: range) -> list[int]:
 
 
 def _carry(clip: Clip, layer: str, start: int, run: range) -> list[np.ndarray]:
-    """The mask of frame `start`, next to the run, carried through it: (H, W) float32 each, nearest first."""
+    """Propagate the mask of frame `start`, next to the run, through it: (H, W) float32 each, nearest first."""
     mask = clip.mask(layer, start).astype(np.float32)
-    found = []
+    masks = []
     for index in run if start < run.start else reversed(run):
         mask = carried(mask, _flow_to(clip, index, start)[0])
-        found.append(mask)
+        masks.append(mask)
         start = index
-    return found
+    return masks
 
 
 def _flow_to(clip: Clip, index: int, neighbour: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.system.quiet import quiet
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
-from atlas.weights.hub import one_line
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"
 DINO_MODEL = "facebook/dinov2-base"

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.metrics.definitions import unit
 from atlas.storage.tensor_file import tensor_header
-from atlas.weights.hub import one_line
 
 SMALLEST = 31
 """Pixels of the shorter side under which nothing is left of a picture at the network's end."""

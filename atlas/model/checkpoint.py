@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.fitting.presets import FitConfig
 from atlas.model.fields import network_config
 from atlas.model.layered import LayeredAtlas, Shape
@@ -18,7 +18,7 @@ from atlas.model.nla import NlaModel, parameter_shapes
 from atlas.model.nla_config import published_config
 from atlas.storage.stamps import read_json
 from atlas.storage.tensor_file import Described
-from atlas.storage.tensors import _line, load_tensors, read_description, save_tensors
+from atlas.storage.tensors import load_tensors, read_description, save_tensors
 
 _MOST_LAYERS = 256
 
@@ -40,7 +40,7 @@ def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
         model = matching_model(shape_from_dict(description["shape"]), config, described)
         model.load_state_dict(load_tensors(path)[0])
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{path} does not belong to its config.json ({_line(problem)}): run scripts/fit.py again") from None
+        raise UserError(f"{path} does not belong to its config.json ({one_line(problem)}): run scripts/fit.py again") from None
     return model
 
 
@@ -77,7 +77,7 @@ def load_nla_model(path: Path) -> NlaModel:
         model = NlaModel(config, torch.Generator())
         model.load_state_dict(load_tensors(path)[0])
     except (KeyError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{path} is damaged or of another version ({_line(problem)}): make the fit again") from None
+        raise UserError(f"{path} is damaged or of another version ({one_line(problem)}): make the fit again") from None
     return model
 
 
@@ -104,7 +104,7 @@ def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
         mapping, opacity = (network_config(data[part]) for part in ("mapping", "opacity"))
     except (KeyError, TypeError, ValueError) as problem:
         raise UserError(
-            f"{path.parent / 'config.json'} is of another version ({_line(problem)}): run scripts/fit.py again"
+            f"{path.parent / 'config.json'} is of another version ({one_line(problem)}): run scripts/fit.py again"
         ) from None
     return load_model(path, FitConfig(str(data.get("preset")), mapping=mapping, opacity=opacity))
 

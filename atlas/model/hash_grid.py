@@ -29,7 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 
 Implementation = Literal["torch", "tcnn", "auto"]
 
@@ -215,8 +215,9 @@ def _tiny_cuda_nn() -> Any:
     try:
         return importlib.import_module("tinycudann")
     except (ImportError, OSError, NameError) as problem:
-        line = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise UserError(f"tiny-cuda-nn cannot be used here ({line}): install it on a machine with CUDA, or use torch") from None
+        raise UserError(
+            f"tiny-cuda-nn cannot be used here ({one_line(problem)}): install it on a machine with CUDA, or use torch"
+        ) from None
 
 
 class _Mix(torch.autograd.Function):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.model.nla import BACKGROUND, FOREGROUND, PUBLISHED_NAMES, NlaModel, parameter_shapes
 from atlas.model.nla_config import NlaConfig, published_config
 from atlas.storage.json_text import parsed, read_bounded
@@ -51,12 +51,12 @@ def read_config(path: Path) -> NlaConfig:
 
 def read_networks(path: Path, config: NlaConfig) -> NlaModel:
     """The networks in a published checkpoint; UserError where it is damaged, unsafe, or not what the config describes."""
-    found = _loaded(path)
-    missing = [name for name in PUBLISHED_NAMES.values() if not isinstance(found.get(name), dict)]
+    states = _loaded(path)
+    missing = [name for name in PUBLISHED_NAMES.values() if not isinstance(states.get(name), dict)]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}: give a checkpoint of Layered Neural Atlases")
     tensors: dict[str, Tensor] = {
-        f"{part}.{key}": tensor for part, name in PUBLISHED_NAMES.items() for key, tensor in found[name].items()
+        f"{part}.{key}": tensor for part, name in PUBLISHED_NAMES.items() for key, tensor in states[name].items()
     }
     wanted = parameter_shapes(config)
     for name, shape in wanted.items():
@@ -111,17 +111,17 @@ def _loaded(path: Path) -> dict[Any, Any]:
         ) from None
     try:
         # Mapped: what is not asked for is not read. A pickle may name any part of the file any number of times.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as problem:  # a hostile pickle can make the unpickler fail in any way
-        first = (str(problem).splitlines() or [type(problem).__name__])[0].split(". ")[0][:120]
+        first = one_line(problem).split(". ")[0]  # torch goes on to say how to run what the file may contain
         raise UserError(
             f"{path} is damaged or holds more than numbers, and is not read ({first}): get it from its author"
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UserError(
-            f"{path} holds a {type(found).__name__}, no dictionary of networks: give a checkpoint of Layered Neural Atlases"
+            f"{path} holds a {type(content).__name__}, no dictionary of networks: give a checkpoint of Layered Neural Atlases"
         )
-    return found
+    return content
 
 
 def _check_pickle(path: Path, pickled: bytes) -> None:

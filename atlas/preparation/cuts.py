@@ -1,4 +1,4 @@
-"""Where one shot ends and another begins: a cheap look at small frames while they are read.
+"""Shot boundary detection: finds hard cuts by a cheap look at small frames while they are read.
 
 At a cut two things happen at once: nothing of one frame's structure is found in the next, whichever way it may have moved, and
 the colours change far more than between the frames around. Fast motion changes the colours little or does so for several
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from atlas.clip.flow import dense_flow, flow_validity
-from atlas.errors import UserError
+from atlas.errors import UserError, a_few
 from atlas.video.source import SMALLEST, fit_image
 
 _SIDE = 128
@@ -52,7 +52,7 @@ class _Small:
 
 
 class CutFinder:
-    """Feed it all frames in order; memory does not grow with them but by two numbers each."""
+    """Finds cuts in frames that are added in order; memory does not grow with them but by two numbers each."""
 
     def __init__(self) -> None:
         self._window: deque[_Small] = deque(maxlen=2 * _REACH)
@@ -62,7 +62,7 @@ class CutFinder:
         self._bridged: set[int] = set()
 
     def add(self, frame: np.ndarray) -> None:
-        """The next frame, (H, W, 3) uint8."""
+        """Take in the next frame, (H, W, 3) uint8."""
         small = _small(frame)
         if self._window:
             self._common.append(_in_common(self._window[-1], small))
@@ -114,18 +114,13 @@ def refuse_cuts(cuts: Sequence[int], indices: Sequence[int], source: Path) -> No
         return
     starts = [0, *cuts]
     shots = [(indices[a], b - a) for a, b in zip(starts, [*cuts, len(indices)], strict=True)]
-    numbers = [str(indices[cut]) for cut in cuts]
     several = len(cuts) > 1
-    named = (
-        (", ".join(numbers[:-1]) + " and " if several else "") + numbers[-1]
-        if len(cuts) <= 6
-        else (", ".join(numbers[:5]) + f" and {len(cuts) - 5} more")
-    )
+    numbers = a_few((indices[cut] for cut in cuts), 5)
     chosen = [max(shots, key=lambda shot: shot[1])] if several else shots
     takes = " or ".join(f"--start {start} --frames {count}" for start, count in chosen if count > 1)
     raise UserError(
-        f"frame{'s' if several else ''} {named} of {source} start{'' if several else 's'} another shot, and a clip holds one: "
-        f"take {'the longest' if several else 'one'} with {takes}, or all of it with --cuts ignore"
+        f"frame{'s' if several else ''} {numbers} of {source} start{'' if several else 's'} another shot, "
+        f"and a clip holds one: take {'the longest' if several else 'one'} with {takes}, or all of it with --cuts ignore"
     )
 
 
@@ -154,8 +149,8 @@ def _in_common(first: _Small, second: _Small) -> float:
     grey = [np.clip(small.structure * 40 + 128, 0, 255).astype(np.uint8) for small in (first, second)]
     flow = dense_flow(grey[0], grey[1])
     asked = first.textured
-    found = asked & flow_validity(flow, dense_flow(grey[1], grey[0]))
-    if not found.any():
+    matched = asked & flow_validity(flow, dense_flow(grey[1], grey[0]))
+    if not matched.any():
         return 0.0
     height, width = asked.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -163,7 +158,7 @@ def _in_common(first: _Small, second: _Small) -> float:
     here = first.structure
     covariance = _blur(here * there, 3) - _blur(here, 3) * _blur(there, 3)
     spread = [np.maximum(_blur(image * image, 3) - _blur(image, 3) ** 2, 0) for image in (here, there)]
-    return float((found & (covariance > _LOCAL_CORRELATION * (np.sqrt(spread[0] * spread[1]) + 0.05))).sum() / asked.sum())
+    return float((matched & (covariance > _LOCAL_CORRELATION * (np.sqrt(spread[0] * spread[1]) + 0.05))).sum() / asked.sum())
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:

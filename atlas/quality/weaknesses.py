@@ -1,4 +1,4 @@
-"""Where a fit is weak, in words: what was found, in which frames, and what to do about it.
+"""Diagnosis of a fit in words: where it is weak, in which frames, and what to do about it.
 
 Thresholds stand between good fits of real clips and constructed failures: a sound fit has nothing to say.
 """
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.clip.clip import BACKGROUND
+from atlas.clip.runs import runs
+from atlas.errors import a_few
 from atlas.maps.maps import Maps
 from atlas.quality.series import OFF, FrameSeries
 
@@ -51,17 +53,17 @@ class Weakness:
 
 
 def weaknesses(series: FrameSeries, maps: Maps) -> list[Weakness]:
-    """All that is weak, most important first: what spoils everything before what spoils a few frames."""
+    """Diagnose a fit: all that is weak, most important first: what spoils everything before what spoils a few frames."""
     objects = [layer for layer in maps.layers if layer != BACKGROUND]
-    found = list(_flow(series))
+    weak = list(_flow(series))
     for layer in objects:
-        found += [*_masks(series, layer), *_identity(series, layer)]
+        weak += [*_masks(series, layer), *_identity(series, layer)]
     for layer in maps.layers:
-        found += _mapping(series, maps, layer)
+        weak += _mapping(series, maps, layer)
     for layer in maps.layers:
-        found += [*_reconstruction(series, layer), *_detail(series, maps, layer)]
+        weak += [*_reconstruction(series, layer), *_detail(series, maps, layer)]
     order = {kind: rank for rank, kind in enumerate(_ORDER)}
-    return sorted(found, key=lambda weakness: order[weakness.kind])
+    return sorted(weak, key=lambda weakness: order[weakness.kind])
 
 
 _ORDER = (
@@ -111,7 +113,7 @@ def _masks(series: FrameSeries, layer: str) -> Iterator[Weakness]:
     around = np.array([_neighbours(mask, t) for t in range(len(mask))])
     unseen = (mask < _SEEN) & (visible < _SEEN)
     gaps = [
-        t for run in _runs(np.flatnonzero(unseen)) if len(run) <= _GAP and run[0] > 0 and run[-1] + 1 < len(mask) for t in run
+        t for run in runs(np.flatnonzero(unseen)) if len(run) <= _GAP and run[0] > 0 and run[-1] + 1 < len(mask) for t in run
     ]
     if gaps:
         yield Weakness(
@@ -262,23 +264,9 @@ def _unless_all(frames: list[int], count: int) -> list[int]:
     return [] if len(frames) >= 0.9 * count else frames
 
 
-def _runs(frames: Iterable[int]) -> list[list[int]]:
-    """Consecutive numbers together."""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][-1] + 1:
-            runs[-1].append(int(frame))
-        else:
-            runs.append([int(frame)])
-    return runs
-
-
 def _listed(frames: Iterable[int]) -> str:
     """3, 7-9 and 12; only the first few of many."""
-    runs = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in _runs(frames)]
-    if len(runs) > 5:
-        return f"{', '.join(runs[:4])} and {len(runs) - 4} more places"
-    return " and ".join([", ".join(runs[:-1]), runs[-1]]) if len(runs) > 1 else runs[0]
+    return a_few((str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs(frames)), 4, "more places")
 
 
 def _frames(frames: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.storage.atomic import atomic_file
 from atlas.storage.json_text import parsed
 from atlas.storage.tensor_file import Described, tensor_header
@@ -53,9 +53,6 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are of the last two
-        raise UserError(f"{path} is missing or no checkpoint of a fit ({_line(problem)}): run scripts/fit.py again") from None
-
-
-def _line(problem: Exception) -> str:
-    """The first line of a message: torch lists every tensor that does not fit."""
-    return (str(problem).splitlines() or [type(problem).__name__])[0].rstrip(": ")
+        raise UserError(
+            f"{path} is missing or no checkpoint of a fit ({one_line(problem)}): run scripts/fit.py again"
+        ) from None

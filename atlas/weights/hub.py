@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.storage.stamps import digest
 from atlas.weights.folder import described
 
@@ -83,12 +83,6 @@ def fetch_command(name: str, patterns: list[str]) -> str:
         return f"hf download {name} {' '.join(patterns)}"
     wanted = " ".join(f'--include "{pattern}"' for pattern in patterns)
     return f"hf download {name} {wanted} " + " ".join(f'--exclude "{pattern}"' for pattern in _SKIPPED)
-
-
-def one_line(problem: BaseException) -> str:
-    """What an exception says, short enough for a line."""
-    said = " ".join(str(problem).split()) or type(problem).__name__
-    return said if len(said) <= 240 else said[:237] + "..."
 
 
 def _shown(name: str) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.weights.folder import check_folder, opened_tensors, weight_bytes
-from atlas.weights.hub import located, one_line
+from atlas.weights.hub import located
 from edit.diffusion.model_folder import check_network
 
 _IP_ADAPTERS = {False: ("models", "ip-adapter_sd15.safetensors"), True: ("sdxl_models", "ip-adapter_sdxl.safetensors")}

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.weights.folder import check_folder, check_room, weight_bytes
-from atlas.weights.hub import one_line
 
 
 def canny(

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.system.quiet import quiet_diffusers
 from atlas.weights.folder import check_folder, described, tensor_names, weight_bytes
-from atlas.weights.hub import located, one_line
+from atlas.weights.hub import located
 from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.model_folder import check_model, check_model_room, check_network

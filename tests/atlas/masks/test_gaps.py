@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from atlas.clip.clip import Clip
-from atlas.masks.gaps import LONGEST, bridgeable, fill_gaps, runs
+from atlas.masks.gaps import LONGEST, bridgeable, fill_gaps
 from atlas.metrics.definitions import iou
 from atlas.storage.images import write_image
-
-
-def test_runs() -> None:
-    assert runs([]) == []
-    assert runs([True, False, True, True]) == [range(0, 1), range(2, 4)]
 
 
 @pytest.mark.parametrize(
