@@ -1,20 +1,23 @@
-"""Masks from a box around the object in the first frame."""
+"""Segmentation from a box around the object in the first frame: GrabCut there, then mask propagation by optical flow."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow
 from atlas.errors import UserError
 from atlas.masks.cutout import carried, refine_mask, soften
+from atlas.masks.folder import layer_names
 from atlas.masks.motion import GAPS, certainly_moving, compare
-from atlas.video.source import fit_image, fitted_size
+from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 512
 """Pixels of the longer side that masks are searched at; finer costs much and finds the same."""
@@ -56,6 +59,40 @@ def parse_box(text: str, width: int, height: int) -> Box | None:
     return box
 
 
+@dataclass(frozen=True)
+class BoxMasks:
+    """Mask source: the object in a box of the first frame."""
+
+    text: str
+    """Of --masks."""
+    box: Box
+    """In the source's pixels."""
+
+    @classmethod
+    def parse(cls, text: str, source: FrameSource, indices: list[int]) -> BoxMasks | None:
+        """The source that `box:x,y,w,h` names; None for a text that is no box, UserError for a box that will not do."""
+        box = parse_box(text, source.width, source.height)
+        return cls(text, box) if box is not None else None
+
+    @property
+    def layers(self) -> list[str]:
+        """The one object."""
+        return layer_names(1)
+
+    def masks(self, clip: Clip, *, quiet: bool) -> Iterator[list[np.ndarray]]:
+        """Follow the object through the clip."""
+        box = self.box.scaled(clip.width / clip.source.width, clip.height / clip.source.height)
+        return ([mask] for mask in masks_from_box(clip.frame, clip.frames, box, quiet))
+
+    def complete(self, clip: Clip) -> dict[str, list[int]]:
+        """Nothing is missing."""
+        return {}
+
+    def digest_parts(self) -> tuple[str | None, list[Path | str]]:
+        """The text."""
+        return self.text, []
+
+
 def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, quiet: bool = False) -> list[np.ndarray]:
     """Follow the object in `box` (first frame) through the clip.
 
@@ -70,7 +107,7 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
     previous = fit_image(frame(0), size)
     later = [fit_image(frame(gap), size) for gap in GAPS if gap < frames]
     mask = _in_box(previous, box.scaled(scale, size[1] / height), _moving(previous, later))
-    found = [soften(mask, (width, height))]
+    masks = [soften(mask, (width, height))]
     band = max(3, round(0.012 * max(size)))
     belief: np.ndarray = mask.astype(np.float32)
     for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
@@ -78,9 +115,9 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
         belief = carried(belief, dense_flow(current, previous))
         refined = _tidy(refine_mask(current, belief > 0.5, band))
         belief = (1 - _WEIGHT) * belief + _WEIGHT * refined
-        found.append(soften(_tidy(belief > 0.5), (width, height)))
+        masks.append(soften(_tidy(belief > 0.5), (width, height)))
         previous = current
-    return found
+    return masks
 
 
 def _moving(first: np.ndarray, later: list[np.ndarray]) -> np.ndarray:

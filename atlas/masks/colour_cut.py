@@ -1,4 +1,4 @@
-"""Masks of a whole clip from a score for each pixel: colour models shared by all frames, one smooth cut per frame.
+"""Video segmentation by a convex graph cut (total variation): from a score for each pixel and colour models of the whole clip.
 
 Each pixel's evidence is its score and how much its colour is the foreground's in the *whole clip*. It is averaged
 along the flow, so that what is foreground in most of its life is foreground throughout, and each frame is then
@@ -65,14 +65,14 @@ def cut_clip(
     ]
     # Flow spreads a motion a little beyond the edge of what moves, so even odds are a little towards the certain end.
     even = limits.likely + 0.4 * (limits.inside - limits.likely)
-    told = np.interp(score, [0, limits.outside, even, limits.inside, 1], [-1.5, -1, 0, 1, 1.2]).astype(np.float32) * _SCORE
+    scored = np.interp(score, [0, limits.outside, even, limits.inside, 1], [-1.5, -1, 0, 1, 1.2]).astype(np.float32) * _SCORE
     reach = 2 * max(2, round(0.01 * max(size))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     impossible = np.stack([cv2.dilate((one > limits.outside).astype(np.uint8), disc) == 0 for one in score])
     inside = np.clip((score - limits.outside) / (limits.inside - limits.outside), 0, 1)
     for _ in range(_ROUNDS):
         odds = _colour_odds(colours, inside)
-        evidence = along_the_flow(told + _COLOUR * odds[colours], flows[0], flows[1], _MEMORY, trust)
+        evidence = along_the_flow(scored + _COLOUR * odds[colours], flows[0], flows[1], _MEMORY, trust)
         evidence[impossible] = -3 * _SCORE
         with ThreadPoolExecutor(2) as pool:
             inside = np.stack(list(pool.map(least_edge, evidence, costs)))

@@ -1,4 +1,4 @@
-"""Where the picture says that a mask's outline lies: masks drawn too wide or too tight are put right, rough ones nearer.
+"""Contour refinement: a mask's outline is moved to the edges of the picture, all of a clip's by the margin they share.
 
 Each outline is looked at along its normals. How far off the masks are as a whole (a rotoscoper's margin, an eroded
 segmentation) shows as a ridge in the mean edge strength of all outlines of the clip; around it each outline takes
@@ -45,7 +45,7 @@ class _Outline:
 
 
 def clip_margin(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> Margin:
-    """The margin of a clip's masks. frames: (image (H, W, 3) uint8, depth (H, W) as `outline.depth_of`), a sample of them."""
+    """The margin of a clip's masks. frames: (image (H, W, 3) uint8, depth (H, W) as `depth_of`), a sample of them."""
     strengths = [outline.strength[outline.free] for image, depth in frames for outline in _outlines(image, depth)]
     count = sum(map(len, strengths))
     if count < _SHORTEST:
@@ -107,13 +107,13 @@ def _offsets(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _outlines(image: np.ndarray, depth: np.ndarray) -> list[_Outline]:
-    found, _ = cv2.findContours((depth > 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    found = [points[:, 0] for points in found if len(points) >= _SHORTEST]
-    if not found:
+    contours, _ = cv2.findContours((depth > 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    contours = [points[:, 0] for points in contours if len(points) >= _SHORTEST]
+    if not contours:
         return []
     height, width = depth.shape
     offsets, reach = _offsets(depth.shape), _reach(depth.shape)
-    everywhere = np.concatenate(found)
+    everywhere = np.concatenate(contours)
     low = np.maximum(everywhere.min(0) - reach - 8, 0)
     high = everywhere.max(0) + reach + 9
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
@@ -121,7 +121,7 @@ def _outlines(image: np.ndarray, depth: np.ndarray) -> list[_Outline]:
     inwards = np.stack([_slope(cv2.GaussianBlur(depth[window], (0, 0), 2.0), axis) for axis in (0, 1)], -1)
     inwards /= np.linalg.norm(inwards, axis=-1, keepdims=True) + 1e-6
     outlines = []
-    for points in found:
+    for points in contours:
         local = points - low
         normal = inwards[local[:, 1], local[:, 0]]
         where = (local[:, None] + normal[:, None] * offsets[None, :, None]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A rough mask drawn tight to the picture: GrabCut in a band along its edge."""
+"""GrabCut in a band along the edge of a rough mask, which draws it tight to the picture; and warping masks along flow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atlas.geometry.boxes import bounding_box
 
 
 def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int = 2) -> np.ndarray:
-    """Decide the pixels within `band` of the edge of `rough` by the colours on both sides.
+    """Decide the pixels within `band` of the edge of `rough` by GrabCut: by the colours on both sides.
 
     frame: (H, W, 3) uint8; rough, result: (H, W) bool. Where there is nothing to decide by, the rough mask is the result.
     """
@@ -40,7 +40,7 @@ def cut(frame: np.ndarray, labels: np.ndarray, iterations: int, otherwise: np.nd
 
 
 def soften(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A hard mask (H, W) bool as (h, w) uint8 at `size` (width, height), with an edge about two pixels wide."""
+    """Resize a hard mask (H, W) bool to `size` (width, height) as uint8, with an edge about two pixels wide (feathered)."""
     grey = mask.astype(np.float32)
     if (mask.shape[1], mask.shape[0]) != size:
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
@@ -49,7 +49,7 @@ def soften(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def carried(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """`mask` (H, W) float of a neighbouring frame as seen from this one, `flow` (H, W, 2) leading from here to there."""
+    """Warp `mask` (H, W) float of a neighbouring frame into this one, `flow` (H, W, 2) leading from here to there."""
     height, width = mask.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(mask, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from atlas.errors import UserError
-from atlas.masks.gaps import LONGEST, bridgeable
+from atlas.clip.clip import Clip
+from atlas.errors import UserError, a_few
+from atlas.masks.gaps import LONGEST, bridgeable, fill_gaps
 from atlas.storage.images import read_image
 from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
 from atlas.video.source import FrameSource, fit_image, frame_number, list_images, natural_order
@@ -32,7 +35,7 @@ def layer_names(count: int) -> list[str]:
 
 @dataclass
 class MaskFolder:
-    """A folder of masks matched to a source's frames and understood: what is an object in it."""
+    """Mask source: a folder of masks matched to a source's frames and understood: what is an object in it."""
 
     files: list[list[Path | None]]
     """One list for each object folder: the mask of each clip frame, None where it has none."""
@@ -46,6 +49,29 @@ class MaskFolder:
     """The mask is the images' alpha channel."""
     palette: bool = False
     """Palette images count by the numbers they store, not by their colours."""
+
+    @classmethod
+    def parse(cls, text: str, source: FrameSource, indices: list[int]) -> MaskFolder:
+        """The masks in the folder of that name, as `open_masks` finds them."""
+        return open_masks(Path(text), source, indices)
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the objects, front to back."""
+        return layer_names(self.objects)
+
+    def masks(self, clip: Clip, *, quiet: bool) -> Iterator[list[np.ndarray]]:
+        """Read the masks at the clip's size; all 0 where a frame has none."""
+        for index in tqdm(range(clip.frames), desc="masks", unit="frame", disable=quiet):
+            yield self.read(index, (clip.width, clip.height))
+
+    def complete(self, clip: Clip) -> dict[str, list[int]]:
+        """Fill in masks that are missing, or empty between others, along the flow."""
+        return {layer: fill_gaps(clip, layer, self.missing(number)) for number, layer in enumerate(clip.objects)}
+
+    def digest_parts(self) -> tuple[str | None, list[Path | str]]:
+        """The files, frame by frame, of each object's folder."""
+        return None, [path or "none" for column in self.files for path in column]
 
     @property
     def objects(self) -> int:
@@ -122,16 +148,15 @@ def _matched(folder: Path, source: FrameSource, indices: list[int]) -> list[Path
     # All frames are looked at, not only those taken: masks that count from 1 fit the first frames by accident.
     if len(images) == source.frames and None in map(named, range(source.frames)):
         return [images[index] for index in indices]
-    found = [named(index) for index in indices]
-    missing = [index for index, path in zip(indices, found, strict=True) if path is None]
-    if not bridgeable([path is None for path in found]):
-        first = ", ".join(source.images[index].name if source.images else str(index) for index in missing[:3])
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    paths = [named(index) for index in indices]
+    missing = [index for index, path in zip(indices, paths, strict=True) if path is None]
+    if not bridgeable([path is None for path in paths]):
+        names = a_few(source.images[index].name if source.images else index for index in missing)
         raise UserError(
-            f"{folder} has no mask for frame {first}{more}: frames need one of the same name or number; at most {LONGEST}"
+            f"{folder} has no mask for frame {names}: frames need one of the same name or number; at most {LONGEST}"
             " between two that have one may do without"
         )
-    return found
+    return paths
 
 
 def _understand(masks: MaskFolder, folder: Path) -> None:
@@ -175,8 +200,8 @@ def _understand(masks: MaskFolder, folder: Path) -> None:
 
 def _all_full(masks: MaskFolder) -> bool:
     """Whether every frame is covered to its last pixel."""
-    given = [index for index in range(len(masks.files[0])) if all(files[index] for files in masks.files)]
-    return all(np.min(np.max(masks.read(index, masks.size), axis=0)) == 255 for index in given)
+    complete = [index for index in range(len(masks.files[0])) if all(files[index] for files in masks.files)]
+    return all(np.min(np.max(masks.read(index, masks.size), axis=0)) == 255 for index in complete)
 
 
 def _inside_patch(plane: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Masks without any help: what moves against the background that the camera sees.
+"""Motion segmentation: masks of what moves against the background that the camera sees, without any help.
 
 The background's motion between two frames is one homography, found by RANSAC from dense flow, with the
 frame's border counting most. A pixel speaks for the foreground where its flow differs from that homography by
@@ -9,21 +9,24 @@ slowly, or pauses, is seen. The evidence is averaged along the flow, and cut out
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.errors import UserError
 from atlas.masks.colour_cut import Limits, along_the_flow, cut_clip
 from atlas.masks.cutout import refine_mask, soften
+from atlas.masks.folder import layer_names
 from atlas.system.parallel import one_thread
-from atlas.video.source import fit_image, fitted_size
+from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
@@ -41,6 +44,8 @@ _LEAST = 0.002
 """Share of the frame that must move for there to be a foreground."""
 _RESTLESS = 0.1
 """Share of the frame that moves and cannot be followed from which on only what can be followed counts."""
+AUTO = "auto"
+"""What --masks names them by."""
 HELP = "point the object out with --masks box:x,y,w,h, or give a folder of masks"
 
 
@@ -53,8 +58,35 @@ class Measured:
     confirmed: np.ndarray  # (H, W) bool
 
 
+@dataclass(frozen=True)
+class MotionMasks:
+    """Mask source: what moves against the background."""
+
+    @classmethod
+    def parse(cls, text: str, source: FrameSource, indices: list[int]) -> MotionMasks | None:
+        """The source that `auto` names; None for any other text."""
+        return cls() if text == AUTO else None
+
+    @property
+    def layers(self) -> list[str]:
+        """All that moves is one object."""
+        return layer_names(1)
+
+    def masks(self, clip: Clip, *, quiet: bool) -> Iterator[list[np.ndarray]]:
+        """Find what moves in all frames at once."""
+        return ([mask] for mask in masks_from_motion(clip.frame, clip.frames, quiet))
+
+    def complete(self, clip: Clip) -> dict[str, list[int]]:
+        """Nothing is missing."""
+        return {}
+
+    def digest_parts(self) -> tuple[str | None, list[Path | str]]:
+        """The text."""
+        return AUTO, []
+
+
 def masks_from_motion(frame: Callable[[int], np.ndarray], frames: int, quiet: bool = False) -> list[np.ndarray]:
-    """Find what moves against the background in all frames: (H, W) uint8 masks.
+    """Segment what moves against the background in all frames: (H, W) uint8 masks.
 
     frame: reads frame i as (H, W, 3) uint8. Raises UserError where nothing moves, or everything does.
     """
@@ -85,8 +117,8 @@ def _compare_all(small: list[np.ndarray], quiet: bool) -> tuple[list[list[Measur
         # In portions: results wait in memory until they are taken.
         for begin in tqdm(range(0, len(pairs), 32), desc="motion", unit="step", disable=quiet):
             portion = pairs[begin : begin + 32]
-            found = pool.map(lambda pair: compare(small[pair[0]], small[pair[1]], pair[1] - pair[0]), portion)
-            for (first, second), (there, back, one, other) in zip(portion, found, strict=True):
+            compared = pool.map(lambda pair: compare(small[pair[0]], small[pair[1]], pair[1] - pair[0]), portion)
+            for (first, second), (there, back, one, other) in zip(portion, compared, strict=True):
                 if second - first == 1:
                     forward.append(there)
                     backward.append(back)
@@ -119,7 +151,7 @@ def background_motion(
     flow: np.ndarray,  # (H, W, 2)
     valid: np.ndarray,  # (H, W) bool
 ) -> tuple[np.ndarray, float] | None:
-    """How far each pixel's flow is from the background's homography, (H, W) pixels, and the background's own scatter.
+    """Fit a homography to the background's flow by RANSAC: each pixel's residual, (H, W) pixels, and the background's scatter.
 
     None where there is too little to go by.
     """
@@ -148,7 +180,7 @@ def background_motion(
 
 
 def _seen_through(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """`image` at the places that `flow` leads to: (H, W, 3) float32."""
+    """Warp `image` back along `flow`: its colours at the places that the flow leads to, (H, W, 3) float32."""
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
@@ -159,11 +191,11 @@ def _seen_through(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward: list[np.ndarray]) -> tuple[np.ndarray, Limits]:
     """How clearly each pixel of each frame is a moving object, (T, H, W) in [0, 1], and how to read that."""
     shape = forward[0].shape[:2]
-    moving = np.stack([certainly_moving(found, shape) for found in measured])
+    moving = np.stack([certainly_moving(comparisons, shape) for comparisons in measured])
     if np.mean(moving > 0.5) < _LEAST:
         raise UserError(f"nothing moves against the background: {HELP}")
-    gap = max((one.gap for found in measured for one in found if one.gap <= _FOLLOWED), default=1)
-    parts = [_followed(found, gap, shape) for found in measured]
+    gap = max((one.gap for comparisons in measured for one in comparisons if one.gap <= _FOLLOWED), default=1)
+    parts = [_followed(comparisons, gap, shape) for comparisons in measured]
     lasting = along_the_flow(moving, forward, backward, _MEMORY)
     all_moving, followed = (along_the_flow(np.stack(part), forward, backward, _MEMORY) for part in zip(*parts, strict=True))
     trust = (followed + 0.05) / (all_moving + 0.05)  # 1 where nothing moves at this gap: nothing speaks against it
@@ -171,7 +203,9 @@ def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward:
     usual = float(np.percentile(trust[clear], 90)) if clear.any() else 1.0
     if np.mean(clear & (trust < 0.6 * usual)) > _RESTLESS:
         return lasting * np.clip((trust / usual - 0.6) / 0.3, 0, 1), Limits(0.9, 0.45, 0.25)
-    weighted = np.stack([part * _share_confirmed(found, shape) for part, found in zip(moving, measured, strict=True)])
+    weighted = np.stack(
+        [part * _share_confirmed(comparisons, shape) for part, comparisons in zip(moving, measured, strict=True)]
+    )
     evidence = along_the_flow(weighted, forward, backward, _MEMORY)
     clearest = float(np.percentile(evidence[evidence > 0.1], 90)) if (evidence > 0.1).any() else 1.0
     return np.clip(1.45 * evidence / clearest, 0, 1), Limits(0.85, 0.5, 0.17)

@@ -1,4 +1,4 @@
-"""The picture that shows at once what was taken for the foreground."""
+"""Contact sheet of frames and their masks, which shows at once what was taken for the foreground."""
 
 from __future__ import annotations
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 import tyro
-from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip, Source, checked_name
-from atlas.clip.flow import write_flow
+from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
 from atlas.masks.folder import MaskFolder, open_masks
@@ -82,9 +83,6 @@ class _Imported:
     quiet: bool
     log: list[dict[str, Any]] = field(default_factory=list)
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
-
     def hand_over(self, folder: Path) -> None:
         """Write the model below `folder`: checkpoint, maps, atlases and pictures; and the masks that the clip lacks."""
         save_nla_model(folder / "checkpoint.safetensors", self.model)
@@ -97,72 +95,110 @@ class _Imported:
         write_pictures(self.clip, self.clip.frame, maps, folder)
 
 
+@dataclass
+class _Plan:
+    """What is imported, read and checked."""
+
+    options: ImportOptions
+    device: torch.device
+    source: FrameSource
+    model: NlaModel
+    count: int
+    """Frames that are taken."""
+    masks: MaskFolder | None
+    """None: those of the opacity."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the clip: what was trained at."""
+        return self.model.config.resx, self.model.config.resy
+
+    @property
+    def atlas_sizes(self) -> Sequence[int]:
+        """Texels along the atlases' sides, to choose from."""
+        return SIZES if self.options.atlas_size is None else (self.options.atlas_size,)
+
+    @property
+    def unmasked(self) -> list[int]:
+        """Frames whose mask is to be the opacity's."""
+        masks = self.masks
+        return [t for t in range(self.count) if masks is None or any(files[t] is None for files in masks.files)]
+
+    def config(self) -> dict[str, Any]:
+        """What config.json of the fit holds."""
+        return {
+            "version": VERSION, **self.model.config.to_dict(), "imported": True, "seconds": None, "device": self.device.type,
+        }  # fmt: skip
+
+    @cached_property
+    def clip_digest(self) -> str:
+        """Of what makes the clip. Not of the networks, though masks may come from them: the clip of one takes another's fit."""
+        files = self.masks.digest_parts()[1] if self.masks else []
+        return digest(_METHOD, self.source.sha256, self.options.fps, self.count, self.size, *files)
+
+    @cached_property
+    def fit_digest(self) -> str:
+        """Of what makes the fit."""
+        return digest(_METHOD, self.config(), self.clip_digest, self.options.folder / "checkpoint", self.atlas_sizes)
+
+
 def import_nla(options: ImportOptions) -> str:
     """Import a model; returns lines for the user.
 
     Everything is checked first, and built beside the clip's folder, which it becomes at the end. UserError where the
     config, the checkpoint, the frames or the masks will not do; nothing has been written then.
     """
+    plan, lines = _checked(options)
+    known = _known_clip(options.clip, plan.clip_digest)
+    if known:
+        folder = known.fit_folder(options.name)
+        if is_up_to_date(folder, plan.fit_digest):
+            return f"{folder} is up to date"
+        _refuse_other_fit(folder)
+        if plan.masks is None:
+            lines.append(f"{options.clip} keeps its masks, which are those of the checkpoint that it was made with")
+    plan.model.to(plan.device)
+    with measured(options.clip, f"import {options.name}") as cost:
+        metrics = _write_fit(plan, known, []) if known else _write_clip(plan)
+        cost.update(frames=plan.count, width=plan.size[0], height=plan.size[1], device=plan.device.type)
+    lines.append(
+        f"{options.clip}: {plan.count} frames, {plan.size[0]}x{plan.size[1]}, fit {options.name}: "
+        f"{metrics['whole']['psnr']:.2f} dB; look at {options.clip / 'fits' / options.name / 'sheet.png'}"
+    )
+    return "\n".join(lines)
+
+
+def _checked(options: ImportOptions) -> tuple[_Plan, list[str]]:
+    """Read and check everything; also lines for the user."""
     device = choose_device(options.device)
     checked_name(options.name, "fit")
     _check_numbers(options)
-    config_path, checkpoint = options.folder / "config.json", options.folder / "checkpoint"
-    config = read_config(config_path)
-    model = read_networks(checkpoint, config)
+    config_path = options.folder / "config.json"
+    model = read_networks(options.folder / "checkpoint", read_config(config_path))
     if options.frames is not None and not options.frames.is_dir():
         raise UserError(f"--frames {options.frames} is not a folder of frames")
     source = open_source(options.frames or _frames_folder(options.folder, config_path), options.fps)
     _check_target(options.clip, source.path)
-    told = []
-    count, trained = source.frames, options.frame_count or config.maximum_number_of_frames
+    count, trained, lines = _frame_counts(options, source, model)
+    model.config = replace(model.config, maximum_number_of_frames=trained)
+    return _Plan(options, device, source, model, count, _masks(options, source, list(range(count)))), lines
+
+
+def _frame_counts(options: ImportOptions, source: FrameSource, model: NlaModel) -> tuple[int, int, list[str]]:
+    """How many frames are taken, by how many time is normalised, and what to say of that."""
+    count, trained = source.frames, options.frame_count or model.config.maximum_number_of_frames
     if count > trained:
-        told.append(
-            f"{source.path} holds {count} frames, the networks were trained on {trained}: the first {trained} are taken"
-        )
-        count = trained
-    size = (config.resx, config.resy)
-    if count < trained and options.frame_count is None:
-        chosen = sorted({round(i * (count - 1) / 4) for i in range(5)})
-        read = ((t, _resized(frame, size)) for t, frame in zip(chosen, source.read(chosen), strict=True))
-        if better_frame_count(model, read, count):
-            told.append(f"time is taken as normalised by the {count} frames there are: they fit better so than by {trained}")
-            trained = count
-        else:
-            told.append(f"time is normalised by {trained} frames, of which there are {count}: see --frame-count if edits slide")
-    model.config = config = replace(config, maximum_number_of_frames=trained)
-    indices = list(range(count))
-    masks = _masks(options, source, indices)
-    clip_made_from = _digest(source, options, masks, indices, size)
-    plan = {"version": VERSION, **config.to_dict(), "imported": True, "seconds": None, "device": device.type}
-    sizes = SIZES if options.atlas_size is None else (options.atlas_size,)
-    made_from = digest(_METHOD, plan, clip_made_from, checkpoint, sizes)
-    known = _known_clip(options.clip, clip_made_from)
-    if known and is_up_to_date(known.fit_folder(options.name), made_from):
-        return f"{known.fit_folder(options.name)} is up to date"
-    if known:
-        _refuse_other_fit(known.fit_folder(options.name))
-        if masks is None:
-            told.append(f"{options.clip} keeps its masks, which are those of the checkpoint that it was made with")
-    model.to(device)
-    with measured(options.clip, f"import {options.name}") as cost:
-        if known:
-            run = _Imported(model, known, [], sizes, options.quiet)
-            metrics, _ = write_fit(run, known, known.fit_folder(options.name), plan, made_from, quiet=options.quiet)
-        else:
-            with atomic_folder(options.clip) as making:
-                clip = _build(making, source, indices, options, masks, size)
-                unmasked = [t for t in indices if masks is None or any(files[t] is None for files in masks.files)]
-                run = _Imported(model, clip, unmasked, sizes, options.quiet)
-                metrics, _ = write_fit(run, clip, clip.fit_folder(options.name), plan, made_from, quiet=options.quiet)
-                write_image(making / "masks.png", mask_sheet(clip))
-                clip.save()
-                write_stamp(making, clip_made_from)
-        cost.update(frames=count, width=size[0], height=size[1], device=device.type)
-    told.append(
-        f"{options.clip}: {count} frames, {size[0]}x{size[1]}, fit {options.name}: {metrics['whole']['psnr']:.2f} dB; "
-        f"look at {options.clip / 'fits' / options.name / 'sheet.png'}"
-    )
-    return "\n".join(told)
+        line = f"{source.path} holds {count} frames, the networks were trained on {trained}: the first {trained} are taken"
+        return trained, trained, [line]
+    if count == trained or options.frame_count is not None:
+        return count, trained, []
+    chosen, size = sorted({round(i * (count - 1) / 4) for i in range(5)}), (model.config.resx, model.config.resy)
+    frames = ((t, _resized(frame, size)) for t, frame in zip(chosen, source.read(chosen), strict=True))
+    if better_frame_count(model, frames, count):
+        line = f"time is taken as normalised by the {count} frames there are: they fit better so than by {trained}"
+        return count, count, [line]
+    line = f"time is normalised by {trained} frames, of which there are {count}: see --frame-count if edits slide"
+    return count, trained, [line]
 
 
 def _check_numbers(options: ImportOptions) -> None:
@@ -193,8 +229,8 @@ def _known_clip(target: Path, made_from: str) -> Clip | None:
         return None
     refuse_outward_links(target)
     if not is_up_to_date(target, made_from):
-        what = "another clip" if (target / "clip.json").is_file() else "other files"
-        raise UserError(f"{target} holds {what}: name a new or empty folder")
+        content = "another clip" if (target / "clip.json").is_file() else "other files"
+        raise UserError(f"{target} holds {content}: name a new or empty folder")
     return Clip.open(target)
 
 
@@ -246,42 +282,44 @@ def _masks(options: ImportOptions, source: FrameSource, indices: list[int]) -> M
         raise UserError(f"{problem}; or import without them: --masks opacity") from None
 
 
-def _digest(
-    source: FrameSource,
-    options: ImportOptions,
-    masks: MaskFolder | None,
-    indices: list[int],
-    size: tuple[int, int],
-) -> str:
-    """Of what makes the clip. Not of the networks, though masks may come from them: the clip of one takes another's fit."""
-    files = [path or "none" for column in masks.files for path in column] if masks else []
-    return digest(_METHOD, source.sha256, options.fps, len(indices), size, *files)
-
-
 def _resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A frame at the size that was trained at, (H, W, 3) uint8: resized as in training, without averaging."""
     return to_uint8(cv2.resize(to_float(frame), size, interpolation=cv2.INTER_LINEAR))
 
 
-def _build(
-    making: Path,
-    source: FrameSource,
-    indices: list[int],
-    options: ImportOptions,
-    masks: MaskFolder | None,
-    size: tuple[int, int],
-) -> Clip:
-    """Write frames, masks as far as there are any, and flow of the clip into the folder `making`."""
-    origin = Source(
-        path=str(source.path.resolve()), sha256=source.sha256, width=source.width, height=source.height, indices=indices
-    )
-    layers = [_OBJECT, BACKGROUND]
-    clip = Clip(making, options.clip.resolve().name, len(indices), *size, float(options.fps or source.fps), layers, origin)
-    reading = tqdm(source.read(indices), total=len(indices), desc="frames", unit="frame", disable=options.quiet)
-    for t, frame in enumerate(reading):
-        write_image(clip.frame_path(t), _resized(frame, size))
-        if masks is not None:
+def _write_fit(plan: _Plan, clip: Clip, unmasked: list[int]) -> dict[str, Any]:
+    """Write the fit of a clip, and the masks of the frames that are `unmasked`; returns the metrics."""
+    run = _Imported(plan.model, clip, unmasked, plan.atlas_sizes, plan.options.quiet)
+    folder = clip.fit_folder(plan.options.name)
+    return write_fit(run, clip, folder, plan.config(), plan.fit_digest, quiet=plan.options.quiet)[0]
+
+
+def _write_clip(plan: _Plan) -> dict[str, Any]:
+    """Write the clip with its fit, replacing its folder as a whole; returns the fit's metrics."""
+    with atomic_folder(plan.options.clip) as making:
+        writer = ClipWriter(_described(making, plan), plan.options.quiet)
+        writer.write_frames(_resized(frame, plan.size) for frame in plan.source.read(range(plan.count)))
+        if plan.masks is not None:
             # All that was masked in training is the one foreground.
-            write_image(clip.mask_path(_OBJECT, t), np.max(masks.read(t, size), axis=0))
-    write_flow(making / "flow", clip.frames, clip.frame, quiet=options.quiet)
-    return clip
+            masks = plan.masks.masks(writer.clip, quiet=plan.options.quiet)
+            writer.write_masks([np.max(objects, axis=0)] for objects in masks)
+        writer.write_flow()
+        metrics = _write_fit(plan, writer.clip, plan.unmasked)
+        write_image(making / "masks.png", mask_sheet(writer.clip))
+        writer.finish()
+        write_stamp(making, plan.clip_digest)
+    return metrics
+
+
+def _described(making: Path, plan: _Plan) -> Clip:
+    """The clip to be written."""
+    source, options = plan.source, plan.options
+    origin = Source(
+        path=str(source.path.resolve()),
+        sha256=source.sha256,
+        width=source.width,
+        height=source.height,
+        indices=list(range(plan.count)),
+    )
+    fps, layers = float(options.fps or source.fps), [_OBJECT, BACKGROUND]
+    return Clip(making, options.clip.resolve().name, plan.count, *plan.size, fps, layers, origin)

@@ -1,4 +1,4 @@
-"""Where a clip is built before it is moved into its folder as a whole."""
+"""Scratch folder in which a clip is built before its parts are renamed into the clip's own folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from atlas.storage.links import remove
 
 
 def site_prefix(target: Path) -> str:
-    """What the names of building sites of this clip begin with."""
+    """The beginning of the names of this clip's scratch folders."""
     return f".{target.absolute().name}-making-"
 
 
 @contextmanager
 def building_site(target: Path) -> Iterator[Path]:
-    """An empty folder on the clip's disk, so that moving the parts in is a renaming; it vanishes in the end.
+    """Make an empty scratch folder on the clip's disk, so that moving the parts in is a renaming; it is deleted in the end.
 
     It lies beside the clip, or inside where the clip's folder is a mount or its parent is closed to us.
     """

@@ -1,4 +1,4 @@
-"""What `prepare` wrote into a clip's folder, told from what became of it: repainted files are kept, damaged ones made again."""
+"""Digests of the files that `prepare` wrote, against which repainted files are kept and damaged ones are made again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _FLOW_OF = "flow of"
 
 def record(clip: Clip, kept: dict[str, str]) -> None:
     """Write the digests of the clip's files. kept: of files that were repainted, as they were before."""
-    found = _digests(clip.folder)
-    write_json(clip.folder / FILES, found | {_FLOW_OF: _frames_of(found)} | kept)
+    digests = _digests(clip.folder)
+    write_json(clip.folder / FILES, digests | {_FLOW_OF: _frames_of(digests)} | kept)
 
 
 class Prepared:
@@ -76,11 +76,6 @@ class Prepared:
         return [set_aside(self.folder / name, self.folder) for name in self.repainted() if name not in kept]
 
 
-def told(names: list[str]) -> str:
-    """A few of many names."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(file for part in ("frames", "masks", "flow") for file in (folder / part).rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): digest(file) for file in files if not file.name.startswith(".")}
@@ -93,10 +88,10 @@ def _frames_of(digests: dict[str, str]) -> str:
 def _read(folder: Path) -> dict[str, str]:
     """What `record` wrote; {} in a clip that an older version made."""
     try:
-        found = read_json(folder / FILES)
+        digests = read_json(folder / FILES)
     except UserError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return digests if isinstance(digests, dict) else {}
 
 
 def _is_image(path: Path) -> bool:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
-from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip, Source
-from atlas.clip.flow import write_flow
-from atlas.errors import UserError
-from atlas.masks.box import Box, masks_from_box, parse_box
-from atlas.masks.folder import MaskFolder, layer_names, open_masks
-from atlas.masks.gaps import fill_gaps
-from atlas.masks.motion import masks_from_motion
+from atlas.clip.writer import ClipWriter
+from atlas.errors import UserError, a_few
 from atlas.masks.overview import mask_sheet
+from atlas.masks.source import MaskSource, open_mask_source
 from atlas.preparation.building_site import building_site, site_prefix
 from atlas.preparation.cuts import CutFinder, refuse_cuts
-from atlas.preparation.repainted import FILES, Prepared, record, told
+from atlas.preparation.repainted import FILES, Prepared, record
 from atlas.storage.bounds import FASTEST, MOST_FRAMES, SLOWEST, is_rate
 from atlas.storage.images import write_image
 from atlas.storage.links import refuse_outward_links, remove
@@ -59,6 +57,17 @@ class PrepareOptions(CommonOptions):
     """What is done where another shot starts inside the clip: say where and stop, or go on (the layers of both shots mix)."""
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What a clip is made of."""
+
+    options: PrepareOptions
+    source: FrameSource
+    indices: list[int]
+    """The source's frame shown at each clip frame."""
+    masks: MaskSource
+
+
 def prepare(options: PrepareOptions) -> Clip:
     """Make the clip `options.clip` of `options.source`, or find it up to date.
 
@@ -71,9 +80,8 @@ def prepare(options: PrepareOptions) -> Clip:
     _check_target(options)
     source = open_source(options.source, options.fps)
     indices = _chosen_frames(source, options)
-    box = parse_box(options.masks, source.width, source.height)
-    folder = None if box is not None or options.masks == "auto" else open_masks(Path(options.masks), source, indices)
-    made_from = _digest(source, options, folder, indices)
+    plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
+    made_from = _digest(plan)
     earlier, same = Prepared(options.clip), is_up_to_date(options.clip, made_from)
     if same and (clip := _opened(options.clip)) is not None:
         damaged = earlier.damaged(clip)
@@ -82,9 +90,9 @@ def prepare(options: PrepareOptions) -> Clip:
             return clip
         say(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
-        clip, kept = _build(making, source, indices, options, box, folder, earlier if same else None)
+        clip, kept = _build(making, plan, earlier if same else None)
         if moved := earlier.save_others(kept):
-            say(f"changed since they were made, and replaced: {told([str(path) for path in moved])}")
+            say(f"changed since they were made, and replaced: {a_few(moved)}")
         _move_in(clip, options.clip, made_from, kept)
         cost.update(frames=clip.frames, width=clip.width, height=clip.height)
     _report(clip, list(kept))
@@ -92,7 +100,7 @@ def prepare(options: PrepareOptions) -> Clip:
 
 
 def _kept(names: list[str]) -> str:
-    return f"; changed since they were made, and kept: {told(names)} (delete them to have them made again)" if names else ""
+    return f"; changed since they were made, and kept: {a_few(names)} (delete them to have them made again)" if names else ""
 
 
 def _check_numbers(options: PrepareOptions) -> None:
@@ -157,10 +165,11 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
     return indices
 
 
-def _digest(source: FrameSource, options: PrepareOptions, masks: MaskFolder | None, indices: list[int]) -> str:
-    settings = [_METHOD, options.max_side, options.fps, str(source.fps), indices, None if masks else options.masks]
+def _digest(plan: _Plan) -> str:
+    options, source = plan.options, plan.source
+    text, files = plan.masks.digest_parts()
+    settings = [_METHOD, options.max_side, options.fps, str(source.fps), plan.indices, text]
     settings += [options.cuts] * (options.cuts != "refuse")  # what has no cut is the same clip either way, and older clips stay
-    files = [path or "none" for column in masks.files for path in column] if masks else []
     return digest(source.sha256, settings, *files)
 
 
@@ -176,69 +185,53 @@ def _opened(folder: Path) -> Clip | None:
     return clip
 
 
-def _build(
-    making: Path,
-    source: FrameSource,
-    indices: list[int],
-    options: PrepareOptions,
-    box: Box | None,
-    masks: MaskFolder | None,
-    earlier: Prepared | None,
-) -> tuple[Clip, dict[str, str]]:
+def _build(making: Path, plan: _Plan, earlier: Prepared | None) -> tuple[Clip, dict[str, str]]:
     """Write all parts of the clip into the folder `making`; what was repainted in the `earlier` one stays, and is returned."""
-    size = fitted_size(source.width, source.height, options.max_side)
-    fps = float(options.fps or source.fps)
-    origin = Source(
-        path=str(options.source.resolve()),
-        sha256=source.sha256,
-        width=source.width,
-        height=source.height,
-        start=options.start,
-        indices=indices,
-        fps=float(source.fps) if source.video else 0.0,
-        audio=bool(source.video and source.video.audio),
-        colour=source.video.colour if source.video else {},
-    )
-    clip = Clip(making, options.clip.resolve().name, len(indices), size[0], size[1], fps, [], origin)
-    reading = tqdm(source.read(indices), total=len(indices), desc="frames", unit="frame", disable=options.quiet)
-    finder = CutFinder() if options.cuts == "refuse" else None
-    for number, frame in enumerate(reading):
-        image = fit_image(frame, size)
-        write_image(clip.frame_path(number), image)
-        if finder:
-            finder.add(image)
-    if finder:
-        refuse_cuts(finder.cuts(), indices, options.source)
+    clip = _described(making, plan)
+    writer = ClipWriter(clip, plan.options.quiet)
+    writer.write_frames(_frames(plan, (clip.width, clip.height)))
     kept = earlier.keep(clip, "frames/") if earlier else {}
-    if masks is not None:
-        clip.layers = [*layer_names(masks.objects), BACKGROUND]
-        for number in tqdm(range(clip.frames), desc="masks", unit="frame", disable=options.quiet):
-            for layer, mask in zip(clip.objects, masks.read(number, size), strict=True):
-                write_image(clip.mask_path(layer, number), mask)
-    else:
-        clip.layers = [*layer_names(1), BACKGROUND]
-        if box is not None:
-            found = masks_from_box(
-                clip.frame, clip.frames, box.scaled(size[0] / source.width, size[1] / source.height), options.quiet
-            )
-        else:
-            found = masks_from_motion(clip.frame, clip.frames, options.quiet)
-        for number, mask in enumerate(found):
-            write_image(clip.mask_path(clip.layers[0], number), mask)
-    write_flow(making / "flow", clip.frames, clip.frame, quiet=options.quiet)
-    if masks is not None:
-        _fill_gaps(clip, masks)
+    writer.write_masks(plan.masks.masks(clip, quiet=plan.options.quiet))
+    writer.write_flow()
+    for layer, filled in plan.masks.complete(clip).items():
+        if filled:
+            share = f"{len(filled)} of {clip.frames} masks"
+            say(f"{layer}: {share} are missing or empty ({a_few(filled, 5)}): carried over from neighbours")
     if earlier:
         kept |= earlier.keep(clip, "masks/")
     write_image(making / "masks.png", mask_sheet(clip))
     return clip, kept
 
 
-def _fill_gaps(clip: Clip, masks: MaskFolder) -> None:
-    for number, layer in enumerate(clip.objects):
-        if filled := fill_gaps(clip, layer, masks.missing(number)):
-            first = ", ".join(map(str, filled[:5])) + (", ..." if len(filled) > 5 else "")
-            say(f"{layer}: {len(filled)} of {clip.frames} masks are missing or empty ({first}): carried over from neighbours")
+def _described(making: Path, plan: _Plan) -> Clip:
+    """The clip to be written."""
+    options, source = plan.options, plan.source
+    width, height = fitted_size(source.width, source.height, options.max_side)
+    origin = Source(
+        path=str(options.source.resolve()),
+        sha256=source.sha256,
+        width=source.width,
+        height=source.height,
+        start=options.start,
+        indices=plan.indices,
+        fps=float(source.fps) if source.video else 0.0,
+        audio=bool(source.video and source.video.audio),
+        colour=source.video.colour if source.video else {},
+    )
+    name, fps, layers = options.clip.resolve().name, float(options.fps or source.fps), [*plan.masks.layers, BACKGROUND]
+    return Clip(making, name, len(plan.indices), width, height, fps, layers, origin)
+
+
+def _frames(plan: _Plan, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The frames at the clip's size; UserError after the last where another shot starts in them."""
+    finder = CutFinder() if plan.options.cuts == "refuse" else None
+    for frame in plan.source.read(plan.indices):
+        image = fit_image(frame, size)
+        if finder:
+            finder.add(image)
+        yield image
+    if finder:
+        refuse_cuts(finder.cuts(), plan.indices, plan.options.source)
 
 
 def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> None:

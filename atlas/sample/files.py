@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip, Source
-from atlas.clip.flow import write_flow
+from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
 from atlas.maps.maps import MapsWriter, write_atlas, write_light
 from atlas.sample.scene import Sample, make_sample
@@ -123,20 +123,14 @@ def write_clip(sample: Sample, folder: Path) -> Clip:
     """
     folder = Path(folder).absolute()
     count, height, width = sample.frames.shape[:3]
+    layers = [*sample.objects, BACKGROUND]
     with atomic_folder(folder) as making:
-        for i, frame in enumerate(sample.frames):
-            write_image(making / "frames" / f"{i:05d}.png", frame)
-            for layer in sample.objects:
-                write_image(making / "masks" / layer / f"{i:05d}.png", sample.masks(layer)[i])
-        write_flow(making / "flow", count, lambda i: sample.frames[i], quiet=True)
-        source = Source(
-            path=str(folder / "frames"),
-            sha256=digest(making / "frames"),
-            width=width,
-            height=height,
-            indices=list(range(count)),
-        )
-        clip = Clip(making, folder.name, count, width, height, FPS, [*sample.objects, BACKGROUND], source)
-        clip.save()
+        source = Source(path=str(folder / "frames"), sha256="", width=width, height=height, indices=list(range(count)))
+        writer = ClipWriter(Clip(making, folder.name, count, width, height, FPS, layers, source))
+        writer.write_frames(sample.frames)
+        writer.write_masks([sample.masks(layer)[i] for layer in sample.objects] for i in range(count))
+        writer.write_flow()
+        source.sha256 = digest(making / "frames")
+        writer.finish()
         write_stamp(making, digest(making / "frames", making / "masks"))
     return Clip.open(folder)

@@ -150,7 +150,7 @@ def test_bad_masks(source: FrameSource, tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="holds no PNG masks"):
         open_masks(tmp_path / "nothing", source, every)
-    with pytest.raises(UserError, match=r"no mask for frame 00002\.png, 00003\.png"):
+    with pytest.raises(UserError, match=r"no mask for frame 00002\.png and 00003\.png"):
         open_masks(write_masks(tmp_path / "few", [good] * 2), source, every)
     with pytest.raises(UserError, match=r"00001\.png is 16x12, the source is 32x24"):
         open_masks(write_masks(tmp_path / "small", [good, good[::2, ::2], good, good]), source, every)

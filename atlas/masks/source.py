@@ -1,0 +1,45 @@
+"""Mask sources: where masks can come from, and how the text of --masks chooses one. Add a new one to `SOURCES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from atlas.clip.clip import Clip
+from atlas.masks.box import BoxMasks
+from atlas.masks.folder import MaskFolder
+from atlas.masks.motion import MotionMasks
+from atlas.video.source import FrameSource
+
+
+class MaskSource(Protocol):
+    """Gives the masks of all objects in a clip."""
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the objects, front to back."""
+
+    def masks(self, clip: Clip, *, quiet: bool) -> Iterable[Sequence[np.ndarray]]:
+        """The masks of a clip whose frames are written, frame by frame: one of each object, (H, W) uint8, 255 inside."""
+
+    def complete(self, clip: Clip) -> dict[str, list[int]]:
+        """Mend what is missing among the masks once they and the flow are written; the frames that got one, by layer."""
+
+    def digest_parts(self) -> tuple[str | None, list[Path | str]]:
+        """What decides the masks beside the frames: a text, and files."""
+
+
+SOURCES: tuple[Callable[[str, FrameSource, list[int]], MaskSource | None], ...] = (
+    MotionMasks.parse,
+    BoxMasks.parse,
+    MaskFolder.parse,
+)
+"""(text of --masks, source, its frames that make the clip) -> masks, None where the text means others; the last takes all."""
+
+
+def open_mask_source(text: str, source: FrameSource, indices: list[int]) -> MaskSource:
+    """Open the mask source that the text of --masks names; UserError where it will not do."""
+    return next(masks for parse in SOURCES if (masks := parse(text, source, indices)) is not None)
