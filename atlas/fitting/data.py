@@ -1,8 +1,7 @@
-"""What a fit reads at random: frames, depths and flow, cut into small square patches."""
+"""Training data of a fit: random small square patches of frames, mask depths and optical flow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,9 @@ from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.geometry.boxes import bounding_box
-from atlas.masks.contours import Margin, clip_margin, follow_edges, is_matte
-from atlas.masks.depth import STEPS, background_weight, depth_of, object_weight, pack_depth, unpack_depth
+from atlas.masks.depth import STEPS, background_weight, depth_reader, object_weight, unpack_depth
 from atlas.storage.arrays import StoredArray, growing_arrays
 from atlas.system.parallel import in_order, one_thread
-from atlas.video.sheet import spread
 
 
 @dataclass
@@ -145,35 +142,6 @@ class FitData:
         half = max(clip.height, clip.width) / 2
         columns = [(x + 0.5 - clip.width / 2) / half, (y + 0.5 - clip.height / 2) / half, 2 * t / max(clip.frames - 1, 1) - 1]
         return np.stack(columns, -1).astype(np.float32)
-
-
-def depth_reader(clip: Clip, *, follow: bool) -> Callable[[int, np.ndarray | None], list[np.ndarray]]:
-    """What reads the depth of each object's mask in a frame, (H, W) int8 as `pack_depth` has them.
-
-    follow: outlines are moved to the edges of the picture, (H, W, 3) uint8, which is decoded where that needs it and it is not
-    given. Inside `one_thread`, or the last bits depend on the machine.
-    """
-    margins = [_margin(clip, layer) if follow else None for layer in clip.objects]
-
-    def read(t: int, image: np.ndarray | None = None) -> list[np.ndarray]:
-        found = []
-        for layer, margin in zip(clip.objects, margins, strict=True):
-            mask = clip.mask(layer, t)
-            depth = depth_of(mask)
-            if margin is not None and not is_matte(mask):
-                image = clip.frame(t) if image is None else image
-                depth = follow_edges(image, depth, margin)
-            found.append(pack_depth(depth))
-        return found
-
-    return read
-
-
-def _margin(clip: Clip, layer: str) -> Margin:
-    """How far off the masks of an object are, from some of the frames that show it."""
-    seen = [t for t in range(clip.frames) if clip.mask(layer, t).any()]
-    chosen = [seen[i] for i in spread(len(seen), 24)] if seen else []
-    return clip_margin((clip.frame(t), depth_of(mask)) for t in chosen if not is_matte(mask := clip.mask(layer, t)))
 
 
 def _boxes(depth: StoredArray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Maps, atlases and light of a fitted model, as later stages read them."""
+"""Outputs of a fit: maps, atlases and light of the model, as later stages read them."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What a fit does, as one dataclass, and the presets that fill it in."""
+"""Config of a fit as one dataclass, and the presets that fill it in."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from atlas.errors import UserError
-from atlas.model.fields import NetworkConfig, network_config
+from atlas.model.fields import NetworkConfig
 
 PresetName = Literal["preview", "standard", "best", "nla"]
 
@@ -75,16 +75,3 @@ def preset(name: str, seed: int) -> FitConfig:
     if name not in PRESETS:
         raise UserError(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], seed=seed)
-
-
-def config_from_dict(data: dict[str, Any]) -> FitConfig:
-    """The config that `to_dict` wrote; UserError where it is of another version."""
-    try:
-        known = {f.name: data[f.name] for f in fields(FitConfig)}
-        known["rounds"] = tuple(known["rounds"])
-        for name in ("mapping", "opacity"):
-            known[name] = network_config(known[name])
-        known["losses"] = LossWeights(**known["losses"])
-        return FitConfig(**known)
-    except (KeyError, TypeError, ValueError) as problem:
-        raise UserError(f"config.json of the fit is of another version ({problem}): run scripts/fit.py again") from None

@@ -1,4 +1,4 @@
-"""Gradient steps: mappings and opacities follow the frames, the flow and the masks; atlases and light stand still."""
+"""Gradient descent (Adam): mappings and opacities follow the frames, the flow and the masks; atlases and light stand still."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRID_RATE = 5.0
 
 @dataclass
 class Refiner:
-    """Takes a model through gradient steps. `total` steps in all set the learning rate's course."""
+    """Takes a model through gradient steps of Adam. `total` steps in all set the learning rate's course."""
 
     model: LayeredAtlas
     config: FitConfig

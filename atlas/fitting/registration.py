@@ -1,4 +1,4 @@
-"""Registration: from a chained track to one that agrees with a single atlas in every frame.
+"""Registration by optical flow: from a chained track to one that agrees with a single atlas in every frame.
 
 Rounds of: average all frames into an atlas through the track; render it into each frame; optical flow
 from the frame to that rendering; smooth the flow inside the layer, coarse to fine; add it to the track.
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 
 from atlas.clip.flow import dense_flow
 from atlas.fitting.data import Look
 from atlas.fitting.tracking import STRIDE, Track
 from atlas.geometry.filling import smooth_within, wide_blur
 from atlas.geometry.homography import apply_homography
+from atlas.model.layered import LayeredAtlas
 from atlas.system.parallel import in_order, one_thread
 
 
@@ -104,7 +106,7 @@ def texture_without_light(
 
 
 def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float) -> Track:
-    """The track after one round of correction, smoothed over `sigma` pixels.
+    """Register all frames of a layer once: the track after one round of correction, smoothed over `sigma` pixels.
 
     looks(t): the part of frame t that holds the layer, None where it is not seen.
     """
@@ -158,6 +160,25 @@ def unfold(positions: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         displacement = positions - nodes
         positions = positions + share * (wide_blur(displacement, 1.5) - displacement)
     return positions
+
+
+def start_from_track(model: LayeredAtlas, layer: int, track: Track, canvas: Canvas) -> None:
+    """Make a registered track a layer's mapping in the model: the canvas, centred, becomes the square [-1, 1]^2."""
+    height, width = model.shape.height, model.shape.width
+    longer = max(height, width)
+    side = max(canvas.width, canvas.height)
+    # normalised xy -> pixels -> reference pixels -> uv
+    to_pixels = torch.tensor(
+        [[longer / 2, 0, width / 2 - 0.5], [0, longer / 2, height / 2 - 0.5], [0, 0, 1]], dtype=torch.float64
+    )
+    centre = (canvas.left + (canvas.width - 1) / 2, canvas.top + (canvas.height - 1) / 2)
+    to_uv = torch.tensor(
+        [[2 / side, 0, -centre[0] * 2 / side], [0, 2 / side, -centre[1] * 2 / side], [0, 0, 1]], dtype=torch.float64
+    )
+    mapping = model.mappings[layer]
+    with torch.no_grad():
+        mapping.base.copy_(to_uv @ torch.from_numpy(track.base) @ to_pixels)
+        mapping.offset.copy_(torch.from_numpy(track.offset).permute(3, 0, 1, 2) * (2 / side))
 
 
 def _fine_flow(own: np.ndarray, rendered: np.ndarray) -> np.ndarray:

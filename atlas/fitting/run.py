@@ -1,7 +1,6 @@
-"""A fit in progress.
+"""A fit in progress: tracking, registration, closed-form passes and gradient steps as a list of small units.
 
-The work is a list of small units. After each the whole state is saved, so that a killed run continues
-where it was and ends with the same bytes.
+After each unit the whole state is saved, so that a killed run continues where it was and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from atlas.clip.clip import Clip
 from atlas.fitting import solve
 from atlas.fitting.data import FitData, Look
 from atlas.fitting.outputs import write_layers, write_maps
 from atlas.fitting.presets import FitConfig
 from atlas.fitting.refine import Refiner
-from atlas.fitting.registration import LIMIT, canvas_of, register_round
+from atlas.fitting.registration import LIMIT, canvas_of, register_round, start_from_track
 from atlas.fitting.tracking import Track, chain_background, chain_object, reference_frame
 from atlas.maps.maps import Maps
 from atlas.model.checkpoint import build_model, matching_model, save_model, shape_from_dict
 from atlas.model.layered import LayeredAtlas, Shape
+from atlas.quality.job import FitJob
 from atlas.quality.pictures import write_pictures
-from atlas.storage.run_state import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder, taking_up
+from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
 
 CHUNK = 50
@@ -41,29 +41,26 @@ STARTING = 4.0
 AFTER_ROUNDS = 2.5
 """What the passes for atlases and light and the outputs take after registration, in rounds of registration."""
 
+OUTPUTS = 5.0
+"""What the outputs take, in passes for the atlases: maps, preview and metrics go through the frames once each."""
+FIRST_EPOCH = 6.0
+"""What an epoch takes beside its gradient steps (maps, passes, light), in passes, until one has been timed."""
 
-class FitRun:
-    """A fit in progress: its units of work, and its state on disk in `folder`."""
 
-    def __init__(
-        self,
-        clip: Clip,
-        config: FitConfig,
-        folder: Path,
-        made_from: str,
-        device: torch.device,
-        seconds: float | None,
-        *,
-        quiet: bool,
-    ) -> None:
-        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
-        self.made_from = made_from
-        self.deadline = None if seconds is None else time.perf_counter() + seconds - STARTING
-        self.done = 0
+class FitRun(Resumable):
+    """A fit in progress: its units of work, and its state on disk. `begin` comes first, then `finish`."""
+
+    data: FitData
+
+    def __init__(self, job: FitJob, config: FitConfig) -> None:
+        super().__init__(job.folder, job.made_from)
+        self.clip, self.config, self.device, self.quiet = job.clip, config, job.device, job.quiet
+        self.seconds = job.seconds
+        self.deadline: float | None = None
         # With a budget, one round is made, the others are decided on by what it took; epochs are short, and each is
         # decided on when the one before it is done.
-        self.rounds = config.rounds if seconds is None else config.rounds[:1]
-        self.epochs, self.steps = (config.epochs, config.steps) if seconds is None else (0, CHUNK)
+        self.rounds = config.rounds if job.seconds is None else config.rounds[:1]
+        self.epochs, self.steps = (config.epochs, config.steps) if job.seconds is None else (0, CHUNK)
         self.passes = config.passes
         """Closed-form passes before the gradient steps; none where a budget is spent by then: one comes at the end."""
         self.log: list[dict[str, Any]] = []
@@ -72,42 +69,48 @@ class FitRun:
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
         self.maps_are_current = False
-        self._began = time.perf_counter()
-        self._round_seconds, self._pass_seconds = 0.0, 0.0
-        self._load()
-        self.data = FitData(clip, folder)
+        self._epoch_began, self._round_seconds, self._pass_seconds = 0.0, 0.0, 0.0
+
+    def begin(self) -> None:
+        """Take up a state of the same clip and plan, or decode the clip into the folder; a budget of seconds runs from here."""
+        if self.seconds is not None:
+            self.deadline = time.perf_counter() + self.seconds - STARTING
+        self._epoch_began = time.perf_counter()
+        super().begin()
+        self.data = FitData(self.clip, self.folder)
 
     # The plan
 
-    def units(self) -> list[tuple[str, Any]]:
-        """All work in order: (kind, argument)."""
-        config, layers, budget = self.config, range(len(self.clip.layers)), self.deadline is not None
-        work: list[tuple[str, Any]] = [("chain", layer) for layer in layers]
+    def units(self) -> list[Unit]:
+        """All work in order."""
+        config, layers, budget = self.config, range(len(self.clip.layers)), self.seconds is not None
+        start, maps = Unit("start", self._start_model), Unit("maps", self._update_maps)
+        atlas, light = Unit("atlas", self._improve_atlases), Unit("light", self._solve_light)
+        work = [Unit("chain", partial(self._chain, layer)) for layer in layers]
         for number, sigma in enumerate(self.rounds):
-            work += [("round", (layer, sigma)) for layer in layers] + [("rounds", None)] * (budget and number == 0)
-        work += [("start", None), ("light", None), *[("atlas", None)] * self.passes, *[("light", None)] * (self.passes > 0)]
-        work += [("budget", 0)] * budget
+            work += [Unit("round", partial(self._register, layer, sigma)) for layer in layers]
+            work += [Unit("rounds", self._plan_rounds)] * (budget and number == 0)
+        work += [start, light, *[atlas] * self.passes, *[light] * (self.passes > 0)]
+        work += [Unit("budget", partial(self._plan_epoch, 0))] * budget
         for epoch in range(self.epochs):
             begin, end = epoch * self.steps, (epoch + 1) * self.steps
-            work += [("steps", (a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
-            work += [("maps", None), *[("atlas", None)] * config.passes, ("light", None)]
-            work += [("budget", epoch + 1)] * budget
-        return [*work, ("atlas", None)]
+            work += [Unit("steps", partial(self._refine, a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
+            work += [maps, *[atlas] * config.passes, light]
+            work += [Unit("budget", partial(self._plan_epoch, epoch + 1))] * budget
+        return [*work, atlas]
 
     def finish(self) -> None:
         """Do all units that are left, saving after each."""
-        progress = tqdm(total=len(self.units()), initial=self.done, desc="fit", disable=self.quiet)
-        with progress:
-            while self.done < len(units := self.units()):
-                kind, argument = units[self.done]
-                getattr(self, f"_{kind}")(argument)
-                self.done += 1
-                self._save()
+        with tqdm(total=len(self.units()), initial=self.finished_units, desc="fit", disable=self.quiet) as progress:
+
+            def show(unit: Unit) -> None:
                 progress.total = len(self.units())
-                progress.set_description(f"fit ({kind})")
+                progress.set_description(f"fit ({unit.name})")
                 if self.log:
                     progress.set_postfix_str(f"{self.log[-1]['psnr']:.2f} dB")
                 progress.update()
+
+            self.do_units(show)
 
     # Units
 
@@ -118,13 +121,12 @@ class FitRun:
             weights = self._weights(layer)
             self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
 
-    def _round(self, argument: tuple[int, float]) -> None:
-        layer, sigma = argument
+    def _register(self, layer: int, sigma: float) -> None:
         began = time.perf_counter()
         self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
         self._round_seconds += time.perf_counter() - began
 
-    def _rounds(self, _: None) -> None:
+    def _plan_rounds(self) -> None:
         """With --seconds, after the first round: as many more, of the preset's or of its finest, as fit in the time."""
         assert self.deadline is not None
         left = (self.deadline - time.perf_counter()) / max(self._round_seconds, 1e-3) - AFTER_ROUNDS
@@ -136,23 +138,23 @@ class FitRun:
         chosen = [round(i) for i in np.linspace(0, len(finer) - 1, count)] if count > 1 else [len(finer) // 2] * count
         self.rounds = (*self.rounds, *(finer[i] for i in chosen))
 
-    def _start(self, _: None) -> None:
+    def _start_model(self) -> None:
         if self.model is None:
             self.model = self._registered_model()
             self.tracks.clear()  # the model holds them from here on
             self.maps_are_current = False
         solve.start_atlases(self._frames())
 
-    def _atlas(self, _: None) -> None:
+    def _improve_atlases(self) -> None:
         frames, began = self._frames(), time.perf_counter()
         self._note("atlas", solve.improve_atlases(frames))
         self._pass_seconds = time.perf_counter() - began
 
-    def _light(self, _: None) -> None:
+    def _solve_light(self) -> None:
         self._note("light", solve.solve_light(self._frames()))
 
-    def _steps(self, argument: tuple[int, int]) -> None:
-        refiner, (begin, end) = self._refining(), argument
+    def _refine(self, begin: int, end: int) -> None:
+        refiner = self._refining()
         with self.pace.timed(end - begin, (end - begin) * refiner.samples(self.data)):
             for index in range(begin, end):
                 refiner.step(self.data, index, self.device)
@@ -165,29 +167,29 @@ class FitRun:
             self.refiner = Refiner(self.model, self.config, max(self.config.epochs, 1) * self.config.steps)
         return self.refiner
 
-    def _maps(self, _: None) -> None:
+    def _update_maps(self) -> None:
         self._frames()
 
-    def _budget(self, epochs: int) -> None:
+    def _plan_epoch(self, epochs: int) -> None:
         """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
         assert self.deadline is not None
         now = time.perf_counter()
-        left = self.deadline - now - 5 * self._pass_seconds  # maps, preview and metrics go through the frames once each
+        left = self.deadline - now - OUTPUTS * self._pass_seconds
         if epochs:
-            cost = now - self._began
+            cost = now - self._epoch_began
         else:
-            cost = 6 * self._pass_seconds
+            cost = FIRST_EPOCH * self._pass_seconds
             if left > cost:  # measuring a step is not for nothing
                 cost += CHUNK * self._refining().seconds_per_step(self.data, self.device)
         self.epochs = epochs + (left > cost)
-        self._began = now
+        self._epoch_began = now
 
     def least(self) -> str:
         """What there is no fit without, in words, where this one is made of nothing else; "" where it did more."""
         return "" if len(self.rounds) > 1 or self.epochs else "one round of registration, the atlases, light and pictures"
 
     def _note(self, kind: str, scores: list[float]) -> None:
-        self.log.append({"unit": self.done, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
+        self.log.append({"unit": self.finished_units, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
 
     def hand_over(self, folder: Path) -> None:
         """Write the finished model below `folder`: checkpoint, maps, atlases, light, and pictures of them."""
@@ -222,9 +224,9 @@ class FitRun:
                 for canvas, track in zip(canvases, self.tracks, strict=True)
             ),
         )
-        model = build_model(shape, config)
+        model = build_model(shape, config.mapping, config.opacity, config.seed)
         for layer, (track, canvas) in enumerate(zip(self.tracks, canvases, strict=True)):
-            model.start_from(layer, track, canvas)
+            start_from_track(model, layer, track, canvas)
         return model.to(self.device)
 
     def _frames(self) -> solve.FrameSet:
@@ -237,10 +239,15 @@ class FitRun:
 
     # The state on disk
 
-    def _save(self) -> None:
+    def write_inputs(self) -> None:
+        """Decode frames and masks."""
+        FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The plan as far as it is decided, and the tracks, or the model that was made of them, and its optimiser."""
         tensors: dict[str, Tensor] = {}
         description: dict[str, Any] = {
-            "done": self.done, "rounds": self.rounds, "passes": self.passes, "epochs": self.epochs, "log": self.log,
+            "done": self.finished_units, "rounds": self.rounds, "passes": self.passes, "epochs": self.epochs, "log": self.log,
             "tracks": 0 if self.model else len(self.tracks),
         }  # fmt: skip
         if self.model is None:
@@ -252,23 +259,11 @@ class FitRun:
             description["shape"] = asdict(self.model.shape)
         if self.refiner is not None:
             tensors |= optimiser_tensors(self.refiner.optimiser)
-        save_state(self.folder, self.made_from, tensors, description)
+        return tensors, description
 
-    def _begin(self) -> None:
-        FitData.write(self.clip, self.folder, quiet=self.quiet, follow=self.config.follow_edges)
-        self._save()
-
-    def _load(self) -> None:
-        """Take up a state of the same clip and plan; start afresh where there is none."""
-        found = load_state(self.folder, self.made_from)
-        if found is None:
-            start_folder(self.folder, self._begin)
-            return
-        with taking_up(self.folder):
-            self._take_up(*found)
-
-    def _take_up(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-        self.done, self.epochs, self.log = description["done"], description["epochs"], description["log"]
+    def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.finished_units, self.epochs, self.log = description["done"], description["epochs"], description["log"]
         self.rounds, self.passes = tuple(description["rounds"]), description.get("passes", self.passes)
         for i in range(description["tracks"]):
             base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
@@ -276,7 +271,10 @@ class FitRun:
         if "shape" in description:
             state = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
             described = {name: ("F32", tuple(tensor.shape)) for name, tensor in state.items()}
-            model = matching_model(shape_from_dict(description["shape"]), self.config, described)
+            config = self.config
+            model = matching_model(
+                shape_from_dict(description["shape"]), config.mapping, config.opacity, config.seed, described
+            )
             model.load_state_dict(state)
             self.model = model.to(self.device)
             if any(name.startswith("optimiser.") for name in tensors):

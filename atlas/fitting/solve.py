@@ -1,4 +1,4 @@
-"""Closed-form passes over a whole clip: atlases and light, given the maps.
+"""Closed-form passes over a whole clip: least-squares atlases and light, given the maps.
 
 A pass reads every frame once, composites the layers and looks at what is left over. Atlases take the
 left-over by simultaneous iterative reconstruction (each texel moves by the mean left-over of the pixels

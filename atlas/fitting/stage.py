@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import tyro
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.fitting.presets import FitConfig, PresetName, preset
-from atlas.fitting.run import FitRun
+from atlas.fitting.kinds import Config, kind_of_preset
+from atlas.fitting.presets import PresetName
 from atlas.maps.maps import Maps
-from atlas.model.nla_config import NlaConfig, baseline
-from atlas.nla.run import NlaRun
-from atlas.quality.finish import VERSION, Finished, write_fit
-from atlas.quality.summary import told
+from atlas.quality.finish import VERSION, write_fit
+from atlas.quality.job import FitJob
+from atlas.quality.summary import worst_lines
 from atlas.storage.stamps import digest, is_up_to_date
 from atlas.system.command import CommonOptions
-from atlas.system.cost import Pace, measured
+from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 
-ENOUGH_OF_NLA = 2000
-
-"""Gradient steps under which the weaknesses of a published model tell of nothing but too few steps."""
-
 _OVER = 1.25
-
 """How far a fit may go beyond its seconds before that is told."""
 
 
@@ -55,19 +48,6 @@ class FitOptions(CommonOptions):
     """The same seed gives the same fit."""
 
 
-class Run(Finished, Protocol):
-    """A fit in progress."""
-
-    pace: Pace
-    """Of its gradient steps."""
-
-    def finish(self) -> None:
-        """Do all work that is left."""
-
-    def least(self) -> str:
-        """What there is no fit without, in words, where a budget allowed nothing else; "" where this one did more."""
-
-
 def fit(options: FitOptions) -> str:
     """Fit a clip, or go on with a fit that was interrupted; returns the scores, and a line for each of its weaknesses.
 
@@ -79,9 +59,9 @@ def fit(options: FitOptions) -> str:
     return fit_as(clip, chosen_config(options, clip), options)
 
 
-def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> str:
-    """The same by any config, be it a preset's or not; `options` give name, seconds and device."""
-    device = choose_device(options.device)
+def fit_as(clip: Clip, config: Config, options: FitOptions) -> str:
+    """Fit a clip by any config, be it a preset's or not; `options` give name, seconds and device."""
+    device, kind = choose_device(options.device), kind_of_preset(config.preset)
     folder = clip.fit_folder(options.name)
     plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
     made_from = digest(plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
@@ -90,14 +70,11 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     began = time.perf_counter()
     with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
-        run: Run
-        if isinstance(config, NlaConfig):
-            run = NlaRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
-        else:
-            run = FitRun(clip, config, folder / "resume", made_from, device, options.seconds, quiet=options.quiet)
+        run = kind.run(FitJob(clip, folder / "resume", made_from, device, options.seconds, options.quiet), config)
+        run.begin()
         run.finish()
         extra.update(run.pace.figures())
-        metrics, found = write_fit(run, clip, folder, plan, made_from, quiet=options.quiet)
+        metrics, weak = write_fit(run, clip, folder, plan, made_from, quiet=options.quiet)
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     lines = [f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"]
@@ -105,10 +82,10 @@ def fit_as(clip: Clip, config: FitConfig | NlaConfig, options: FitOptions) -> st
     if options.seconds is not None and took > _OVER * options.seconds and (least := run.least()):
         lines.append(f"it took {took:.0f} s, not {options.seconds:g}: a fit of this clip needs that for the least, {least}")
     steps = max((entry["iteration"] for entry in run.log if entry["kind"] == "train"), default=0)
-    if isinstance(config, NlaConfig) and steps < ENOUGH_OF_NLA:
-        lines.append(f"{steps} gradient steps are far too few for nla: give it more --seconds or --iterations")
-    elif found:
-        lines.append(told(found))
+    if steps < kind.enough_steps:
+        lines.append(f"{steps} gradient steps are far too few for {config.preset}: give it more --seconds or --iterations")
+    elif weak:
+        lines.append(worst_lines(weak))
     return "\n".join(lines)
 
 
@@ -121,7 +98,7 @@ def _is_whole(folder: Path) -> bool:
     return all(path.is_file() for path in [folder / "checkpoint.safetensors", *map(maps.atlas_path, maps.layers)])
 
 
-def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:
+def chosen_config(options: FitOptions, clip: Clip) -> Config:
     """The preset with what the options change in it."""
     if options.seconds is not None and options.iterations is not None:
         raise UserError("--seconds and --iterations exclude each other: give one of them")
@@ -129,11 +106,4 @@ def chosen_config(options: FitOptions, clip: Clip) -> FitConfig | NlaConfig:
         raise UserError(f"--iterations {options.iterations}: give 0 or more")
     if options.seconds is not None and options.seconds <= 0:
         raise UserError(f"--seconds {options.seconds}: give a positive number")
-    if options.preset == "nla":
-        published = baseline(clip.width, clip.height, clip.frames, options.seed)
-        return published if options.iterations is None else replace(published, iters_num=options.iterations)
-    config = preset(options.preset, options.seed)
-    if options.iterations is not None:
-        epochs = max(1, math.ceil(options.iterations / max(config.steps, 1)))
-        config = replace(config, epochs=epochs, steps=math.ceil(options.iterations / epochs))
-    return config
+    return kind_of_preset(options.preset).config(options.preset, clip, options.seed, options.iterations)

@@ -1,4 +1,4 @@
-"""Tracks: where each pixel of a layer lies in the layer's reference view, frame by frame.
+"""Tracking by chained optical flow: where each pixel of a layer lies in the layer's reference view, frame by frame.
 
 A track is a homography per frame plus a coarse grid of offsets. It is the mapping's starting point:
 chained from optical flow here, made consistent over the whole clip by `atlas.fitting.registration`.
@@ -150,12 +150,12 @@ def _object_flow(clip: Clip, start: int, end: int, here: np.ndarray, there: np.n
     here, there: (H, W) the object's weights in these frames. Between neighbours the clip's own flow. Where frames lie
     apart, or a small object moves too fast for it: the weights say how far the object went, flow does the rest.
     """
-    found = [_flow_between(clip, start, end)] if abs(start - end) == 1 else []
-    if not found or (_trusted(*found[0], here, there).sum() < ENOUGH * (here > 0.5).sum()):
-        found.append(_flow_across(clip, start, end, here, there))
-    trusted = [_trusted(flow, valid, here, there) for flow, valid in found]
-    best = max(range(len(found)), key=lambda i: trusted[i].sum())
-    return found[best][0], trusted[best]
+    candidates = [_flow_between(clip, start, end)] if abs(start - end) == 1 else []
+    if not candidates or (_trusted(*candidates[0], here, there).sum() < ENOUGH * (here > 0.5).sum()):
+        candidates.append(_flow_across(clip, start, end, here, there))
+    trusted = [_trusted(flow, valid, here, there) for flow, valid in candidates]
+    best = max(range(len(candidates)), key=lambda i: trusted[i].sum())
+    return candidates[best][0], trusted[best]
 
 
 def _flow_across(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

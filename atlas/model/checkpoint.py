@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import UserError, one_line
-from atlas.fitting.presets import FitConfig
-from atlas.model.fields import network_config
+from atlas.model.fields import NetworkConfig
 from atlas.model.layered import LayeredAtlas, Shape
 from atlas.model.nla import NlaModel, parameter_shapes
 from atlas.model.nla_config import published_config
@@ -28,31 +27,33 @@ def save_model(path: Path, model: LayeredAtlas) -> None:
     save_tensors(path, model.state_dict(), {"shape": asdict(model.shape)})
 
 
-def build_model(shape: Shape, config: FitConfig) -> LayeredAtlas:
-    """A model with fresh networks, from the config's seed."""
-    return LayeredAtlas(shape, config.mapping, config.opacity, torch.Generator().manual_seed(config.seed))
+def build_model(shape: Shape, mapping: NetworkConfig, opacity: NetworkConfig, seed: int) -> LayeredAtlas:
+    """A model with fresh networks, drawn from the seed."""
+    return LayeredAtlas(shape, mapping, opacity, torch.Generator().manual_seed(seed))
 
 
-def load_model(path: Path, config: FitConfig) -> LayeredAtlas:
-    """The model that `save_model` wrote; UserError where it does not fit `config`."""
+def load_model(path: Path, mapping: NetworkConfig, opacity: NetworkConfig) -> LayeredAtlas:
+    """The model that `save_model` wrote; UserError where it does not fit the configs of its networks."""
     described, description = read_description(path)
     try:
-        model = matching_model(shape_from_dict(description["shape"]), config, described)
+        model = matching_model(shape_from_dict(description["shape"]), mapping, opacity, 0, described)
         model.load_state_dict(load_tensors(path)[0])
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise UserError(f"{path} does not belong to its config.json ({one_line(problem)}): run scripts/fit.py again") from None
     return model
 
 
-def matching_model(shape: Shape, config: FitConfig, described: Described) -> LayeredAtlas:
+def matching_model(
+    shape: Shape, mapping: NetworkConfig, opacity: NetworkConfig, seed: int, described: Described
+) -> LayeredAtlas:
     """A model with fresh networks; ValueError, before it is built, where the tensors that are to fill it are others.
 
     A few bytes of description must not ask for more memory than the file holds.
     """
     with torch.device("meta"):  # shapes alone
-        empty = build_model(shape, config).state_dict()
+        empty = build_model(shape, mapping, opacity, seed).state_dict()
     _check_described(described, {name: tuple(tensor.shape) for name, tensor in empty.items()})
-    return build_model(shape, config)
+    return build_model(shape, mapping, opacity, seed)
 
 
 def _check_described(described: Described, wanted: dict[str, tuple[int, ...]]) -> None:
@@ -90,28 +91,37 @@ class FrameModel(Protocol):
 
 
 def open_model(fit_folder: Path) -> FrameModel:
-    """The model of a finished fit, of whatever class its preset has; UserError where it has none or an older one."""
+    """Load the model of a finished fit, of whatever kind it is; UserError where it has none or an older one."""
     data = read_json(fit_folder / "config.json")
     if not isinstance(data, dict):
         raise UserError(f"{fit_folder / 'config.json'} is no config of a fit: run scripts/fit.py again")
-    load = _LOADERS.get(str(data.get("preset")), _load_layered)
-    return load(fit_folder / "checkpoint.safetensors", data)
+    return LOADERS[kind_of(str(data.get("preset")))](fit_folder / "checkpoint.safetensors", data)
+
+
+def kind_of(preset: str) -> str:
+    """The kind of model that a preset fits: of its own name where there is one, else layered."""
+    return preset if preset in LOADERS else LAYERED
 
 
 def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
     """Of the config only the networks' sizes are needed: a fit of a version with other options can still be evaluated."""
     try:
-        mapping, opacity = (network_config(data[part]) for part in ("mapping", "opacity"))
+        mapping, opacity = (NetworkConfig.from_dict(data[part]) for part in ("mapping", "opacity"))
     except (KeyError, TypeError, ValueError) as problem:
         raise UserError(
             f"{path.parent / 'config.json'} is of another version ({one_line(problem)}): run scripts/fit.py again"
         ) from None
-    return load_model(path, FitConfig(str(data.get("preset")), mapping=mapping, opacity=opacity))
+    return load_model(path, mapping, opacity)
 
 
-_LOADERS: dict[str, Callable[[Path, dict[str, Any]], FrameModel]] = {"nla": lambda path, _: load_nla_model(path)}
+def _load_nla(path: Path, _: dict[str, Any]) -> FrameModel:
+    """The checkpoint itself describes the networks."""
+    return load_nla_model(path)
 
-"""Presets whose models are of another class than LayeredAtlas: (checkpoint, content of config.json) -> the model."""
+
+LAYERED = "layered"
+LOADERS: dict[str, Callable[[Path, dict[str, Any]], FrameModel]] = {LAYERED: _load_layered, "nla": _load_nla}
+"""Loaders by kind of model: (checkpoint, content of config.json) -> the model. Add a new kind here."""
 
 
 def shape_from_dict(data: Any) -> Shape:

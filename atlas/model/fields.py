@@ -1,4 +1,4 @@
-"""Fields: the parts of a layer that are functions of position and time.
+"""Neural fields: the parts of a layer (mapping, opacity, light) that are functions of position and time.
 
 Coordinates are normalised as everywhere: x, y by half the longer side and centred, t in [-1, 1].
 Each field starts from what registration and the masks say and learns a correction to it, zero at first.
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from atlas.geometry.warp import frame_time, pixel_grid
 from atlas.masks.depth import EDGE
 from atlas.model.hash_grid import HashGrid, HashGridConfig
+from atlas.model.parsing import from_plain
 
 Encoding = Literal["frequency", "hash", "none"]
 
@@ -43,6 +44,11 @@ class NetworkConfig:
     reach: float = 0.02
     """Size of the output where the network's own is 1, in the output's units."""
 
+    @classmethod
+    def from_dict(cls, data: Any) -> NetworkConfig:
+        """Parse what `dataclasses.asdict` made of a config and JSON kept; ValueError where anything in it is wrong."""
+        return from_plain(cls, data)
+
     def __post_init__(self) -> None:
         if self.encoding not in get_args(Encoding):
             raise ValueError(f"there is no encoding {self.encoding!r}")
@@ -52,11 +58,6 @@ class NetworkConfig:
                 raise ValueError(f"a network's {name} is a whole number from {low} to {high}")
         if not isinstance(self.hash, HashGridConfig) or type(self.reach) not in (int, float) or not 0 <= self.reach <= 1e6:
             raise ValueError("a network's hash grid or reach is none")
-
-
-def network_config(data: Any) -> NetworkConfig:
-    """A NetworkConfig from its JSON form; KeyError, TypeError or ValueError where it is none."""
-    return NetworkConfig(**data | {"hash": HashGridConfig(**data["hash"])})
 
 
 class Correction(nn.Module):

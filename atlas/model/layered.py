@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from atlas.fitting.registration import Canvas
-from atlas.fitting.tracking import Track
 from atlas.geometry.warp import composite, sample, visible_opacities
 from atlas.model.fields import Light, Mapping, NetworkConfig, Opacity
 
@@ -79,24 +77,6 @@ class LayeredAtlas(nn.Module):
     def coverage(self, layer: int) -> Tensor:  # (N, N)
         """How often each texel of a layer was seen, in pixels."""
         return self.get_buffer(f"coverage_{layer}")
-
-    def start_from(self, layer: int, track: Track, canvas: Canvas) -> None:
-        """Take a registered track as the layer's mapping: the canvas, centred, becomes the square [-1, 1]^2."""
-        longer = max(self.shape.height, self.shape.width)
-        side = max(canvas.width, canvas.height)
-        # normalised xy -> pixels -> reference pixels -> uv
-        to_pixels = torch.tensor(
-            [[longer / 2, 0, self.shape.width / 2 - 0.5], [0, longer / 2, self.shape.height / 2 - 0.5], [0, 0, 1]],
-            dtype=torch.float64,
-        )
-        centre = (canvas.left + (canvas.width - 1) / 2, canvas.top + (canvas.height - 1) / 2)
-        to_uv = torch.tensor(
-            [[2 / side, 0, -centre[0] * 2 / side], [0, 2 / side, -centre[1] * 2 / side], [0, 0, 1]], dtype=torch.float64
-        )
-        mapping = self.mappings[layer]
-        with torch.no_grad():
-            mapping.base.copy_(to_uv @ torch.from_numpy(track.base) @ to_pixels)
-            mapping.offset.copy_(torch.from_numpy(track.offset).permute(3, 0, 1, 2) * (2 / side))
 
     def forward(self, xyt: Tensor, depth: Tensor) -> View:
         """Evaluate at `xyt` (N, 3); `depth` (objects, N) is the signed distance into each object's mask."""

@@ -1,4 +1,4 @@
-"""The fit's losses: pure functions on what a model gives at small square patches.
+"""Losses of the fit (reconstruction, gradient, rigidity, flow, masks, sparsity): pure functions on small square patches.
 
 Patches are (P, S, S, ...): neighbours are already evaluated, so that differences cost no further evaluation.
 Sources: Layered Neural Atlases (2021) for the terms; the patches are ours.

@@ -128,17 +128,11 @@ class NlaModel(nn.Module):
         parts = []
         for points in self.pixels(index, height, width).split(_CHUNK):
             parts.append(torch.cat([self.mapping1(points), self.mapping2(points), self.opacity(points)[:, None]], 1))
-        found = torch.cat(parts).reshape(height, width, 5)
-        opacity = found[..., 4]
-        return torch.stack([found[..., :2], found[..., 2:4]]), torch.stack([opacity, 1 - opacity])
+        values = torch.cat(parts).reshape(height, width, 5)
+        opacity = values[..., 4]
+        return torch.stack([values[..., :2], values[..., 2:4]]), torch.stack([opacity, 1 - opacity])
 
     @torch.no_grad()
     def colours(self, layer: int, uv: Tensor) -> Tensor:  # (N, 2) -> (N, 3)
         """`colour` at any number of points."""
         return torch.cat([self.colour(layer, part) for part in uv.split(_CHUNK)]) if len(uv) else uv.new_zeros(0, 3)
-
-    def atlas_image(self, layer: int, size: int) -> Tensor:  # (N, N, 3)
-        """A layer's own square as an image of `size` x `size` texels: the colours at their centres."""
-        centres = (torch.arange(size, device=self.alpha.hidden[0].weight.device) + 0.5) * (2 / size) - 1
-        uv = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
-        return self.colours(layer, uv.reshape(-1, 2)).reshape(size, size, 3)

@@ -40,8 +40,8 @@ def write_nla_maps(model: NlaModel, clip: Clip, folder: Path, *, stride: int = 1
             if stride > 1:
                 uv = F.interpolate(uv.permute(0, 3, 1, 2), (clip.height, clip.width), mode="bilinear").permute(0, 2, 3, 1)
                 opacity = F.interpolate(opacity[None], (clip.height, clip.width), mode="bilinear")[0]
-            found = ([part.cpu().numpy() for part in parts] for parts in (uv, opacity))
-            writer.append_frame(*(dict(zip(clip.layers, parts, strict=True)) for parts in found))
+            arrays = ([part.cpu().numpy() for part in parts] for parts in (uv, opacity))
+            writer.append_frame(*(dict(zip(clip.layers, parts, strict=True)) for parts in arrays))
 
 
 def write_nla_atlases(model: NlaModel, maps: Maps, folder: Path, seed: int, sizes: Sequence[int] = SIZES) -> None:
@@ -59,15 +59,15 @@ def write_nla_atlases(model: NlaModel, maps: Maps, folder: Path, seed: int, size
 def _size(model: NlaModel, maps: Maps, layer: int, seed: int, sizes: Sequence[int]) -> int:
     rng = np.random.default_rng([seed, layer])
     device = model.alpha.hidden[0].weight.device
-    name, found = maps.layers[layer], []
+    name, visible = maps.layers[layer], []
     for t in rng.permutation(maps.frames)[:20]:
         rows, columns = np.nonzero(maps.opacity(name, int(t)))
         if len(rows):
             chosen = rng.integers(0, len(rows), _PROBES // 20)
-            found.append(maps.uv(name, int(t))[rows[chosen], columns[chosen]])
-    if not found:
+            visible.append(maps.uv(name, int(t))[rows[chosen], columns[chosen]])
+    if not visible:
         return sizes[0]
-    uv = torch.from_numpy(np.concatenate(found)).to(device)
+    uv = torch.from_numpy(np.concatenate(visible)).to(device)
     true = model.colours(layer, uv)
     for size in sizes:
         place = (uv + 1) * (size / 2) - 0.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
 from atlas.metrics.definitions import ssim
@@ -26,8 +26,9 @@ from atlas.model.nla import NlaModel
 from atlas.model.nla_config import NlaConfig
 from atlas.nla.outputs import SIZES, write_nla_atlases, write_nla_maps
 from atlas.nla.training import PixelData, nla_loss, pretraining_loss
+from atlas.quality.job import FitJob
 from atlas.quality.pictures import write_pictures
-from atlas.storage.run_state import load_state, optimiser_tensors, restore_optimiser, save_state, start_folder, taking_up
+from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
 
 CHUNK = 25
@@ -52,44 +53,54 @@ def _shortest(act: Callable[[], object]) -> float:
     return min(took)
 
 
-class NlaRun:
-    """A published fit in progress, with its state on disk in `folder`."""
+class NlaRun(Resumable):
+    """A published fit in progress: a unit of work for each phase, and its state on disk. `begin` comes first, then `finish`."""
 
-    def __init__(
-        self,
-        clip: Clip,
-        config: NlaConfig,
-        folder: Path,
-        made_from: str,
-        device: torch.device,
-        seconds: float | None,
-        *,
-        quiet: bool,
-    ) -> None:
-        if len(clip.objects) != 1:
-            raise UserError(
-                f"{clip.folder} has {len(clip.objects)} objects, --preset nla knows one foreground: use --preset standard"
-            )
-        self.clip, self.config, self.folder, self.device, self.quiet = clip, config, folder, device, quiet
-        self.made_from, self.seconds, self.began = made_from, seconds, time.perf_counter()
-        self.model = NlaModel(config, torch.Generator().manual_seed(config.seed)).to(device)
-        self.phase, self.done, self.stride = 0, 0, 1
+    model: NlaModel
+    optimiser: torch.optim.Adam
+    data: PixelData
+
+    def __init__(self, job: FitJob, config: NlaConfig) -> None:
+        super().__init__(job.folder, job.made_from)
+        self.clip, self.config, self.device, self.quiet = job.clip, config, job.device, job.quiet
+        self.seconds, self.began = job.seconds, 0.0
+        self.done, self.stride = 0, 1
         self.log: list[dict[str, Any]] = []
         self.pace = Pace()
         """Of the steps in which everything learns together."""
-        self.optimiser = self._optimiser()
-        self._load()
-        self.data = PixelData(clip, folder)
+        self.limits = [math.inf] * len(_PHASES)
+        """When each phase must have ended."""
+
+    @property
+    def phase(self) -> int:
+        """Number of the present phase; `done` counts its steps."""
+        return self.finished_units
+
+    def begin(self) -> None:
+        """Take up a state of the same clip and plan, or decode the clip into the folder; a budget of seconds runs from here.
+
+        UserError where the clip has not one foreground.
+        """
+        if len(self.clip.objects) != 1:
+            raise UserError(
+                f"{self.clip.folder} has {len(self.clip.objects)} objects, --preset nla knows one foreground: "
+                "use --preset standard"
+            )
+        self.began = time.perf_counter()
+        self.model = NlaModel(self.config, torch.Generator().manual_seed(self.config.seed)).to(self.device)
+        self.optimiser = self._optimiser(0)
+        super().begin()
+        self.data = PixelData(self.clip, self.folder)
+
+    def units(self) -> list[Unit]:
+        """The phases."""
+        return [Unit(name, partial(self._learn, phase)) for phase, name in enumerate(_PHASES)]
 
     def finish(self) -> None:
         """Make all steps that are left, saving every `CHUNK`."""
-        limits = self._limits()
-        while self.phase < len(_PHASES):
-            self._steps(limits[self.phase])
-            self.phase, self.done = self.phase + 1, 0
-            if self.phase < len(_PHASES):
-                self.optimiser = self._optimiser()
-            self._save()
+        if self.seconds is not None:
+            self.limits = self._limits(self.seconds)
+        self.do_units()
 
     def hand_over(self, folder: Path) -> None:
         """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
@@ -110,6 +121,13 @@ class NlaRun:
     def _total(self) -> int:
         return self.config.iters_num if self.phase == _TRAIN else self.config.pretrain_iter_number * self.clip.frames
 
+    def _learn(self, phase: int) -> None:
+        """All steps of a phase, with an optimiser of its own."""
+        self._steps(self.limits[phase])
+        self.done = 0
+        if phase + 1 < len(_PHASES):
+            self.optimiser = self._optimiser(phase + 1)
+
     def _steps(self, limit: float) -> None:
         """The steps of the present phase: at least one, and no further one that would end after `limit`."""
         total, first, took = self._total(), self.done, 0.0
@@ -127,7 +145,7 @@ class NlaRun:
                 if self.done % CHUNK == 0 or self.done == total:
                     self._check()
                     self.log.append({"kind": _PHASES[self.phase], "iteration": self.done, "loss": loss.item()})
-                    self._save()
+                    self.save()
                 progress.update()
                 took = time.perf_counter() - start
         if self.done % CHUNK and self.done < total:  # a budget ended between two saves
@@ -153,51 +171,40 @@ class NlaRun:
         """UserError where the next step would find no number: a state that the last one ruined must not be kept."""
         self._loss(self.done)
 
-    def _parameters(self) -> Iterable[Tensor]:
-        return self.model.parameters() if self.phase == _TRAIN else self.model.mapping(self.phase).parameters()
-
-    def _optimiser(self) -> torch.optim.Adam:
-        return torch.optim.Adam(self._parameters(), lr=self.config.learning_rate, fused=self.device.type != "mps")
+    def _optimiser(self, phase: int) -> torch.optim.Adam:
+        """A fresh Adam for what learns in a phase."""
+        learning: Iterable[Tensor] = (self.model if phase == _TRAIN else self.model.mapping(phase)).parameters()
+        return torch.optim.Adam(learning, lr=self.config.learning_rate, fused=self.device.type != "mps")
 
     # The budget
 
-    def _limits(self) -> list[float]:
-        """When each phase must have ended."""
-        if self.seconds is None:
-            return [math.inf] * len(_PHASES)
+    def _limits(self, seconds: float) -> list[float]:
+        """When each phase must have ended, of a budget of so many seconds."""
         size = (-(-self.clip.height // 3), -(-self.clip.width // 3))
         frame = 9 * _shortest(lambda: self.model.frame_maps(0, torch.empty(1, *size, device=self.device)))
         pictures = self.clip.frames * _FRAME_COST * _shortest(lambda: ssim(self.data.colours[0], self.data.colours[-1]))
         maps = self.clip.frames * frame
-        self.stride = next((s for s in (1, 2, 3) if maps / s**2 < _WRITING * self.seconds), 4)
+        self.stride = next((s for s in (1, 2, 3) if maps / s**2 < _WRITING * seconds), 4)
         writing = maps / self.stride**2 + 2 * frame + pictures
-        early = [time.perf_counter() + share * self.seconds for share in (_PRETRAINING, 2 * _PRETRAINING)]
-        return [*early, self.began + self.seconds - writing]
+        early = [time.perf_counter() + share * seconds for share in (_PRETRAINING, 2 * _PRETRAINING)]
+        return [*early, self.began + seconds - writing]
 
     # The state on disk
 
-    def _save(self) -> None:
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        description = {"phase": self.phase, "done": self.done, "log": self.log}
-        save_state(self.folder, self.made_from, tensors | optimiser_tensors(self.optimiser), description)
-
-    def _begin(self) -> None:
+    def write_inputs(self) -> None:
+        """Decode frames and masks."""
         PixelData.write(self.clip, self.folder, quiet=self.quiet)
-        self._save()
 
-    def _load(self) -> None:
-        """Take up a state of the same clip and plan; start afresh where there is none."""
-        found = load_state(self.folder, self.made_from)
-        if found is None:
-            start_folder(self.folder, self._begin)
-            return
-        with taking_up(self.folder):
-            self._take_up(*found)
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The place in the phases, the networks and their optimiser."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        description = {"phase": self.finished_units, "done": self.done, "log": self.log}
+        return tensors | optimiser_tensors(self.optimiser), description
 
-    def _take_up(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-        self.phase, self.done, self.log = description["phase"], description["done"], description["log"]
+    def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self.finished_units, self.done, self.log = description["phase"], description["done"], description["log"]
         self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-        if self.phase == len(_PHASES):
-            return
-        self.optimiser = self._optimiser()
-        restore_optimiser(self.optimiser, tensors)
+        if self.finished_units < len(_PHASES):
+            self.optimiser = self._optimiser(self.finished_units)
+            restore_optimiser(self.optimiser, tensors)

@@ -121,11 +121,11 @@ def nla_loss(model: NlaModel, batch: PixelBatch, iteration: int) -> Tensor:
     uv, moved_uv, rigid = [], [], x.new_zeros(())
     for layer in (FOREGROUND, BACKGROUND):
         shifts = [model.normalised(*shifted) for d, _ in spans[layer] for shifted in ((x - d, y, t), (x, y - d, t))]
-        found = model.mapping(layer)(torch.cat([*seen, *moved, *shifts])).split([*pieces, *[count] * len(shifts)])
-        uv.append(found[:3])
-        moved_uv.append(found[3:5])
-        for (span, weight), left, above in zip(spans[layer], found[5::2], found[6::2], strict=True):
-            rigid = rigid + weight * _rigidity(config, span, found[0], left, above)
+        places = model.mapping(layer)(torch.cat([*seen, *moved, *shifts])).split([*pieces, *[count] * len(shifts)])
+        uv.append(places[:3])
+        moved_uv.append(places[3:5])
+        for (span, weight), left, above in zip(spans[layer], places[5::2], places[6::2], strict=True):
+            rigid = rigid + weight * _rigidity(config, span, places[0], left, above)
 
     layers = [model.colour(layer, torch.cat(uv[layer])) for layer in (FOREGROUND, BACKGROUND)]
     share = torch.cat([alpha, *elsewhere[:2]])[:, None]

@@ -1,4 +1,4 @@
-"""What every fit ends with: its folder is written as a whole, measured and judged."""
+"""Folder of a finished fit of any kind: written as a whole, measured and judged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_fit(
         run.hand_over(making)
         maps = Maps(making)
         series = measure_frames(clip, maps, quiet=quiet)
-        found = report_quality(making, clip, series, maps)
+        weak = report_quality(making, clip, series, maps)
         write_json(making / "log.json", run.log)
         write_stamp(making, made_from)
-    return series.averages(), found
+    return series.averages(), weak

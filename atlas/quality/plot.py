@@ -1,4 +1,4 @@
-"""quality.png: how a fit does in every frame."""
+"""Plot of a fit's metrics over the frames: quality.png."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every frame says about a fit: one pass over the clip, one number for each frame, layer and question.
+"""Metrics of a fit frame by frame (PSNR, SSIM, folds, flow disagreement, IoU, errors behind masks), in one pass over the clip.
 
 It stands on the clip, its flow and the maps alone, so it measures any fit, however it was made.
 """
@@ -22,8 +22,8 @@ from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.metrics.mapping import VISIBLE, flow_disagreement, texels_per_pixel
-from atlas.rendering.frames import prepared_frames
 from atlas.system.device import choose_device
+from atlas.system.parallel import in_order
 
 OFF = 2.0
 """Pixels by which mapping and flow must disagree for a pixel to count as off."""
@@ -68,15 +68,16 @@ def _average(name: str, values: list[float]) -> float:
 
 
 def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries:
-    """Go through the clip once; memory does not grow with its length but by the numbers."""
+    """Measure every frame of a fit in one pass over the clip; memory does not grow with its length but by the numbers."""
     textures = fit_textures(maps, choose_device("auto"))
     series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
     step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
     flow, valid = clip.flow("forward"), clip.flow_validity("forward")
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    frames = tqdm(prepared_frames(clip), total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
-    for index, frame in enumerate(frames):
+    frames = in_order(clip.frame, range(clip.frames))
+    progress = tqdm(frames, total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
+    for index, frame in enumerate(progress):
         result = composite_frame(index, maps, textures)
         opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
         similarities = metrics.ssim_over(result, frame, [None, *opacities.values()])

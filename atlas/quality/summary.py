@@ -23,24 +23,24 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
     """Write what was measured into metrics.json and quality.png of a fit's `folder`; returns where the fit is weak."""
     from atlas.quality.plot import plot  # its library takes long to import
 
-    found = weaknesses(series, maps)
+    weak = weaknesses(series, maps)
     path = folder / "metrics.json"
     known = finite(read_json(path, finite=False)) if path.is_file() else {}
     measured = {
         "reconstruction": finite(series.averages()),
-        "weaknesses": [finite(asdict(weakness)) for weakness in found],
+        "weaknesses": [finite(asdict(weakness)) for weakness in weak],
         "series": {"whole": _rounded(series.whole)} | {"layers": {k: _rounded(v) for k, v in series.layers.items()}},
     }
     write_json(path, (known if isinstance(known, dict) else {}) | measured)
-    plot(folder / PLOT, clip, series, sorted({frame for weakness in found for frame in weakness.frames}))
-    return found
+    plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
+    return weak
 
 
-def told(found: Sequence[Weakness]) -> str:
+def worst_lines(weak: Sequence[Weakness]) -> str:
     """The most important weaknesses as lines to print; an empty string where all is well."""
-    lines = [f"weak: {weakness}" for weakness in found[:TOLD]]
-    if len(found) > TOLD:
-        lines.append(f"and {len(found) - TOLD} more: see metrics.json")
+    lines = [f"weak: {weakness}" for weakness in weak[:TOLD]]
+    if len(weak) > TOLD:
+        lines.append(f"and {len(weak) - TOLD} more: see metrics.json")
     return "\n".join(lines)
 
 

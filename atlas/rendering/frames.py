@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,6 @@ from atlas.storage.stamps import digest, read_stamp
 from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order, one_thread
 from atlas.video.source import FrameSource, fit_image, has_content, open_source
-
-_AHEAD = 4  # frames read while one is rendered
 
 
 @dataclass
@@ -171,18 +167,6 @@ def check_light(mode: str, light: Light) -> None:
     """UserError where a choice of light has no say."""
     if mode == "full" and light != "auto":
         raise UserError(f"--light {light} is for --mode delta: layers that are rendered alone always have their light")
-
-
-def prepared_frames(clip: Clip) -> Generator[np.ndarray, None, None]:
-    """The clip's frames in order, (H, W, 3) uint8, read ahead in the background."""
-    with ThreadPoolExecutor(2) as pool:
-        waiting: deque[Future[np.ndarray]] = deque()
-        for index in range(clip.frames):
-            waiting.append(pool.submit(clip.frame, index))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def open_checked_source(clip: Clip) -> FrameSource:

@@ -1,10 +1,12 @@
-"""The state of a run on disk, by which a killed run goes on where it was."""
+"""Resumable runs: a state on disk from which a killed run goes on where it was, and ends with the same bytes."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,68 @@ from atlas.storage.links import remove
 from atlas.storage.tensors import load_tensors, read_description, save_tensors
 
 _STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit of a run's work."""
+
+    name: str
+    """What it is called where progress is shown."""
+    do: Callable[[], None]
+
+
+class Resumable(ABC):
+    """A run as a list of units of work, whose whole state is saved after each."""
+
+    def __init__(self, folder: Path, made_from: str) -> None:
+        self.folder = folder
+        """Where the state is kept, and the files that the run reads."""
+        self.made_from = made_from
+        """Digest of all that decides the run: the state of another one is not taken up."""
+        self.finished_units = 0
+
+    @abstractmethod
+    def units(self) -> Sequence[Unit]:
+        """All units in order; those that are still to come may change with what is done."""
+
+    @abstractmethod
+    def write_inputs(self) -> None:
+        """Write into the folder what the units read, once, before the first state is saved."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and a JSON description from which `restore` takes the run up again."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+        """Take up what `state` gave, in this process or an earlier one."""
+
+    def begin(self) -> None:
+        """Take up the state in the folder where it is of this very run; start afresh where there is none."""
+        known = load_state(self.folder, self.made_from)
+        if known is None:
+            start_folder(self.folder, self._start)
+        else:
+            with taking_up(self.folder):
+                self.restore(*known)
+
+    def _start(self) -> None:
+        self.write_inputs()
+        self.save()
+
+    def save(self) -> None:
+        """Replace the state in the folder by the present one."""
+        save_state(self.folder, self.made_from, *self.state())
+
+    def do_units(self, done: Callable[[Unit], None] = lambda unit: None) -> None:
+        """Do all units that are left, saving after each; done: called after each with what was done."""
+        while self.finished_units < len(units := self.units()):
+            unit = units[self.finished_units]
+            unit.do()
+            self.finished_units += 1
+            self.save()
+            done(unit)
 
 
 def save_state(folder: Path, made_from: str, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:

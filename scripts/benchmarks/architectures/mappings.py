@@ -28,6 +28,7 @@ from atlas.maps.maps import Maps
 from atlas.metrics.mapping import VISIBLE, flow_disagreement, mapping_accuracy, open_truth
 from atlas.model.checkpoint import build_model
 from atlas.model.layered import LayeredAtlas
+from atlas.quality.job import FitJob
 from atlas.storage.stamps import digest
 
 EPOCHS = 2
@@ -53,7 +54,8 @@ def registered_start(clip: Clip, folder: Path, seed: int, *, quiet: bool) -> Fit
     """A fit of the standard preset up to its first gradient step, kept in `folder` and taken from there the next time."""
     config = replace(preset("standard", seed), epochs=0)
     made_from = digest(config.to_dict(), clip.layers, clip.folder / "frames", clip.folder / "masks")
-    run = FitRun(clip, config, folder, made_from, torch.device("cpu"), None, quiet=quiet)
+    run = FitRun(FitJob(clip, folder, made_from, torch.device("cpu"), quiet=quiet), config)
+    run.begin()
     run.finish()
     return run
 
@@ -76,7 +78,7 @@ def compare_mappings(
 def _beginning(run: FitRun, config: FitConfig) -> LayeredAtlas:
     """The start's tracks, atlases and light under fresh networks."""
     assert run.model is not None
-    model = build_model(run.model.shape, config)
+    model = build_model(run.model.shape, config.mapping, config.opacity, config.seed)
     kept = {name: value for name, value in run.model.state_dict().items() if ".correction." not in name}
     model.load_state_dict(kept, strict=False)
     return model

@@ -27,7 +27,9 @@ from atlas.fitting.stage import FitOptions, fit
 from atlas.maps.maps import Maps
 from atlas.masks.depth import depth_of
 from atlas.metrics.definitions import iou
-from atlas.model.checkpoint import load_model
+from atlas.model.checkpoint import open_model
+from atlas.model.layered import LayeredAtlas
+from atlas.quality.job import FitJob
 from atlas.sample.files import write_clip
 from atlas.sample.scene import Sample, make_sample
 from atlas.storage.images import read_image, to_uint8, write_image
@@ -128,8 +130,8 @@ def test_everything_is_there(fitted: Clip) -> None:
         atlas = read_image(maps.atlas_path(layer))
         assert atlas.dtype == np.uint8 and atlas.shape[0] == atlas.shape[1] and atlas.shape[2] == 4
         assert maps.has_light(layer)
-    model = load_model(folder / "checkpoint.safetensors", presets.config_from_dict(read_json(folder / "config.json")))
-    assert model.shape.layers == ("foreground", "background")
+    model = open_model(folder)
+    assert isinstance(model, LayeredAtlas) and model.shape.layers == ("foreground", "background")
     cost = read_costs(fitted.folder)["fit default"]
     assert cost["wall_seconds"] > 0 and cost["frames"] == 12
     assert cost["steps"] == STEPS and cost["samples_per_second"] > 0
@@ -137,7 +139,8 @@ def test_everything_is_there(fitted: Clip) -> None:
 
 def test_the_checkpoint_holds_what_the_maps_say(fitted: Clip) -> None:
     folder = fitted.fit_folder("default")
-    model = load_model(folder / "checkpoint.safetensors", presets.config_from_dict(read_json(folder / "config.json")))
+    model = open_model(folder)
+    assert isinstance(model, LayeredAtlas)
     maps = Maps(folder)
     for layer, name in enumerate(maps.layers):
         uv = model.mappings[layer].at_frame(4, 64, 96).detach().numpy()
@@ -329,7 +332,8 @@ def test_about_the_seconds_that_were_asked_for(
     # A clock that goes on by being read: on a slow machine six seconds are not enough, on a fast one they are many steps.
     monkeypatch.setattr("atlas.fitting.run.time", SimpleNamespace(perf_counter=itertools.count(0, 0.15).__next__))
     config = replace(presets.PRESETS["standard"], rounds=(8.0, 4.0, 2.0), passes=1)
-    run = FitRun(fresh_clip, config, tmp_path / "resume", "", torch.device("cpu"), seconds, quiet=True)
+    run = FitRun(FitJob(fresh_clip, tmp_path / "resume", "", torch.device("cpu"), seconds, quiet=True), config)
+    run.begin()
     run.finish()
     assert run.rounds == (config.rounds if enough else config.rounds[:1])
     lights = [entry["kind"] for entry in run.log].count("light")

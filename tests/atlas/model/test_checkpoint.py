@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from atlas.errors import UserError
-from atlas.fitting.presets import FitConfig, config_from_dict, preset
-from atlas.model.checkpoint import build_model, load_model, save_model, shape_from_dict
-from atlas.model.fields import NetworkConfig
+from atlas.fitting.presets import PRESETS, FitConfig, preset
+from atlas.model.checkpoint import build_model, load_model, open_model, save_model, shape_from_dict
+from atlas.model.fields import Encoding, NetworkConfig
 from atlas.model.hash_grid import HashGridConfig
 from atlas.model.layered import LayeredAtlas, Shape
+from atlas.storage.stamps import write_json
 from atlas.storage.tensors import load_tensors, save_tensors
 
 SHAPE = Shape(("foreground", "background"), 3, 20, 31, (5, 8), (3, 4), (24, 40))
-CONFIG = FitConfig("preview", seed=5, mapping=NetworkConfig(width=8), opacity=NetworkConfig(width=8))
+NETWORK = NetworkConfig(width=8)
 
 
 def some_model() -> LayeredAtlas:
-    model = build_model(SHAPE, CONFIG)
+    model = build_model(SHAPE, NETWORK, NETWORK, seed=5)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in model.state_dict().values():
@@ -35,7 +38,7 @@ def some_model() -> LayeredAtlas:
 def test_round_trip(tmp_path: Path) -> None:
     model = some_model()
     save_model(tmp_path / "checkpoint.safetensors", model)
-    again = load_model(tmp_path / "checkpoint.safetensors", CONFIG)
+    again = load_model(tmp_path / "checkpoint.safetensors", NETWORK, NETWORK)
     assert again.shape == SHAPE
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
@@ -108,7 +111,7 @@ def test_damaged_and_hostile_files_are_refused(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(UserError, match="missing or no checkpoint") as caught:
-            load_model(path, CONFIG)
+            load_model(path, NETWORK, NETWORK)
         assert "\n" not in str(caught.value), name
     assert not (tmp_path / "sprung").exists()
     with pytest.raises(UserError, match="missing or no checkpoint"):
@@ -139,36 +142,87 @@ def test_files_without_or_with_a_wrong_description_are_refused(tmp_path: Path) -
     ):
         save_file(tensors, tmp_path / str(index), metadata=metadata)
         with pytest.raises(UserError):
-            load_model(tmp_path / str(index), CONFIG)
+            load_model(tmp_path / str(index), NETWORK, NETWORK)
 
 
 def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "x", some_model())
     with pytest.raises(UserError, match=r"does not belong to its config\.json") as caught:
-        load_model(tmp_path / "x", replace(CONFIG, mapping=NetworkConfig(width=16)))
+        load_model(tmp_path / "x", NetworkConfig(width=16), NETWORK)
     assert "\n" not in str(caught.value)
 
 
-def test_every_encoding_survives(tmp_path: Path) -> None:
-    hashed = NetworkConfig("hash", width=8, depth=1, hash=HashGridConfig(levels=3, log2_entries=6))
-    config = replace(CONFIG, mapping=hashed, opacity=NetworkConfig("none"))
-    assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    model = build_model(SHAPE, config)
-    save_model(tmp_path / "x", model)
-    again, expected = load_model(tmp_path / "x", config).state_dict(), model.state_dict()
-    assert "mappings.0.correction.grid.params" in expected
-    assert again.keys() == expected.keys() and all(torch.equal(again[name], expected[name]) for name in again)
-    damaged = json.loads(json.dumps(config.to_dict()))
-    damaged["mapping"]["hash"]["log2_entries"] = 60
-    with pytest.raises(UserError, match="of another version"):
-        config_from_dict(damaged)
+def write_fit(folder: Path, config: FitConfig) -> LayeredAtlas:
+    """The config and checkpoint of a finished fit: a model whose networks do something."""
+    model = build_model(SHAPE, config.mapping, config.opacity, config.seed)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if ".correction." in name:
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.5)
+    write_json(folder / "config.json", {"version": 1, **config.to_dict(), "seconds": None})
+    save_model(folder / "checkpoint.safetensors", model)
+    return model
+
+
+@pytest.mark.parametrize("encoding", ["frequency", "hash", "none"])
+def test_every_encoding_survives(encoding: Encoding, tmp_path: Path) -> None:
+    """A fit is opened again and gives the same maps, whatever its networks see."""
+    network = NetworkConfig(encoding, width=8, depth=1, hash=HashGridConfig(levels=3, log2_entries=6), reach=0.5)
+    model = write_fit(tmp_path, replace(preset("preview", 5), mapping=network, opacity=replace(network, reach=2)))
+    again = open_model(tmp_path)
+    assert isinstance(again, LayeredAtlas)
+    assert ("mappings.0.correction.grid.params" in again.state_dict()) == (encoding == "hash")
+    depth = torch.linspace(-3, 3, 20 * 31).reshape(1, 20, 31)
+    for expected, found in zip(model.frame_maps(1, depth), again.frame_maps(1, depth), strict=True):
+        assert torch.equal(expected, found)
+    fresh = build_model(SHAPE, network, replace(network, reach=2), seed=5)
+    changed = not torch.equal(fresh.frame_maps(1, depth)[0], again.frame_maps(1, depth)[0])
+    assert changed == (encoding != "none"), "the networks have a say in what was compared"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda network: network["hash"].update(log2_entries=60),
+        lambda network: network["hash"].clear(),
+        lambda network: network.update(hash=None),
+        lambda network: network.update(width="64"),
+        lambda network: network.update(width=True),
+        lambda network: network.update(width=8.5),
+        lambda network: network.update(reach="far"),
+        lambda network: network.update(reach=10**400),
+        lambda network: network.update(reach=float("nan")),
+        lambda network: network.update(bf16=1),
+        lambda network: network.update(encoding="waves"),
+        lambda network: network.update(encoding=["hash"]),
+        lambda network: network.update(hidden=3),
+        lambda network: network.pop("octaves"),
+        lambda network: network.clear(),
+    ],
+)
+def test_networks_that_are_none_are_refused(damage: Callable[[dict[str, Any]], object], tmp_path: Path) -> None:
+    config = replace(preset("preview", 0), mapping=NETWORK)
+    write_fit(tmp_path, config)
+    plain = json.loads(json.dumps(config.to_dict()))
+    damage(plain["mapping"])
+    with pytest.raises(ValueError):
+        NetworkConfig.from_dict(plain["mapping"])
+    for content in (plain, plain | {"mapping": [3]}, {"preset": "standard"}):
+        write_json(tmp_path / "config.json", content)
+        with pytest.raises(UserError, match="of another version") as caught:
+            open_model(tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_shapes_and_configs_survive_json() -> None:
     assert shape_from_dict(json.loads(json.dumps(asdict(SHAPE)))) == SHAPE
-    for config in (preset("standard", 3), preset("preview", 0), CONFIG):
-        assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(UserError, match="of another version"):
-        config_from_dict({"preset": "standard"})
+    for config in (*PRESETS.values(), replace(preset("standard", 3), mapping=NETWORK)):
+        plain = json.loads(json.dumps(config.to_dict()))
+        assert NetworkConfig.from_dict(plain["mapping"]) == config.mapping
+        assert NetworkConfig.from_dict(plain["opacity"]) == config.opacity
+    for name in plain["mapping"]:
+        with pytest.raises(ValueError, match=f"{name} of NetworkConfig is missing"):
+            NetworkConfig.from_dict({key: value for key, value in plain["mapping"].items() if key != name})
     with pytest.raises(UserError, match="no preset 'fast'"):
         preset("fast", 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.fitting.registration import Canvas
+from atlas.fitting.registration import Canvas, start_from_track
 from atlas.fitting.tracking import Track
 from atlas.geometry.homography import pixel_positions
 from atlas.geometry.warp import frame_time, pixel_grid, sample
@@ -52,7 +52,7 @@ def test_a_model_starts_as_the_track(height: int, width: int, canvas: Canvas) ->
     track.base += generator.normal(0, 1, track.base.shape) * np.array([[0.05, 0.05, 5], [0.05, 0.05, 5], [1e-4, 1e-4, 0]])
     track.offset += generator.normal(0, 0.5, track.offset.shape).astype(np.float32)
     model = model_of(height, width, size=max(canvas.width, canvas.height))
-    model.start_from(0, track, canvas)
+    start_from_track(model, 0, track, canvas)
     side = max(canvas.width, canvas.height)
     for frame in range(3):
         uv = model.mappings[0].at_frame(frame, height, width).detach().numpy()
@@ -64,7 +64,7 @@ def test_a_model_starts_as_the_track(height: int, width: int, canvas: Canvas) ->
 
 def test_an_identity_track_puts_a_frame_into_the_atlas() -> None:
     model = model_of(30, 44, size=44)
-    model.start_from(1, Track.identity(3, 30, 44), Canvas(0, 0, 44, 30))
+    start_from_track(model, 1, Track.identity(3, 30, 44), Canvas(0, 0, 44, 30))
     picture = torch.rand(44, 44, 3, generator=torch.Generator().manual_seed(0))
     model.atlas(1).copy_(picture)
     seen = sample(model.atlas(1), model.mappings[1].at_frame(1, 30, 44))

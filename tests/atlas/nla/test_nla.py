@@ -24,6 +24,7 @@ from atlas.model.nla import NlaModel, positional_encoding
 from atlas.model.nla_config import NetworkShape, NlaConfig, baseline, published_config
 from atlas.nla.run import NlaRun
 from atlas.nla.training import PixelData, nla_loss
+from atlas.quality.job import FitJob
 from atlas.sample.files import write_clip
 from atlas.sample.scene import make_sample
 from atlas.storage.images import read_image
@@ -129,12 +130,15 @@ def test_maps_at_another_size_are_the_same_field() -> None:
     np.testing.assert_allclose(means.numpy(), small.numpy(), atol=2e-3)
 
 
-def test_the_atlas_image_holds_the_colours_of_its_texels() -> None:
+def test_a_layer_has_the_colours_of_its_square_of_the_shared_atlas() -> None:
+    """At the centre of texel (2, 6) of an image of 10 x 10 texels."""
     model = model_of()
+    centre = torch.tensor([[2 * 6.5 / 10 - 1, 2 * 2.5 / 10 - 1]])
     for layer, shift in ((0, 0.0), (1, -1.0)):
-        image = model.atlas_image(layer, 10)
         shared = torch.tensor([[6.5 / 10 + shift, 2.5 / 10 + shift]])
-        np.testing.assert_allclose(image[2, 6].numpy(), (model.atlas(shared)[0].detach() + 1).numpy() / 2, atol=1e-6)
+        np.testing.assert_allclose(
+            model.colours(layer, centre)[0].numpy(), (model.atlas(shared)[0].detach() + 1).numpy() / 2, atol=1e-6
+        )
 
 
 def test_the_loss_is_the_published_one(sample_clip: Clip, tmp_path: Path) -> None:
@@ -217,7 +221,7 @@ def plain_loss(model: NlaModel, clip: Clip, x: Tensor, y: Tensor, t: Tensor, ite
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks, batches and pretraining that a test can afford; all else as published."""
-    monkeypatch.setattr("atlas.fitting.stage.baseline", lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **SMALL))
+    monkeypatch.setattr("atlas.fitting.kinds.baseline", lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **SMALL))
 
 
 def options(clip: Clip, **changes: object) -> FitOptions:
@@ -247,7 +251,7 @@ def fitted(small_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Clip:
     folder = tmp_path_factory.mktemp("nla") / "clip"
     shutil.copytree(small_clip.folder, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("atlas.fitting.stage.baseline", lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **SMALL))
+        patch.setattr("atlas.fitting.kinds.baseline", lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **SMALL))
         assert "sheet.png" in fit(options(Clip.open(folder)))
     return Clip.open(folder)
 
@@ -281,7 +285,8 @@ def test_training_learns(fresh_clip: Clip, small: None) -> None:
 
 def test_the_mappings_begin_as_a_scaled_frame(fresh_clip: Clip, tmp_path: Path) -> None:
     config = NlaConfig(48, 32, 5, **(SMALL | {"iters_num": 0, "pretrain_iter_number": 60, "learning_rate": 2e-3}))
-    run = NlaRun(fresh_clip, config, tmp_path / "resume", "made from", torch.device("cpu"), None, quiet=True)
+    run = NlaRun(FitJob(fresh_clip, tmp_path / "resume", "made from", torch.device("cpu"), quiet=True), config)
+    run.begin()
     run.finish()
     uv, _ = run.model.frame_maps(3, torch.empty(1, 32, 48))
     wanted = torch.stack(torch.meshgrid(torch.arange(48) / 24 - 1, torch.arange(32) / 24 - 1, indexing="xy"), -1) * 0.8
@@ -301,9 +306,9 @@ def test_the_seed_decides(fitted: Clip, fresh_clip: Clip, small: None) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from atlas.fitting import stage
+from atlas.fitting import kinds, stage
 from atlas.model.nla_config import NlaConfig
-stage.baseline = lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **{small})
+kinds.baseline = lambda w, h, n, seed: NlaConfig(w, h, n, seed=seed, **{small})
 stage.fit(stage.FitOptions(clip=Path(sys.argv[1]), preset="nla", iterations={steps}, device="cpu", quiet=True))
 """
 
@@ -337,7 +342,7 @@ def test_a_killed_fit_goes_on_and_ends_the_same(phase: int, done: int, fitted: C
 
 def test_a_fit_that_turns_to_nan(fresh_clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(NlaConfig(48, 32, 5, **SMALL), learning_rate=1e30)
-    monkeypatch.setattr("atlas.fitting.stage.baseline", lambda *_: config)
+    monkeypatch.setattr("atlas.fitting.kinds.baseline", lambda *_: config)
     with pytest.raises(UserError, match="turned to NaN at iteration 1: the last good checkpoint is kept") as caught:
         fit(options(replace(fresh_clip), iterations=1))
     assert "\n" not in str(caught.value)
@@ -377,7 +382,8 @@ def test_a_damaged_state_is_not_gone_on_with(fresh_clip: Clip, tmp_path: Path) -
     folder = tmp_path / "resume"
     folder.mkdir()
     (folder / "state.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0 no checkpoint ")
-    run = NlaRun(fresh_clip, config, folder, "made from", torch.device("cpu"), None, quiet=True)
+    run = NlaRun(FitJob(fresh_clip, folder, "made from", torch.device("cpu"), quiet=True), config)
+    run.begin()
     assert (run.phase, run.done) == (0, 0) and load_tensors(folder / "state.safetensors")[1]["made_from"] == "made from"
     shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ import pytest
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
 from atlas.quality.series import FrameSeries, measure_frames
-from atlas.quality.summary import PLOT, TOLD, report_quality, told
+from atlas.quality.summary import PLOT, TOLD, report_quality, worst_lines
 from atlas.quality.weaknesses import Weakness, weaknesses
 from atlas.sample.files import write_clip, write_truth_fit
 from atlas.sample.scene import Sample
@@ -61,7 +61,7 @@ def test_the_truth_has_no_weakness(sample_clip: Clip, sample_clip_two: Clip) -> 
             assert values["fold_share"] == 0
             if layer != "foreground-1":  # a cup of 13 pixels: flow takes it for a part of what is around it
                 assert values["flow_disagreement"] < 0.3, layer
-    assert told([]) == ""
+    assert worst_lines([]) == ""
 
 
 def test_scrambled_mapping(fresh_clip: Clip, sample: Sample) -> None:
@@ -226,7 +226,7 @@ def test_flow_that_is_hardly_valid(sample_clip: Clip) -> None:
 
 def test_the_most_important_come_first_and_few_are_told() -> None:
     many = [Weakness("flow", "a", [], 1.0, f"sentence {i}", "advice") for i in range(TOLD + 2)]
-    lines = told(many).splitlines()
+    lines = worst_lines(many).splitlines()
     assert lines[0] == "weak: sentence 0; advice" and lines[-1] == "and 2 more: see metrics.json" and len(lines) == TOLD + 1
 
 

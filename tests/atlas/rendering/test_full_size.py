@@ -31,7 +31,7 @@ def give_checkpoint(clip: Clip, seed: int = 0) -> LayeredAtlas:
     """A model for the fit "truth": not the one that its maps are from, which shows what is read from where."""
     config = FitConfig("standard", seed=seed)
     shape = Shape(tuple(clip.layers), clip.frames, clip.height, clip.width, (8, 12), (4, 6), (32,) * len(clip.layers))
-    model = build_model(shape, config)
+    model = build_model(shape, config.mapping, config.opacity, seed)
     generator = torch.Generator().manual_seed(seed)
     for mapping in model.mappings:
         mapping.offset.data.normal_(0, 0.02, generator=generator)

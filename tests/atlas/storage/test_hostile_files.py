@@ -29,7 +29,7 @@ from atlas.fitting.run import FitRun
 from atlas.maps.maps import Maps
 from atlas.metrics.lpips import Lpips
 from atlas.model.checkpoint import load_model, load_nla_model, open_model
-from atlas.model.fields import NetworkConfig, network_config
+from atlas.model.fields import NetworkConfig
 from atlas.model.nla_config import published_config
 from atlas.nla.files import read_networks
 from atlas.storage.arrays import StoredArray
@@ -406,7 +406,7 @@ def test_descriptions_of_models(change: dict[str, object], tmp_path: Path) -> No
     path = tmp_path / "x.safetensors"
     description = json.dumps({"shape": SHAPE | {"atlas_sizes": [8, 8]} | change})
     save_file({"atlas_0": torch.zeros(8, 8, 3)}, path, metadata={"description": description})
-    refusal(lambda: load_model(path, FitConfig("preview")), path.name)
+    refusal(lambda: load_model(path, NetworkConfig(), NetworkConfig()), path.name)
     refusal(lambda: load_nla_model(path), path.name)
 
 
@@ -418,7 +418,7 @@ def test_descriptions_of_models(change: dict[str, object], tmp_path: Path) -> No
 def test_configs_of_networks(change: dict[str, object], tmp_path: Path) -> None:
     """The last is a hash grid that may be asked for, of gigabytes: the checkpoint does not hold it."""
     plain = json.loads(json.dumps({"width": 8, "hash": {}}))
-    assert network_config(plain) == NetworkConfig(width=8)
+    assert NetworkConfig.from_dict(plain) == NetworkConfig(width=8)
     write_json(tmp_path / "config.json", {"preset": "x", "mapping": plain | change, "opacity": plain})
     path = tmp_path / "checkpoint.safetensors"
     description = json.dumps({"shape": SHAPE | {"atlas_sizes": [8, 8]}})
