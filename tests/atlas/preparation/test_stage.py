@@ -284,7 +284,7 @@ def test_missing_masks_are_carried_over(shots: Path, tmp_path: Path, capsys: pyt
     for index in (1, 3):
         (tmp_path / "masks" / f"{index:05d}.png").unlink()
     clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    assert "foreground: 2 of 6 masks are missing or empty (1, 3)" in capsys.readouterr().out
+    assert "foreground: 2 of 6 masks are missing or empty (1 and 3)" in capsys.readouterr().out
     for index in (1, 3):
         found, true = clip.mask("foreground", index) > 127, mask(index) > 127
         assert (found & true).sum() / (found | true).sum() > 0.85
