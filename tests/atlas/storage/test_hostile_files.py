@@ -32,6 +32,7 @@ from atlas.model.checkpoint import load_model, load_nla_model, open_model
 from atlas.model.fields import NetworkConfig
 from atlas.model.nla_config import published_config
 from atlas.nla.files import read_networks
+from atlas.quality.job import FitJob
 from atlas.storage.arrays import StoredArray
 from atlas.storage.images import read_image, write_image
 from atlas.storage.pictures import LARGEST_SIDE, WantedSize, picture_bytes, picture_header
@@ -439,7 +440,7 @@ def test_states_of_unfinished_fits(description: dict[str, object], sample_clip: 
     save_state(tmp_path, "this run", {}, description)
 
     def resume() -> None:
-        FitRun(sample_clip, FitConfig("preview"), tmp_path, "this run", torch.device("cpu"), None, quiet=True)
+        FitRun(FitJob(sample_clip, tmp_path, "this run", torch.device("cpu"), quiet=True), FitConfig("preview")).begin()
 
     assert "delete it and run scripts/fit.py again" in refusal(resume, "state.safetensors")
 
