@@ -170,7 +170,7 @@ class LearnedSeries:
     def add_pair(self, side: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
         """Two neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
         if self.learned.lpips is not None:
-            carried = metrics.along_flow(image, following, flow, valid)
+            carried = metrics.warped_following(image, following, flow, valid)
             self._lpips[side].append(self.learned.lpips(image, carried))
 
     def values(self) -> dict[str, Any]:

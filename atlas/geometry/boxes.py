@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # preparing a clip has masks with boxes, and does without torch
+    from torch import Tensor
 
 Box = tuple[slice, slice]
 """Rows and columns of an image, whole numbers from start to stop."""
@@ -23,7 +26,7 @@ def bounding_box(
     spans = []
     for axis, length in ((1, inside.shape[0]), (0, inside.shape[1])):
         profile = inside.any(axis)
-        places = np.flatnonzero(profile.cpu() if isinstance(profile, Tensor) else profile)
+        places = np.flatnonzero(profile if isinstance(profile, np.ndarray) else profile.cpu())
         if not len(places):
             return None
         spans.append(slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, length)))

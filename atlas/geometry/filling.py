@@ -1,11 +1,19 @@
-"""Filling: colours and offsets carried on outwards to where nothing is known."""
+"""Outward filling (extrapolation, inpainting without content): colours and offsets continued to where nothing is known.
+
+Which to choose:
+  push_pull       a tensor on any device, with a weight for each texel; known values stay. Partial and merged atlases.
+  fill_unseen     the same with OpenCV, for a splatted atlas on the CPU: what was seen by less than a whole pixel is blended.
+  smooth_within   not a fill but a regression: known values are smoothed too, and fade to zero without support. Offsets.
+  continued       a cut-out photograph: nothing of the colours outside may stay, and what is far off becomes their mean.
+  nearest_seen    no blend at all: which seen pixel is nearest, and how far. An edit's rim, the moves of an outline.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # noqa: N812
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 
@@ -16,7 +24,7 @@ def smooth_within(
     *,
     floor: float = 1e-6,
 ) -> np.ndarray:  # (h, w, C)
-    """Gaussian mean of `values` where they have weight, continued outwards from ever wider neighbourhoods.
+    """Smooth `values` by a Gaussian mean where they have weight, continued outwards from ever wider neighbourhoods.
 
     floor: weight of an unseen value of zero; what has little support shrinks towards it.
     """
@@ -35,7 +43,7 @@ def smooth_within(
 
 
 def wide_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of (h, w, C), constant beyond the border; a wide one is made on a smaller image."""
+    """Blur (h, w, C) with a Gaussian, the border repeated; a wide one is made on a smaller image."""
     step = max(1, int(sigma / 3))
     if step == 1:
         return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE).reshape(image.shape)
@@ -46,13 +54,13 @@ def wide_blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, C) averaged over the cells of a coarser (h, w) grid; OpenCV takes four channels at a time."""
+    """Average (H, W, C) over the cells of a coarser (h, w) grid; OpenCV takes four channels at a time."""
     parts = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
     return np.dstack([cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in parts])
 
 
 def fill_unseen(atlas: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Give texels without weight the colours around them, from ever coarser versions of the atlas.
+    """Fill unseen texels of a splatted atlas with the colours around them, from ever coarser versions of it (an image pyramid).
 
     atlas: (N, N, 3); seen: (N, N) weights. Texels with a weight of one pixel or more stay as they are.
     """
@@ -71,7 +79,7 @@ def push_pull(
     values: Tensor,  # (H, W, C)
     weight: Tensor,  # (H, W), 1 or more where the value is known, 0 where it is not
 ) -> Tensor:  # (H, W, C)
-    """Fill what is not known from what is known around it (Gortler et al. 1996); what is known stays."""
+    """Fill unknown values by pull-push (Gortler et al. 1996), from those known around them; known values stay."""
     known = weight.clamp(0, 1)[None, None]
     levels = [(values.permute(2, 0, 1)[None].contiguous(), known)]  # whole planes: three times as fast on a CPU
     while max(levels[-1][0].shape[2:]) > 1:
@@ -88,8 +96,22 @@ def push_pull(
     return filled[0].permute(1, 2, 0).contiguous()
 
 
-def _continued(colour: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Colours outside replaced by blurs of those inside, from fine to coarse, so that every pixel has one."""
+def nearest_seen(
+    seen: np.ndarray,  # (H, W) bool, somewhere True
+) -> tuple[np.ndarray, np.ndarray]:  # (H, W) float32 pixels, (H, W) int64
+    """Find the nearest seen pixel of every pixel (a distance transform): how far it is, and its index in the flat image."""
+    unseen = (~seen).astype(np.uint8)
+    distance, label = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    index = np.zeros(label.max() + 1, np.int64)
+    index[label[seen]] = np.flatnonzero(seen)
+    return distance, index[label]
+
+
+def continued(
+    colour: np.ndarray,  # (H, W, 3) float32
+    inside: np.ndarray,  # (H, W) bool, somewhere True
+) -> np.ndarray:  # (H, W, 3) float32
+    """Replace the colours outside by blurs of those inside, from fine to coarse, so that every pixel has one."""
     weight = inside.astype(np.float32)
     result, known = colour * weight[:, :, None], weight
     for sigma in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0):

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow
 from atlas.errors import UserError
-from atlas.masks.cutout import carried, refine_mask, soften
+from atlas.geometry.flow import along_flow
+from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
 from atlas.masks.motion import GAPS, certainly_moving, compare
 from atlas.video.source import FrameSource, fit_image, fitted_size
@@ -112,7 +113,7 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
     belief: np.ndarray = mask.astype(np.float32)
     for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
         current = fit_image(frame(index), size)
-        belief = carried(belief, dense_flow(current, previous))
+        belief = along_flow(belief, dense_flow(current, previous))
         refined = _tidy(refine_mask(current, belief > 0.5, band))
         belief = (1 - _WEIGHT) * belief + _WEIGHT * refined
         masks.append(soften(_tidy(belief > 0.5), (width, height)))

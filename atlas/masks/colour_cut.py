@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from atlas.clip.flow import flow_validity
-from atlas.masks.cutout import carried
+from atlas.geometry.flow import along_flow
 from atlas.video.source import fit_image
 
 _SCORE = 2.0
@@ -96,7 +96,7 @@ def along_the_flow(
         for index in order:
             place = index - 1 if step > 0 else index
             fade = memory * trusted[place] if trusted else memory
-            held, known = fade * carried(held, flows[place]), fade * carried(known, flows[place])
+            held, known = fade * along_flow(held, flows[place]), fade * along_flow(known, flows[place])
             total[index] += held
             weight[index] += known
             held, known = held + values[index], known + 1

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from atlas.geometry.filling import nearest_seen
+
 SEARCH, SEARCH_PIXELS = 0.02, (6, 10)
 """How far to both sides of an outline edges are searched: in longer sides of the frame, and the bounds of that in pixels."""
 SOFT = 4.0
@@ -169,9 +171,7 @@ def _smooth_round(values: np.ndarray) -> np.ndarray:
 
 def _spread(points: np.ndarray, moves: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The moves of an outline's points, (H, W) float32: everywhere that of the nearest point, blurred a little."""
-    elsewhere = np.ones(shape, np.uint8)
-    elsewhere[points[:, 1], points[:, 0]] = 0
-    _, nearest = cv2.distanceTransformWithLabels(elsewhere, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    table = np.zeros(nearest.max() + 1, np.float32)
-    table[nearest[points[:, 1], points[:, 0]]] = moves
-    return cv2.GaussianBlur(table[nearest], (0, 0), 1.5)
+    outline, move = np.zeros(shape, bool), np.zeros(shape, np.float32)
+    rows, columns = points[:, 1], points[:, 0]
+    outline[rows, columns], move[rows, columns] = True, moves
+    return cv2.GaussianBlur(move.reshape(-1)[nearest_seen(outline)[1]], (0, 0), 1.5)

@@ -46,10 +46,3 @@ def soften(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_CUBIC)
     grey = cv2.GaussianBlur(grey, (0, 0), 1.0)
     return (np.clip(grey * 1.5 - 0.25, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def carried(mask: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Warp `mask` (H, W) float of a neighbouring frame into this one, `flow` (H, W, 2) leading from here to there."""
-    height, width = mask.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.remap(mask, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

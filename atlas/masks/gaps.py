@@ -10,7 +10,7 @@ import numpy as np
 
 from atlas.clip.clip import Clip
 from atlas.clip.runs import runs
-from atlas.masks.cutout import carried
+from atlas.geometry.flow import along_flow
 from atlas.storage.images import write_image
 
 LONGEST = 12
@@ -66,7 +66,7 @@ def _carry(clip: Clip, layer: str, start: int, run: range) -> list[np.ndarray]:
     mask = clip.mask(layer, start).astype(np.float32)
     masks = []
     for index in run if start < run.start else reversed(run):
-        mask = carried(mask, _flow_to(clip, index, start)[0])
+        mask = along_flow(mask, _flow_to(clip, index, start)[0])
         masks.append(mask)
         start = index
     return masks
@@ -85,7 +85,7 @@ def _seen_throughout(clip: Clip, layer: str, run: range) -> bool:
         mask = clip.mask(layer, start).astype(np.float32)
         for index in order:
             flow, valid = _flow_to(clip, index, start)
-            mask = carried(mask, flow)
+            mask = along_flow(mask, flow)
             inside = mask > 127
             if not inside.any() or valid[inside].mean() < _CONFIRMED:
                 return False

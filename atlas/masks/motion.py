@@ -22,6 +22,7 @@ from tqdm import tqdm
 from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.errors import UserError
+from atlas.geometry.flow import along_flow
 from atlas.masks.colour_cut import Limits, along_the_flow, cut_clip
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
@@ -139,7 +140,7 @@ def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: 
     if tracked is None:
         return None
     residual, scatter = tracked
-    seen = _seen_through(other, flow)
+    seen = along_flow(other, flow).astype(np.float32)
     change = np.abs(cv2.GaussianBlur(image.astype(np.float32) - seen, (0, 0), 1.5)).max(axis=-1)
     usual = 1.48 * float(np.median(change[valid]))
     confirmed = valid & (change < max(6.0, 4 * usual))
@@ -177,15 +178,6 @@ def background_motion(
     residual = np.hypot(*np.moveaxis(flow - expected, -1, 0))
     scatter = 1.48 * float(np.median(residual[chosen][inliers[:, 0] > 0]))
     return residual, max(_SCATTER, scatter)
-
-
-def _seen_through(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Warp `image` back along `flow`: its colours at the places that the flow leads to, (H, W, 3) float32."""
-    height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(
-        np.float32
-    )
 
 
 def _scores(measured: list[list[Measured]], forward: list[np.ndarray], backward: list[np.ndarray]) -> tuple[np.ndarray, Limits]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
+from atlas.geometry.flow import along_flow, flow_targets
 from atlas.storage.images import to_float
 
 IDENTICAL_DB = 100.0
@@ -76,14 +76,12 @@ def warp_back(
     image: np.ndarray,  # (H, W, C), at the time the flow goes to
     flow: np.ndarray,  # (H, W, 2) pixels
 ) -> tuple[np.ndarray, np.ndarray]:  # (H, W, C) float32, and (H, W) bool: where p + F(p) is inside the frame
-    """W(p) = image(p + F(p)), bilinear."""
+    """Warp an image backwards along optical flow: W(p) = image(p + F(p)), bilinear."""
     height, width = flow.shape[:2]
-    target = flow.astype(np.float32) + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
-    x, y = target[..., 0], target[..., 1]
+    x, y = np.moveaxis(flow_targets(flow), -1, 0)
     within = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     source = image.astype(np.float32) if image.dtype.kind == "f" else unit(image)
-    warped = cv2.remap(source, target, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return warped.reshape(height, width, -1), within
+    return along_flow(source, flow).reshape(height, width, -1), within
 
 
 def warp_error(
@@ -137,13 +135,13 @@ def clip_text(image: np.ndarray, text: np.ndarray) -> float:
     return 100 * cosine(image, text)
 
 
-def along_flow(
+def warped_following(
     image: np.ndarray,  # (H, W, 3) V_t
     following: np.ndarray,  # (H, W, 3) V_{t+1}
     flow: np.ndarray,  # (H, W, 2) pixels, from t to t + 1
     valid: np.ndarray,  # (H, W)
 ) -> np.ndarray:  # (H, W, 3) float32
-    """V_{t+1} where the flow takes it from, to be compared with V_t as a picture; V_t itself where the flow is not valid."""
+    """Warp V_{t+1} back to V_t, to be compared with it as a picture; V_t itself where the flow is not valid."""
     warped, within = warp_back(unit(following), flow)
     return np.where((within & (valid > 0))[..., None], warped, unit(image))
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.errors import UserError, a_few
+from atlas.geometry.flow import along_flow
 from atlas.video.source import SMALLEST, fit_image
 
 _SIDE = 128
@@ -152,10 +153,7 @@ def _in_common(first: _Small, second: _Small) -> float:
     matched = asked & flow_validity(flow, dense_flow(grey[1], grey[0]))
     if not matched.any():
         return 0.0
-    height, width = asked.shape
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    there = cv2.remap(second.structure, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    here = first.structure
+    here, there = first.structure, along_flow(second.structure, flow)
     covariance = _blur(here * there, 3) - _blur(here, 3) * _blur(there, 3)
     spread = [np.maximum(_blur(image * image, 3) - _blur(image, 3) ** 2, 0) for image in (here, there)]
     return float((matched & (covariance > _LOCAL_CORRELATION * (np.sqrt(spread[0] * spread[1]) + 0.05))).sum() / asked.sum())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 
@@ -14,6 +13,7 @@ from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage, read_keep
 from atlas.errors import UserError
 from atlas.geometry.boxes import bounding_box
+from atlas.geometry.filling import nearest_seen
 from atlas.geometry.texture import Texture, texture
 from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
@@ -152,12 +152,9 @@ def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
     """
     if seen.all() or not seen.any():
         return
-    unseen = (~seen).astype(np.uint8)
-    distance, label = cv2.distanceTransformWithLabels(unseen, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    place = np.zeros(label.max() + 1, np.int64)
-    place[label[seen]] = np.flatnonzero(seen)
-    rim = (unseen > 0) & (distance <= RIM)
-    change[rim] = change.reshape(-1, change.shape[-1])[place[label[rim]]]
+    distance, nearest = nearest_seen(seen)
+    rim = ~seen & (distance <= RIM)
+    change[rim] = change.reshape(-1, change.shape[-1])[nearest[rim]]
 
 
 def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.geometry.filling import _continued
+from atlas.geometry.filling import continued
 from atlas.storage.images import read_image, to_float
 
 _SUBPIXELS = 16  # of the polygon filling: 1/16 pixel is finer than an 8-bit matte can tell
@@ -85,6 +85,6 @@ def cut_out(
     matte = cv2.resize(hard, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     # The blur rounds the polygon's corners; the threshold moves the edge inwards by about a pixel, off the mixed ones.
     matte = np.clip((cv2.GaussianBlur(matte, (0, 0), 1.6) - 0.5) / 0.45, 0, 1)
-    colour = _continued(colour, matte >= 0.95)
+    colour = continued(colour, matte >= 0.95)
     colour.flags.writeable = matte.flags.writeable = False
     return colour, matte

@@ -94,8 +94,8 @@ def test_a_frame_along_the_flow_is_the_frame_before() -> None:
     flow, valid = np.tile(np.float32([1, 0]), (16, 20, 1)), np.ones((16, 20), bool)
     valid[:5] = False
     following[:5] = 0.5  # not seen: the flow is not valid there
-    assert np.allclose(metrics.along_flow(frame, following, flow, valid), frame, atol=1e-6)
-    assert not np.allclose(metrics.along_flow(frame, following, 0 * flow, valid), frame, atol=1e-2)
+    assert np.allclose(metrics.warped_following(frame, following, flow, valid), frame, atol=1e-6)
+    assert not np.allclose(metrics.warped_following(frame, following, 0 * flow, valid), frame, atol=1e-2)
 
 
 def test_keyframe_fidelity_counts_opaque_pixels_of_the_layer() -> None:

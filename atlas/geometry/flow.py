@@ -1,0 +1,21 @@
+"""Backward warping by optical flow: an image of another frame as it looks from this one. OpenCV on arrays, without torch."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from atlas.geometry.homography import pixel_positions
+
+
+def flow_targets(flow: np.ndarray) -> np.ndarray:  # (H, W, 2) pixels -> (H, W, 2) float32
+    """Add optical flow to the pixels that it starts from: p + flow(p), x first."""
+    return pixel_positions(*flow.shape[:2]) + flow.astype(np.float32, copy=False)
+
+
+def along_flow(
+    image: np.ndarray,  # (H, W) or (H, W, C), of the frame that the flow leads to
+    flow: np.ndarray,  # (H, W, 2) pixels
+) -> np.ndarray:  # as `image`
+    """Warp an image backwards along optical flow: image(p + flow(p)), bilinear; outside the image its border is repeated."""
+    return cv2.remap(image, flow_targets(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
