@@ -43,16 +43,8 @@ def weighted_median(
     return push_pull(median, total * 1e3)
 
 
-def robust_mean(
-    colours: Tensor,  # (K, H, W, C)
-    weights: Tensor,  # (K, H, W)
-) -> Tensor:  # (H, W, C)
-    """The mean where keyframes agree, near the median where one of them does not: no ghost of it stays."""
-    return weighted_mean(colours, robust_weights(colours, weights))
-
-
 def robust_weights(colours: Tensor, weights: Tensor) -> Tensor:  # (K, H, W, C), (K, H, W) -> (K, H, W)
-    """Weights that fall as a colour departs from the median by more than keyframes usually do round about."""
+    """Weight keyframes for a robust mean: less where a colour departs from the median by more than they usually do around."""
     if len(colours) < 3:
         return weights  # of two, neither is the odd one
     away, usual = torch.empty_like(weights), torch.empty_like(weights[0])

@@ -160,10 +160,6 @@ class Edit:
         """Folder of the layer's partial atlases."""
         return self.folder / "partial" / layer
 
-    def partial_path(self, layer: str, index: int) -> Path:
-        """The partial atlas of keyframe `index`, RGBA and atlas-sized."""
-        return self.partial_folder(layer) / f"{index:05d}.png"
-
     def atlas_path(self, layer: str) -> Path:
         """The edited atlas, RGBA 16 bit; alpha = coverage."""
         return self.folder / "atlas" / f"{layer}.png"

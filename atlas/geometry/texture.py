@@ -108,11 +108,6 @@ class Texture:
         return filled
 
 
-def texture(image: np.ndarray, device: torch.device | str = "cpu") -> Texture:
-    """(N, N, C) float array as a texture."""
-    return Texture(image, device)
-
-
 def level_of_detail(uv: np.ndarray, size: int) -> np.ndarray | None:  # (h, w, 2) -> (h, w)
     """How often a texture of `size` texels is to be halved for each pixel; None where it is nowhere.
 

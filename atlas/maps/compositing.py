@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from atlas.geometry.boxes import Box, bounding_box, box_within, union_of
-from atlas.geometry.texture import Texture, texture
+from atlas.geometry.texture import Texture
 from atlas.maps.maps import Maps
 
 _MIXED, _PURE = 0.8, 0.98  # opacity up to which a pixel's colour is not taken for the layer's, and from which it is
@@ -271,4 +271,4 @@ class _Outline:
 
 def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
     """Colours of every layer of the fit, 3 planes each."""
-    return {layer: texture(maps.atlas(layer)[..., :3], device) for layer in maps.layers}
+    return {layer: Texture(maps.atlas(layer)[..., :3], device) for layer in maps.layers}

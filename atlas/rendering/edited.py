@@ -14,7 +14,7 @@ from atlas.clip.keep import open_coverage, read_keep
 from atlas.errors import UserError
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.filling import nearest_seen
-from atlas.geometry.texture import Texture, texture
+from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
 from atlas.rendering.transfer import transferred
@@ -105,7 +105,7 @@ def delta_textures(
     deltas = {}
     for layer, pair in layers.items():
         kinds, planes = _delta(pair, maps.atlas(layer), transfer, light)
-        deltas[layer] = DeltaTexture(texture(planes, device), kinds)
+        deltas[layer] = DeltaTexture(Texture(planes, device), kinds)
     return deltas
 
 
@@ -117,7 +117,7 @@ def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
         unknown = pair.reference[..., 3] == 0
         colours[unknown] = atlas[unknown, :3]
         _carry_over_rim(colours, ~unknown | (atlas[..., 3] > 0))
-        textures[layer] = texture(colours, device)
+        textures[layer] = Texture(colours, device)
     return textures
 
 
@@ -164,7 +164,7 @@ def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
         atlas, edited = maps.atlas(layer), to_float(pair.edited)
         change = _whole(edited[..., 3], atlas[..., 3])[..., None] * (edited[..., :3] - atlas[..., :3])
         _carry_over_rim(change, atlas[..., 3] > 0)
-        changes[layer] = texture(change, device)
+        changes[layer] = Texture(change, device)
     return changes
 
 

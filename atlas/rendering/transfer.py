@@ -27,15 +27,6 @@ LIMITS = (-1.5, 2.0)
 """Range of the gain: noise must not be amplified beyond measure."""
 
 
-def left_over_gain(
-    edited: np.ndarray,  # (N, N, 3) float32
-    reference: np.ndarray,  # (N, N, 3) float32
-    coverage: np.ndarray,  # (N, N) float32
-) -> np.ndarray:  # (N, N, 3) float32
-    """Gain of the left-over at each texel, per channel; exactly 1 where edited and reference are the same or not covered."""
-    return transferred(edited, reference, coverage)[0]
-
-
 def transferred(
     edited: np.ndarray,  # (N, N, 3) float32
     reference: np.ndarray,  # (N, N, 3) float32

@@ -99,8 +99,8 @@ def test_files_and_their_formats(fresh_clip: Clip) -> None:
         assert image.shape == size and image.dtype == np.uint16 and image[..., 3].max() == 65535 and image[..., 3].min() == 0
     partials = sorted(p.name for p in made.partial_folder("foreground").iterdir())
     assert partials == ["00000.png", "00006.png", "00011.png"]
-    assert read_image(made.partial_path("foreground", 6)).shape == size
-    coverage = [read_image(made.partial_path("foreground", i))[..., 3] for i in (0, 6, 11)]
+    assert read_image(made.partial_folder("foreground") / "00006.png").shape == size
+    coverage = [read_image(made.partial_folder("foreground") / f"{i:05d}.png")[..., 3] for i in (0, 6, 11)]
     merged = read_image(made.atlas_path("foreground"))[..., 3] / 257
     assert np.abs(np.max(coverage, 0) - merged).max() <= 1
 

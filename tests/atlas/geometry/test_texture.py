@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.geometry.texture import SHARP, level_of_detail, texture
+from atlas.geometry.texture import SHARP, Texture, level_of_detail
 from atlas.geometry.warp import sample
 
 
@@ -26,9 +26,9 @@ def test_at_the_frames_own_resolution_it_is_the_bilinear_look_up(channels: int) 
     uv = grid(40, 64, 0.7)  # 63 texels on 64 pixels
     uv[0] = 1.3  # beyond the square its border is repeated
     expected = sample(torch.from_numpy(image), torch.from_numpy(uv)).numpy()
-    found = stack(texture(image).at(uv, smooth=False))
+    found = stack(Texture(image).at(uv, smooth=False))
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    np.testing.assert_array_equal(stack(texture(image).at(uv))[16:], found[16:])
+    np.testing.assert_array_equal(stack(Texture(image).at(uv))[16:], found[16:])
 
 
 def test_levels_follow_the_footprint() -> None:
@@ -43,7 +43,7 @@ def test_levels_follow_the_footprint() -> None:
 def test_a_pixel_sees_the_mean_of_what_it_spans() -> None:
     """A checkerboard of single texels from far away is grey, wherever it lies; looked up at full size it flickers."""
     board = np.repeat(((np.indices((256, 256)).sum(0)) % 2)[..., None], 3, 2).astype(np.float32)
-    flat, whole = texture(board), texture(np.ones((256, 256, 3)))
+    flat, whole = Texture(board), Texture(np.ones((256, 256, 3)))
     for shift in (0.0, 0.003):
         uv = grid(36, 64, 0.9, shift)  # 3.6 texels a pixel
         assert np.abs(stack(flat.at(uv)) - 0.5).max() < 0.05
@@ -59,12 +59,12 @@ def test_only_what_recedes_is_smoothed() -> None:
     uv = np.stack([u, y / 256 - 0.5], -1).astype(np.float32)
     near = np.zeros((64, 128), bool)
     near[:, :52] = True
-    full, smooth = stack(texture(image).at(uv, smooth=False)), stack(texture(image).at(uv))
+    full, smooth = stack(Texture(image).at(uv, smooth=False)), stack(Texture(image).at(uv))
     np.testing.assert_array_equal(smooth[near], full[near])
     assert smooth[:, 76:].std() < 0.8 * full[:, 76:].std()
     wanted = np.ones((64, 128), np.float32)
     wanted[:, 90:] = 0  # what is not seen is not worth the work
-    partly = stack(texture(image).at(uv, wanted))
+    partly = stack(Texture(image).at(uv, wanted))
     np.testing.assert_array_equal(partly[:, 90:], full[:, 90:])
     np.testing.assert_array_equal(partly[:, :90], smooth[:, :90])
 
@@ -73,12 +73,12 @@ def test_nothing_stays_exactly_nothing() -> None:
     image = np.zeros((101, 101, 6), np.float32)
     image[:20] = 0.5
     uv = grid(30, 40, 0.5) + np.float32([0, 0.3])
-    assert (stack(texture(image).at(uv)) == 0).all()
+    assert (stack(Texture(image).at(uv)) == 0).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees() -> None:
     image = np.random.default_rng(2).uniform(0, 1, (200, 200, 6)).astype(np.float32)
     uv = grid(36, 64, 0.9)
-    on_gpu = torch.stack([plane.cpu() for plane in texture(image, "cuda").at(uv)], -1).numpy()
-    np.testing.assert_allclose(on_gpu, stack(texture(image).at(uv)), atol=1e-4)
+    on_gpu = torch.stack([plane.cpu() for plane in Texture(image, "cuda").at(uv)], -1).numpy()
+    np.testing.assert_allclose(on_gpu, stack(Texture(image).at(uv)), atol=1e-4)

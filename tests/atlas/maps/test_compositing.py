@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atlas.clip.clip import Clip
-from atlas.geometry.texture import texture
+from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaTexture, ScaledMaps, add_deltas, composite_frame
 from atlas.maps.maps import Maps
 from atlas.metrics.definitions import psnr
@@ -22,20 +22,20 @@ def maps(sample_clip: Clip) -> Maps:
 
 def delta_texture(planes: np.ndarray, device: str = "cpu") -> DeltaTexture:
     """3, 6 or 9 planes as what is lit, the frame's gain and what is unlit."""
-    return DeltaTexture(texture(planes, device), ("lit", "gain", "unlit")[: planes.shape[-1] // 3])
+    return DeltaTexture(Texture(planes, device), ("lit", "gain", "unlit")[: planes.shape[-1] // 3])
 
 
 def test_planes_are_looked_up_by_their_names(maps: Maps) -> None:
     size = (*maps.atlas_size("background"), 3)
     lit, unlit = np.full(size, 0.25), np.full(size, 0.5)
-    named = DeltaTexture(texture(np.concatenate([unlit, lit], -1)), ("unlit", "lit"))
+    named = DeltaTexture(Texture(np.concatenate([unlit, lit], -1)), ("unlit", "lit"))
     delta = named.at(maps.uv("background", 0), maps.opacity("background", 0))
     assert delta.gain is None and delta.unlit is not None
     assert all((plane == 0.25).all() for plane in delta.lit) and all((plane == 0.5).all() for plane in delta.unlit)
 
 
 def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:
-    textures = {layer: texture(sample.atlases[layer][..., :3]) for layer in sample.layers}
+    textures = {layer: Texture(sample.atlases[layer][..., :3]) for layer in sample.layers}
     for index in (0, 5, 11):
         assert psnr(composite_frame(index, maps, textures), sample.frames[index]) > 45
 
@@ -58,7 +58,7 @@ def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, ma
     index = 7
     expected = sample.frames[index].astype(np.float64)
     for layer, delta in deltas.items():  # the same equation over whole frames, in plain steps
-        looked_up = texture(delta).at(maps.uv(layer, index), maps.opacity(layer, index))
+        looked_up = Texture(delta).at(maps.uv(layer, index), maps.opacity(layer, index))
         seen = torch.stack(looked_up, -1).numpy()
         change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:6] * sample.frames[index]
         change = change + 255 * seen[..., 6:] if planes == 9 else change
@@ -94,7 +94,7 @@ def test_what_lies_behind_an_outline_is_not_changed_with_the_layer(maps: Maps) -
     assert ((opacity > 0.1) & (opacity < 0.8)).sum() > 50
     size = (*maps.atlas_size("foreground"), 3)
     doubled = {"foreground": delta_texture(np.concatenate([np.zeros(size), np.ones(size)], -1))}
-    own = {"foreground": texture(np.full(size, 0.2) / maps.light("foreground", 4).mean())}
+    own = {"foreground": Texture(np.full(size, 0.2) / maps.light("foreground", 4).mean())}
     frame, right = (np.round(255 * (own_colour * opacity + 1 - opacity)).repeat(3, -1) for own_colour in (0.2, 0.4))
     wrong = [
         np.abs(add_deltas(frame.astype(np.uint8), 4, maps, doubled, known) - right.astype(int)).max() for known in (None, own)
