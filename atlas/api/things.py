@@ -11,7 +11,7 @@ import numpy as np
 from atlas.clip import edits
 from atlas.clip.clip import Clip
 from atlas.maps.maps import open_maps
-from atlas.rendering.frames import Rendering
+from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.storage.images import read_image, to_float
 
 
@@ -89,7 +89,7 @@ class Edit:
         how: mode, transfer, light, size and device, as `render.py` takes them; deep for uint16, alone for RGBA of the
         edited layers. UserError where nothing was aggregated yet.
         """
-        return (result for _, result in Rendering.open(self.clip.folder, self.name, **how).frames())
+        return (result for _, result in Rendering.open(self.clip.folder, self.name, RenderSettings(**how)).frames())
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self.frames()

@@ -24,7 +24,7 @@ from atlas.storage.stamps import read_json, write_json
 
 def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
     """`edited` with the edit's name, as JSON has it (None where there is no number); also written to its metrics.json."""
-    found = {"name": rendering.edit.name, "mode": rendering.mode} | finite(edited(rendering, learned, quiet=quiet))
+    found = {"name": rendering.edit.name, "mode": rendering.settings.mode} | finite(edited(rendering, learned, quiet=quiet))
     write_json(rendering.edit.folder / "metrics.json", found)
     return found
 

@@ -17,7 +17,7 @@ from atlas.metrics.mapping import mapping_accuracy, open_truth
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import finite, report_quality
 from atlas.rendering.edited import Light, Transfer
-from atlas.rendering.frames import Rendering
+from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.system.command import CommonOptions
 from atlas.system.cost import read_costs
 
@@ -83,9 +83,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def opened(options: EvaluateOptions, name: str) -> Rendering:
-    """The edit of this name, ready to be rendered as the options say."""
-    how: dict[str, Any] = {name: getattr(options, name) for name in ("mode", "transfer", "light", "device")}
-    return Rendering.open(options.clip, name, quiet=options.quiet, **how)
+    """Open the edit of this name, ready to be rendered as the options say."""
+    settings = RenderSettings(
+        mode=options.mode, transfer=options.transfer, light=options.light, device=options.device, quiet=options.quiet
+    )
+    return Rendering.open(options.clip, name, settings)
 
 
 def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def bounding_box(
     spans = []
     for axis, length in ((1, inside.shape[0]), (0, inside.shape[1])):
         profile = inside.any(axis)
-        places = np.flatnonzero(profile if isinstance(profile, np.ndarray) else profile.cpu())
+        places = np.flatnonzero(profile.cpu() if hasattr(profile, "cpu") else profile)
         if not len(places):
             return None
         spans.append(slice(max(int(places[0]) - margin, 0), min(int(places[-1]) + 1 + margin, length)))

@@ -18,7 +18,7 @@ from atlas.maps.compositing import FrameMaps
 from atlas.maps.maps import Maps, open_maps
 from atlas.rendering.edited import EditedLayer, difference
 from atlas.rendering.exr import check_exr, write_exr
-from atlas.rendering.frames import Rendering, open_checked_source
+from atlas.rendering.frames import Rendering, RenderSettings, open_checked_source
 from atlas.rendering.full_size import evaluated_from, maps_at_size
 from atlas.rendering.output import check_writable, refuse_what_is_needed
 from atlas.storage.atomic import atomic_folder
@@ -105,7 +105,7 @@ def _refuse_work(output: Path) -> None:
 def _edited(options: ExportOptions, clip: Clip) -> dict[str, EditedLayer]:
     if options.edit is None:
         return {}
-    rendering = Rendering.open(options.clip, options.edit, device="cpu")
+    rendering = Rendering.open(options.clip, options.edit, RenderSettings(device="cpu"))
     if options.fit not in (None, rendering.edit.fit):
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {options.fit!r}: leave out --fit")
     return rendering.layers

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.rendering.edited import Light, Transfer
-from atlas.rendering.frames import Rendering
+from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.rendering.output import check_format, choose_output, shown
 from atlas.storage.images import write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp
@@ -72,9 +72,7 @@ def render(options: RenderOptions) -> str:
         crf=options.crf,
         path=options.output,
     )
-    rendering = Rendering.open(
-        options.clip,
-        options.edit,
+    settings = RenderSettings(
         mode=options.mode,
         transfer=options.transfer,
         light=options.light,
@@ -84,6 +82,7 @@ def render(options: RenderOptions) -> str:
         alone=output.alpha,
         quiet=options.quiet,
     )
+    rendering = Rendering.open(options.clip, options.edit, settings)
     clip, folder, result = rendering.clip, rendering.edit.folder, output.path
     stage = f"render {result.name}" if options.output is None else f"render {result.absolute()}"
     made_from = digest(_VERSION, rendering.made_from(), options.crf)

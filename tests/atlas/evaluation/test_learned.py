@@ -25,7 +25,7 @@ from atlas.evaluation.report import printed
 from atlas.evaluation.stage import EvaluateOptions, evaluate
 from atlas.evaluation.table import table
 from atlas.metrics.embeddings import CLIP_MODEL, DINO_MODEL
-from atlas.rendering.frames import Rendering
+from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.sample.scene import Sample
 from atlas.storage.images import to_uint8, write_image
 from atlas.storage.stamps import read_json
@@ -98,7 +98,7 @@ def test_values_are_those_of_transformers(networks: Path, fresh_clip: Clip, samp
 
     make_edit(fresh_clip, sample)
     found = evaluate(options(fresh_clip, edit="dim", **named(networks)))["edit"]
-    pairs = list(Rendering.open(fresh_clip.folder, "dim", device="cpu").frames())
+    pairs = list(Rendering.open(fresh_clip.folder, "dim", RenderSettings(device="cpu")).frames())
     clip = CLIPModel.from_pretrained(networks / "clip").eval()
     dino = Dinov2Model.from_pretrained(networks / "dino").eval()
     text = torch.tensor([[512, 353, 99, 97, 372, 513]])  # "a cat" in the tiny model's letters
