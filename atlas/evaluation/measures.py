@@ -1,150 +1,263 @@
-"""An edit's numbers as rows to read: name, value, and one line on how to read it."""
+"""Measures as text: every metric's name, number format and reading, for the table, the report and the comparison alike.
+
+A new metric is named here and shown everywhere: a `Metric` in the list that it belongs to. How it is computed stands in
+`atlas.metrics.definitions`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-_RATIOS = {
-    "warp_error": (
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: where its number stands in the results, how that is printed, and how it is to be read."""
+
+    key: str
+    form: str
+    """Format of the number."""
+    name: str = ""
+    """What the report calls it; empty for what only the table shows."""
+    reading: str = ""
+    """One line on how to read it."""
+    column: str = ""
+    """Heading of its column in the table."""
+
+
+FIT = (
+    Metric(
+        "psnr",
+        ".2f",
+        "reconstruction PSNR, dB",
+        "the layers put together against the frames: higher is better, 30 is good",
+        "PSNR dB",
+    ),
+    Metric("ssim", ".4f", "reconstruction SSIM", "the same as structural similarity: 1 is identical", "SSIM"),
+    Metric(
+        "fold_share",
+        ".2%",
+        "folded",
+        "share of the mapping that turns over, where an edit would appear mirrored: 0 is right",
+        "folded",
+    ),
+    Metric(
+        "mask_iou", ".3f", "mask IoU", "overlap of the fitted opacity and the given mask: 1 is the same outline", "mask IoU"
+    ),
+    Metric(
+        "flow_disagreement",
+        ".3f",
+        "mapping against flow, px",
+        "how far the mapping and optical flow disagree from one frame to the next (median): under 0.5 sticks",
+        "flow px",
+    ),
+    Metric("flow_disagreement_p90", ".3f", column="90 %"),
+)
+"""Of a fit's reconstruction, whole and for each layer."""
+TRUTH = (
+    Metric("median", ".3f", column="median px"),
+    Metric("p90", ".3f", column="90 % px"),
+    Metric("opacity_iou", ".4f", column="IoU"),
+)
+"""Of a layer's mapping against true maps."""
+COST = (
+    Metric("wall_seconds", ".1f", column="wall s"),
+    Metric("cpu_seconds", ".1f", column="CPU s"),
+    Metric("peak_ram_mb", ".1f", column="RAM MB"),
+    Metric("peak_vram_mb", ".1f", column="VRAM MB"),
+)
+"""Of a stage: time and memory."""
+_RATIOS = (
+    Metric(
+        "warp_error",
+        ".6f",
         "warp error",
         "how much neighbouring frames differ after following the source's motion (DIS flow), over the same for the source:"
         " about 1 is as steady as the footage, well above 1 flickers (a busier pattern raises it too)",
     ),
-    "long_term_warp_error": ("long-term warp error", "the same, and against the first frame: above 1 is drift"),
-    "pixel_mse": ("pixel-MSE", "the warp error's plain variant on a scale of 0 to 255, for comparison with published tables"),
-}
-_COSINES = {
-    "clip_text": (
-        "CLIP-text",
+    Metric("long_term_warp_error", ".6f", "long-term warp error", "the same, and against the first frame: above 1 is drift"),
+    Metric(
+        "pixel_mse",
         ".2f",
+        "pixel-MSE",
+        "the warp error's plain variant on a scale of 0 to 255, for comparison with published tables",
+    ),
+)
+_COSINES = (
+    Metric(
+        "clip_text",
+        ".2f",
+        "CLIP-text",
         "how well frames suit the prompt, 100 times a cosine: about 20 is chance, 30 is close; above the source's is what the"
         " edit gained",
     ),
-    "clip_frame": (
-        "CLIP-frame",
+    Metric(
+        "clip_frame",
         ".4f",
+        "CLIP-frame",
         "how alike neighbouring frames are in content: 1 is the same; the source's own is what to reach",
     ),
-    "object_consistency": (
-        "object consistency",
+    Metric(
+        "object_consistency",
         ".4f",
+        "object consistency",
         "the same by DINOv2, which looks at shapes and objects: the source's own is what to reach",
     ),
-}
-_FIT = {
-    "psnr": ("reconstruction PSNR, dB", ".2f", "the layers put together against the frames: higher is better, 30 is good"),
-    "ssim": ("reconstruction SSIM", ".4f", "the same as structural similarity: 1 is identical"),
-    "fold_share": ("folded", ".2%", "share of the mapping that turns over, where an edit would appear mirrored: 0 is right"),
-    "mask_iou": ("mask IoU", ".3f", "overlap of the fitted opacity and the given mask: 1 is the same outline"),
-    "flow_disagreement": (
-        "mapping against flow, px",
-        ".3f",
-        "how far the mapping and optical flow disagree from one frame to the next (median): under 0.5 sticks",
+)
+_LPIPS = Metric(
+    "lpips",
+    ".4f",
+    "LPIPS along the motion",
+    "the warp error as eyes weigh it: neighbours after following the source's motion; about 1 is as steady",
+)
+_LPIPS_FROM_SOURCE = Metric(
+    "lpips_from_source",
+    ".4f",
+    "LPIPS, edit against source",
+    "how much the edit changed the picture as eyes weigh it: 0 is nothing; large is right for a bold edit only",
+)
+_OF_LAYERS = (
+    Metric(
+        "coverage",
+        ".1%",
+        "coverage",
+        "share of the layer's visible pixels that the edit reaches; the rest keeps the original",
     ),
-}
+    Metric(
+        "keyframe_fidelity",
+        ".4f",
+        "keyframes off by",
+        "mean difference between each edited keyframe and the film there, of 1: under 0.03 is hard to see",
+    ),
+)
+_OVERLAP = Metric(
+    "keyframe_overlap",
+    ".4f",
+    "keyframes differ by",
+    "where several keyframes show the same place, how far they disagree about it: much more than unedited blurs",
+)
+_ORACLE = Metric(
+    "oracle",
+    ".2f",
+    "oracle PSNR, dB",
+    "against the known right answer, inside the layer, apart from keyframes: higher is better",
+)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a report."""
+    """A metric with its value, as text: a row of the report, and what the table has of it."""
 
     name: str
     value: str
     reading: str
     """How to read it."""
+    block: Literal["ratio", "difference", "layer", "overlap", "oracle", "fit"]
+    """The part of the table that it stands in."""
+    label: str = ""
+    """What the table calls it: its row, or the layer that it is of."""
+    cells: tuple[str, ...] = ()
+    """What the table has of it: a cell for each column, or parts of a sentence; empty where it has nothing."""
 
 
-def edit_measures(edit: dict[str, Any]) -> list[Measure]:
-    """Rows for an edit as `atlas.evaluation.stage.edited` measured it."""
-    rows = []
-    for key, (name, reading) in _RATIOS.items():
-        if row := edit.get(key):
-            form = ".2f" if key == "pixel_mse" else ".6f"
-            text = f"{shown(row.get('ratio'), '.3f')} ({shown(row.get('edit'), form)} / {shown(row.get('source'), form)})"
-            rows.append(Measure(f"{name}, edit / source", text, reading))
-    rows += _learned_measures(edit)
-    rows += _of_layers(
-        edit.get("coverage"),
-        "coverage",
-        lambda value: shown(value, ".1%"),
-        "share of the layer's visible pixels that the edit reaches; the rest keeps the original",
-    )
-    rows += _of_layers(
-        edit.get("keyframe_fidelity"),
-        "keyframes off by",
-        lambda value: shown(value, ".4f"),
-        "mean difference between each edited keyframe and the film there, of 1: under 0.03 is hard to see",
-    )
-    rows += _of_layers(
-        edit.get("keyframe_overlap"),
-        "keyframes differ by",
-        lambda value: f"{shown(value.get('edited'), '.4f')} (unedited {shown(value.get('source'), '.4f')})" if value else "-",
-        "where several keyframes show the same place, how far they disagree about it: much more than unedited blurs",
-    )
-    if oracle := edit.get("oracle"):
-        text = f"{shown(oracle.get('psnr'), '.2f')} (no edit {shown(oracle.get('no_edit_psnr'), '.2f')})"
-        rows.append(
-            Measure(
-                "oracle PSNR, dB",
-                text,
-                "against the known right answer, inside the layer, apart from keyframes: higher is better",
-            )
-        )
-    return rows
+def edit_measures(edit: dict[str, Any], *, missing: bool = False) -> list[Measure]:
+    """Print an edit's numbers, as `atlas.evaluation.edit.edited` measured them, as measures.
 
-
-def _learned_measures(edit: dict[str, Any]) -> list[Measure]:
-    """Rows for what networks say, as far as there is any of it."""
-    rows = []
-    for key, (name, form, reading) in _COSINES.items():
-        if row := edit.get(key):
-            text = f"{shown(row.get('edit'), form)} (source {shown(row.get('source'), form)})"
-            rows.append(Measure(name, text, reading))
-    if row := edit.get("lpips"):
-        text = f"{shown(row.get('ratio'), '.3f')} ({shown(row.get('edit'), '.4f')} / {shown(row.get('source'), '.4f')})"
-        reading = "the warp error as eyes weigh it: neighbours after following the source's motion; about 1 is as steady"
-        rows.append(Measure("LPIPS along the motion, edit / source", text, reading))
+    missing: with those that need no weights though they could not be had, as in a clip of one frame.
+    """
+    measures = [_ratio(metric, edit.get(metric.key) or {}) for metric in _RATIOS if missing or edit.get(metric.key)]
+    measures += [_cosine(metric, edit[metric.key]) for metric in _COSINES if edit.get(metric.key)]
+    if edit.get("lpips"):
+        measures.append(_ratio(_LPIPS, edit["lpips"]))
     if "lpips_from_source" in edit:
-        reading = "how much the edit changed the picture as eyes weigh it: 0 is nothing; large is right for a bold edit only"
-        rows.append(Measure("LPIPS, edit against source", shown(edit["lpips_from_source"], ".4f"), reading))
-    return rows
+        metric, text = _LPIPS_FROM_SOURCE, shown(edit["lpips_from_source"], _LPIPS_FROM_SOURCE.form)
+        measures.append(Measure(metric.name, text, metric.reading, "ratio", _label(metric), (text,)))
+    for metric in _OF_LAYERS:
+        for layer, value in (edit.get(metric.key) or {}).items():
+            text = shown(value, metric.form)
+            phrase = f"{metric.name} {text}"
+            measures.append(Measure(f"{metric.name}, {layer}", text, metric.reading, "layer", layer, (phrase,)))
+    measures += [_overlap(layer, overlap) for layer, overlap in (edit.get("keyframe_overlap") or {}).items()]
+    if oracle := edit.get("oracle"):
+        psnr, unedited = (shown(oracle.get(key), _ORACLE.form) for key in ("psnr", "no_edit_psnr"))
+        phrase = f"oracle {psnr} dB, no edit {unedited} dB"
+        text = f"{psnr} (no edit {unedited})"
+        measures.append(Measure(_ORACLE.name, text, _ORACLE.reading, "oracle", cells=(phrase,)))
+    return measures
+
+
+def _ratio(metric: Metric, row: dict[str, Any]) -> Measure:
+    edit, source = (shown(row.get(side), metric.form) for side in ("edit", "source"))
+    ratio = shown(row.get("ratio"), ".3f")
+    text = f"{ratio} ({edit} / {source})"
+    return Measure(f"{metric.name}, edit / source", text, metric.reading, "ratio", _label(metric), (edit, source, ratio))
+
+
+def _cosine(metric: Metric, row: dict[str, Any]) -> Measure:
+    edit, source = (shown(row.get(side), metric.form) for side in ("edit", "source"))
+    cells = (edit, source, shown(row.get("difference"), "+" + metric.form))
+    return Measure(metric.name, f"{edit} (source {source})", metric.reading, "difference", _label(metric), cells)
+
+
+def _overlap(layer: str, overlap: dict[str, Any] | None) -> Measure:
+    name = f"{_OVERLAP.name}, {layer}"
+    if not overlap:
+        return Measure(name, "-", _OVERLAP.reading, "overlap", layer)
+    edited, unedited = (shown(overlap.get(key), _OVERLAP.form) for key in ("edited", "source"))
+    strategy = f" ({overlap['strategy']})" if overlap.get("strategy") else ""
+    phrase = f"keyframes{strategy} differ by {edited} where they overlap, unedited by {unedited}"
+    return Measure(name, f"{edited} (unedited {unedited})", _OVERLAP.reading, "overlap", layer, (phrase,))
+
+
+def _label(metric: Metric) -> str:
+    return metric.key.replace("_", " ")
+
+
+def fit_measures(reconstruction: dict[str, Any]) -> list[Measure]:
+    """Print the numbers of a fit's reconstruction as measures, whole frame and layers in one row for each."""
+    parts = fit_parts(reconstruction)
+    measures = []
+    for metric in FIT:
+        values = {part: row[metric.key] for part, row in parts.items() if metric.key in row}
+        if values and metric.name:
+            text = ", ".join(f"{part} {shown(value, metric.form)}" for part, value in values.items())
+            measures.append(Measure(metric.name, text, metric.reading, "fit"))
+    return measures
+
+
+def fit_parts(reconstruction: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """List what a reconstruction is measured over, the whole frame first, with the numbers of each."""
+    return {"whole frame": reconstruction.get("whole", {})} | reconstruction.get("layers", {})
 
 
 def networks_used(edit: dict[str, Any]) -> str:
-    """Which networks judged an edit, and by which prompt; empty where none did."""
+    """Name the networks that judged an edit, and by which prompt; empty where none did."""
     models = dict(edit.get("models") or {})
     prompt = models.pop("prompt", None)
     names = {"clip": "CLIP", "dino": "DINOv2", "lpips": "LPIPS"}
-    said = ", ".join(f"{names.get(key, key)} by {model}" for key, model in models.items())
-    return said + (f"; the prompt: {prompt}" if prompt else "")
+    networks = ", ".join(f"{names.get(key, key)} by {model}" for key, model in models.items())
+    return networks + (f"; the prompt: {prompt}" if prompt else "")
 
 
 def reasons(absent: dict[str, str]) -> list[tuple[str, str]]:
-    """Metrics that cannot be had and why, those with the same reason together."""
+    """List the metrics that cannot be had and why, those with the same reason together."""
     together: dict[str, list[str]] = {}
     for name, reason in absent.items():
         together.setdefault(reason, []).append(name)
     return [(", ".join(names), reason) for reason, names in together.items()]
 
 
-def fit_measures(reconstruction: dict[str, Any]) -> list[Measure]:
-    """Rows for a fit's reconstruction, whole frame and layers in one row for each number."""
-    parts = {"whole frame": reconstruction.get("whole", {})} | reconstruction.get("layers", {})
-    rows = []
-    for key, (name, form, reading) in _FIT.items():
-        values = {part: row[key] for part, row in parts.items() if key in row}
-        if values:
-            text = ", ".join(f"{part} {shown(value, form)}" for part, value in values.items())
-            rows.append(Measure(name, text, reading))
-    return rows
+def machine_of(cost: dict[str, Any]) -> str:
+    """Name the machine that a stage ran on."""
+    return f"{cost.get('machine')}, {cost.get('cpus')} cores, {cost.get('device')}"
 
 
-def _of_layers(values: dict[str, Any] | None, name: str, form: Callable[[Any], str], reading: str) -> list[Measure]:
-    return [Measure(f"{name}, {layer}", form(value), reading) for layer, value in (values or {}).items()]
+def cells_of(row: dict[str, Any], metrics: Sequence[Metric]) -> list[str]:
+    """Print the number of each metric in a row of results."""
+    return [shown(row.get(metric.key), metric.form) for metric in metrics]
 
 
 def shown(value: float | None, form: str) -> str:
-    """A number as text; "-" where there is none."""
+    """Print a number; "-" where there is none."""
     return "-" if value is None else format(value, form)

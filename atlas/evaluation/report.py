@@ -16,7 +16,7 @@ from tqdm import tqdm
 from atlas.errors import UserError
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned
-from atlas.evaluation.measures import Measure, edit_measures, fit_measures, networks_used, reasons, shown
+from atlas.evaluation.measures import COST, Measure, cells_of, edit_measures, fit_measures, machine_of, networks_used, reasons
 from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
 from atlas.evaluation.table import table
 from atlas.quality.summary import PLOT
@@ -184,10 +184,9 @@ def _request(edit: Any, layer: str) -> list[tuple[str, Any]]:
 def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
     rows = []
     for stage, cost in costs.items():
-        numbers = [shown(cost.get(name), ".1f") for name in ("wall_seconds", "cpu_seconds", "peak_ram_mb", "peak_vram_mb")]
-        memory = f"{numbers[2]} MB" + ("" if numbers[3] == "-" else f", {numbers[3]} MB of GPU memory")
-        machine = f"{cost.get('machine')}, {cost.get('cpus')} cores, {cost.get('device')}"
-        rows.append([stage, f"{numbers[0]} s", f"{numbers[1]} s of CPU", memory, machine])
+        wall, cpu, ram, vram = cells_of(cost, COST)
+        memory = f"{ram} MB" + ("" if vram == "-" else f", {vram} MB of GPU memory")
+        rows.append([stage, f"{wall} s", f"{cpu} s of CPU", memory, machine_of(cost)])
     return rows
 
 
