@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -156,15 +157,34 @@ class Accuracy:
     """How many (pixel, other frame) were asked."""
 
 
-def open_truth(folder: Path, maps: Maps) -> Maps:
-    """The maps in `folder` (as scripts/sample.py leaves them in truth/), checked against those of a fit."""
+class OfAClip(Protocol):
+    """What has the frames and layers of a clip: the clip itself, or a fit's maps."""
+
+    folder: Path
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers, front to back."""
+        ...
+
+
+def open_truth(folder: Path, of: OfAClip | None = None) -> Maps:
+    """Open the true maps in `folder` (as scripts/sample.py leaves them in truth/); UserError where there are none.
+
+    of: the clip or the fit that they are to be compared with; UserError where they are of another one.
+    """
     if not (folder / "maps" / "maps.json").is_file():
         raise UserError(f"{folder} holds no true maps: give the truth/ folder of a sample clip")
     truth = Maps(folder)
-    for what in ("frames", "width", "height", "layers"):
-        given, wanted = getattr(truth, what), getattr(maps, what)
-        if given != wanted:
-            raise UserError(f"{folder} has {what} {given}, the fit has {wanted}: give the truth of the same clip")
+    if of is None:
+        return truth
+    for name in ("frames", "width", "height", "layers"):
+        true, expected = getattr(truth, name), getattr(of, name)
+        if true != expected:
+            raise UserError(f"{folder} has {name} {true}, not {expected} as {of.folder}: give the truth of the same clip")
     return truth
 
 

@@ -143,7 +143,8 @@ def test_a_mapping_that_is_rubbish(sample_clip: Clip, tmp_path: Path) -> None:
 
 def test_what_is_no_truth(sample_clip: Clip, sample_clip_two: Clip, tmp_path: Path) -> None:
     maps = Maps(sample_clip.fit_folder("truth"))
-    assert open_truth(sample_clip.fit_folder("truth"), maps).layers == maps.layers
+    for of in (maps, sample_clip, None):
+        assert open_truth(sample_clip.fit_folder("truth"), of).layers == maps.layers
     with pytest.raises(UserError, match="holds no true maps"):
         open_truth(tmp_path, maps)
     with pytest.raises(UserError, match="has layers .*give the truth of the same clip"):
