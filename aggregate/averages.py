@@ -15,7 +15,7 @@ _ROWS = 64  # the median sorts this many rows at a time: memory stays small
 
 
 def merged_coverage(coverages: Tensor) -> Tensor:
-    """(K, H, W) -> (H, W): what the best keyframe covers."""
+    """Merge coverages, (K, H, W) -> (H, W): what the best keyframe covers."""
     return coverages.amax(0)
 
 
@@ -23,7 +23,7 @@ def weighted_mean(
     colours: Tensor,  # (K, H, W, C)
     weights: Tensor,  # (K, H, W)
 ) -> Tensor:  # (H, W, C)
-    """Mean of the keyframes weighted by what each saw; carried on outwards where none saw anything."""
+    """Average the keyframes weighted by what each saw; continued outwards where none saw anything."""
     total = weights.sum(0)
     mean = torch.einsum("khwc,khw->hwc", colours, weights) / total.clamp(min=1e-12)[..., None]
     return push_pull(mean, total * 1e3)
@@ -33,7 +33,7 @@ def weighted_median(
     colours: Tensor,  # (K, H, W, C)
     weights: Tensor,  # (K, H, W)
 ) -> Tensor:  # (H, W, C)
-    """Weighted median of each channel: half of the weight lies on either side (midpoint on an exact tie).
+    """Take the weighted median of each channel: half of the weight lies on either side (midpoint on an exact tie).
 
     Two keyframes of equal weight give their mean, one alone its own colour; weight 0 has no vote.
     """

@@ -58,7 +58,7 @@ class LayerKeyframes:
 
     @classmethod
     def open(cls, clip: Clip, edit: Edit, layer: str) -> LayerKeyframes:
-        """Read them all; UserError where there are none, or one is past the end of the clip or of another size."""
+        """Read a layer's keyframes; UserError where there are none, or one is past the end of the clip or of another size."""
         maps = open_maps(clip, edit.fit, layer)
         files = edit.keyframes(layer)
         if not files:
@@ -79,7 +79,7 @@ class LayerKeyframes:
         return list(self.files)
 
     def digested(self) -> list[Path]:
-        """All files that decide the result, in a fixed order."""
+        """List all files that decide the result, in a fixed order."""
         return [*self.files.values(), *([self.mask] if self.mask else []), *self.made.values()]
 
     def placed(self, index: int, device: torch.device) -> PlacedKeyframe:

@@ -1,4 +1,4 @@
-"""Whether an edit takes on the layer's light, or was made of what the frames show, light and all.
+"""Relighting test: whether an edit takes on the layer's light, or is a map of the colours seen, light and all.
 
 A new material is lit: where a keyframe is brighter, the edit is as much brighter. A colour map, say a curve, is given the
 lit colours and answers in its own way. Keyframes that saw a texel in different light tell the two apart.
@@ -23,7 +23,7 @@ def unlit_share(
     lights: Tensor,  # (K, H, W) the light removed
     weights: Tensor,  # (K, H, W)
 ) -> float:
-    """0 for an edit that is lit as the layer is, 1 for a map of the colours seen, in between where it is unclear.
+    """Regress the edit on light: 0 for an edit that is lit as the layer is, 1 for a map of the colours seen, else in between.
 
     Of the pairs' log ratios of edited colours, what goes with light (after what goes with the unedited colours), over
     what a map of the same steepness would show. 0 where no texel was seen twice or light does not differ.

@@ -1,4 +1,4 @@
-"""Keyframes that disagree, brought together before they are merged: brightness and small shifts, in closed form.
+"""Gain and alignment matching of keyframes before they are merged: brightness and small shifts, in closed form.
 
 Keyframes edited one by one differ in exposure and sit a texel aside. What all of them share is the edit and is left as
 it is; only how each departs from their common mean is taken back, as far as texels that two of them saw tell.
@@ -30,7 +30,7 @@ _STILL = 0.05  # texels: a smaller shift is none
 
 @dataclass
 class Matched:
-    """Keyframes that agree better."""
+    """Matched keyframes, which agree better."""
 
     colours: Tensor
     """(K, H, W, C)"""
@@ -40,7 +40,7 @@ class Matched:
     """(K, 2, h, w) on a coarse grid, in texels of the atlas: colours were taken from so far to the right and below."""
 
     def moved(self, number: int, uv: Tensor) -> Tensor:  # (P, 2) -> (P, 2)
-        """Where in the matched atlas the pixels of keyframe `number` lie."""
+        """Move uv of the pixels of keyframe `number` to where they lie in the matched atlas."""
         height, width = self.colours.shape[1:3]
         if not self.shifts[number].any():
             return uv
@@ -56,24 +56,24 @@ def match(
     gains: bool = True,
     shifts: bool = True,
 ) -> Matched:
-    """Colours brought together by gains and shifts relative to the common mean. They depend on the colours alone, so edited
-    and unedited keyframes that are the same stay the same."""
+    """Match keyframes to their common mean by gains and shifts. These depend on the colours alone, so edited and unedited
+    keyframes that are the same stay the same."""
     factor = max(1, round(max(colours.shape[1:3]) / _WORKING))
     small, known = _reduced(colours, weights, factor)
-    found = relative_gains(small, known) if gains else small.new_ones(small.shape[:2])
-    changed = colours * found[:, None, None]
+    factors = relative_gains(small, known) if gains else small.new_ones(small.shape[:2])
+    changed = colours * factors[:, None, None]
     moves = small.new_zeros(len(small), 2, 1, 1)
     if shifts:
-        moves = relative_shifts(small * found[:, :, None, None], known) * factor
+        moves = relative_shifts(small * factors[:, :, None, None], known) * factor
         moves[moves.abs().amax((1, 2, 3)) < _STILL] = 0
         for number, move in enumerate(moves):
             if move.any():
                 changed[number] = _moved(changed[number], move)
-    return Matched(changed, found, moves)
+    return Matched(changed, factors, moves)
 
 
 def relative_gains(colours: Tensor, weights: Tensor) -> Tensor:  # (K, C, h, w), (K, h, w) -> (K, C)
-    """Gains that bring keyframes to their common brightness, channel by channel; their logarithms sum to 0 before clamping.
+    """Solve for gains that bring keyframes to their common brightness, per channel; their logs sum to 0 before clamping.
 
     The median ratio of each pair over the texels that both saw, then least squares over all pairs.
     """
@@ -104,7 +104,7 @@ def relative_gains(colours: Tensor, weights: Tensor) -> Tensor:  # (K, C, h, w),
 
 
 def relative_shifts(colours: Tensor, weights: Tensor) -> Tensor:  # (K, C, h, w), (K, h, w) -> (K, 2, h', w')
-    """Smooth shifts (x, y in texels) at which each keyframe fits the mean of the others; they are 0 on average.
+    """Register keyframes by smooth shifts (x, y in texels) at which each fits the mean of the others; they are 0 on average.
 
     Lucas and Kanade's linear least squares over wide neighbourhoods, drawn towards no shift where there is little to see.
     """
@@ -145,7 +145,7 @@ def relative_shifts(colours: Tensor, weights: Tensor) -> Tensor:  # (K, C, h, w)
 
 
 def _reduced(colours: Tensor, weights: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """(K, C, h, w) and (K, h, w) at about the working size."""
+    """Shrink (K, C, h, w) and (K, h, w) to about the working size."""
     planes, known = colours.permute(0, 3, 1, 2), weights[:, None].clamp(max=1)
     if factor > 1:
         share = F.avg_pool2d(known, factor)
@@ -155,12 +155,12 @@ def _reduced(colours: Tensor, weights: Tensor, factor: int) -> tuple[Tensor, Ten
 
 
 def _pooled(product: Tensor, cells: int, grid: tuple[int, int]) -> Tensor:  # (h, w) -> (h', w')
-    """Means over wide, overlapping neighbourhoods."""
+    """Average over wide, overlapping neighbourhoods."""
     return F.interpolate(_blurred(product[None, None], cells / 2), grid, mode="area")[0, 0]
 
 
 def _blurred(planes: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (N, C, h, w) with nothing beyond the border; wide ones at a smaller size."""
+    """Blur (N, C, h, w) with a Gaussian, nothing beyond the border; wide ones at a smaller size."""
     if sigma > 6:
         factor = int(sigma // 3)
         height, width = planes.shape[2:]
@@ -190,5 +190,7 @@ def _moved(image: Tensor, shift: Tensor) -> Tensor:  # (H, W, C), (2, h, w) in t
     x = (torch.arange(width, device=image.device) + 0.5 + fine[..., 0]) * (2 / width) - 1
     y = (torch.arange(height, device=image.device)[:, None] + 0.5 + fine[..., 1]) * (2 / height) - 1
     grid = torch.stack([x, y], -1)
-    found = F.grid_sample(image.permute(2, 0, 1)[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False)
-    return found[0].permute(1, 2, 0)
+    sampled = F.grid_sample(
+        image.permute(2, 0, 1)[None], grid[None], mode="bicubic", padding_mode="border", align_corners=False
+    )
+    return sampled[0].permute(1, 2, 0)

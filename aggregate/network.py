@@ -68,7 +68,7 @@ class AggregationNetwork(nn.Module):
 
 @dataclass
 class Refined:
-    """The network's result."""
+    """The refined atlas: the network's result."""
 
     edited: Tensor
     """(H, W, 3)"""
@@ -188,14 +188,14 @@ def _state(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _checked(network: AggregationNetwork | None, source: Source, windows: list[Window], *, squared: bool = False) -> float:
-    """Mean loss (or the mean of its squares); None is the identity."""
+    """Compute the mean loss (or the mean of its squares); None is the identity."""
     images = (window.images(source) for window in windows)
     losses = [_loss(network(i) if network else i, window, squared=squared) for i, window in zip(images, windows, strict=True)]
     return float(sum(losses)) / len(losses)
 
 
 def _loss(pair: Tensor, window: Window, *, squared: bool = False) -> Tensor:
-    """Weighted L1 of the rendered edited atlas, plus that of the rendered difference to the reference.
+    """Compute the weighted L1 loss of the rendered edited atlas, plus that of the rendered difference to the reference.
 
     pair: (2, 3, H, W), edited and reference in the window.
     """
@@ -211,7 +211,7 @@ def _loss(pair: Tensor, window: Window, *, squared: bool = False) -> Tensor:
 
 
 def _in_bands(network: AggregationNetwork, pair: Tensor) -> Tensor:
-    """The network over a large image, some rows at a time with the neighbours that each needs."""
+    """Apply the network to a large image, some rows at a time with the neighbours that each needs."""
     height = pair.shape[2]
     parts = []
     for top in range(0, height, _BAND):

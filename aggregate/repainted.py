@@ -16,7 +16,7 @@ def repainted_pixels(
     keyframe: np.ndarray,  # (H, W, 4) uint8 or uint16
     made: np.ndarray,  # (H, W, 4), as the edit stage wrote it
 ) -> np.ndarray:  # (H, W) float32, 0 or 1
-    """Where a keyframe is no longer what was made, within the layer."""
+    """Detect where a keyframe was repainted: it is no longer what was made, within the layer."""
     if made.shape != keyframe.shape:
         return np.zeros(keyframe.shape[:2], np.float32)
     now, then = (image.astype(np.float32) * (255 / np.iinfo(image.dtype).max) for image in (keyframe, made))
@@ -30,7 +30,7 @@ def unclaimed(
     repainted: Tensor,  # (K, H, W) in [0, 1]: where in the atlas each keyframe was repainted
     weights: Tensor,  # (K, H, W) of the partial atlases
 ) -> Tensor:  # (K, H, W) in [0, 1]
-    """What is left of each keyframe's weight: little where another one was repainted and it was not."""
+    """Weigh keyframes by repainting: little is left of a weight where another keyframe was repainted and this one was not."""
     claims = repainted * weights.clamp(max=1)
     shares = []
     for number, own in enumerate(repainted):

@@ -114,7 +114,7 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
 
 
 def _made_from(options: AggregateOptions, keyframes: LayerKeyframes) -> str:
-    """Digest of all that decides the layer's result."""
+    """Digest all that decides the layer's result."""
     network = [options.seed, options.merge_steps] if options.method == "network" else []
     how = [VERSION, options.method, network, options.match_gain, options.match_shift, keyframes.indices]
     return digest(how, keyframes.fit, *keyframes.digested())
@@ -190,7 +190,7 @@ def _rgba(colour: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _writable(edited: Tensor, reference: Tensor, coverage: Tensor) -> list[np.ndarray]:
-    """Both atlases as (H, W, 4) uint16. Light-free colours may leave [0, 1]: then both are moved alike, because
+    """Convert both atlases to (H, W, 4) uint16. Light-free colours may leave [0, 1]: then both are moved alike, because
     what counts is their difference."""
     too_high = (torch.maximum(edited, reference) - 1).clamp(min=0)
     too_low = torch.minimum(edited, reference).clamp(max=0)

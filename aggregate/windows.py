@@ -1,4 +1,4 @@
-"""What the aggregation network is trained on: windows of the atlas as all keyframes but one make it, and that one's pixels."""
+"""Training windows of the aggregation network: the atlas as all keyframes but one make it, and that one's pixels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pixels:
 
     @classmethod
     def of(cls, views: Sequence[View], size: torch.Size, box: Box, most: int, generator: torch.Generator) -> Pixels:
-        """All views in a box of the atlas; a random share where there are more pixels than `most`."""
+        """Gather all views in a box of the atlas; a random share where there are more pixels than `most`."""
         share = min(1.0, most / max(1, sum(len(view.uv) for view in views)))
         parts = []
         for number, view in enumerate(views):
@@ -71,7 +71,7 @@ class Source:
     weights: Tensor  # (K, h, w)
 
     def predicted(self, pixels: Pixels) -> Tensor:  # (P,) bool
-        """Whether the other keyframes know the pixel's texel; a single keyframe stands for itself."""
+        """Tell whether the other keyframes know the pixel's texel; a single keyframe stands for itself."""
         if len(self.weights) == 1:
             return torch.ones_like(pixels.held)
         total = self.weights.sum(0)
@@ -84,7 +84,7 @@ class Source:
         return result
 
     def window(self, keyframe: int, rows: slice, columns: slice) -> Tensor:  # (2, 3, h, w)
-        """The others' aggregate: edited and unedited. Where they saw nothing, the keyframe's own."""
+        """Average the other keyframes in a window: edited and unedited. Where they saw nothing, the keyframe's own."""
         colours, weights = self.colours[:, rows, columns], self.weights[:, rows, columns].clone()
         if len(weights) > 1:
             weights[keyframe] *= 1e-6
@@ -107,7 +107,7 @@ class Window:
 
 
 def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> Window:
-    """A window around a random keyframe pixel, with that keyframe's pixels in it."""
+    """Draw a window around a random keyframe pixel, with that keyframe's pixels in it."""
     height, width = source.weights.shape[1:]
     chosen = int(torch.randint(len(pixels.texel), (), generator=generator))
     centre, keyframe = pixels.texel[chosen].tolist(), int(pixels.keyframe[chosen])
@@ -126,7 +126,7 @@ def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch
 
 
 def held_out(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> list[Window]:
-    """Windows that say how good a network is, by pixels that it is not trained on."""
+    """Draw held-out windows, which say how good a network is by pixels that it is not trained on."""
     held = pixels[pixels.held]
     if not len(held.texel):
         return []

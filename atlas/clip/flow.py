@@ -34,7 +34,7 @@ _local = threading.local()
 
 
 def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Optical flow from `first` to `second`: the pixel (x, y) of `first` is found at (x, y) + flow[y, x] of `second`.
+    """Compute optical flow (DIS): the pixel (x, y) of `first` is found at (x, y) + flow[y, x] of `second`.
 
     first, second: (H, W) or (H, W, 3) uint8, at least 16 pixels a side. Returns (H, W, 2) float32, pixels, x first.
     The same images give the same flow, whatever the number of cores.
@@ -54,7 +54,7 @@ def flow_validity(
     first: np.ndarray | None = None,  # (H, W) or (H, W, 3) uint8
     second: np.ndarray | None = None,  # the same
 ) -> np.ndarray:
-    """Where `forward` is confirmed by the way back, to `AGREEMENT` pixels: (H, W) bool.
+    """Check optical flow forward and backward: where the way back agrees to `AGREEMENT` pixels, (H, W) bool.
 
     Pixels that leave the frame are not. Where `first` is given, neither are pixels in untextured surroundings,
     where both ways agree on anything; with `second`, nor are those whose colour is not found where the flow leads.
@@ -70,8 +70,8 @@ def flow_validity(
         return valid
     valid &= textured(first)
     if second is not None:
-        found = cv2.remap(second, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        change = np.abs(cv2.GaussianBlur(first.astype(np.float32) - found, (0, 0), 1.5))
+        warped = cv2.remap(second, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        change = np.abs(cv2.GaussianBlur(first.astype(np.float32) - warped, (0, 0), 1.5))
         change = change.max(axis=-1) if change.ndim == 3 else change
         usual = 1.48 * float(np.median(change[valid])) if valid.any() else 0.0
         valid &= change < max(_CHANGE, 4 * usual)
@@ -79,7 +79,7 @@ def flow_validity(
 
 
 def textured(image: np.ndarray) -> np.ndarray:
-    """Where the surroundings (about 16 pixels) hold contrast that flow can follow: (H, W) bool of a uint8 image."""
+    """Find where the surroundings (about 16 pixels) hold contrast that flow can follow: (H, W) bool of a uint8 image."""
     grey = (image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)).astype(np.float32)
     mean = cv2.GaussianBlur(grey, (0, 0), 5.0)
     variance = cv2.GaussianBlur(grey * grey, (0, 0), 5.0) - mean * mean

@@ -15,7 +15,7 @@ def read_keep(
     atlas: Path,
     size: tuple[int, int],  # (H, W) of the atlas
 ) -> np.ndarray:  # (H, W) float32 in [0, 1], 1 = keep
-    """A mask as painted: grey, or the mean of its colours; what is transparent is not kept."""
+    """Read a keep-mask as painted: grey, or the mean of its colours; what is transparent is not kept."""
     wanted = WantedSize(*size, "the atlas is", f"paint the mask at the size of {atlas}")
     image = to_float(read_image(path, mode="rgba", size=wanted))
     return image[..., :3].mean(-1) * image[..., 3]
@@ -25,5 +25,5 @@ def open_coverage(
     coverage: np.ndarray,  # (H, W) in [0, 1]
     keep: np.ndarray | None,  # (H, W) in [0, 1]
 ) -> np.ndarray:  # (H, W)
-    """Where an edit may show. Applying it again changes nothing, so that every stage that reads the mask may."""
+    """Limit coverage to where an edit may show. Doing so again changes nothing, so that every stage that reads the mask may."""
     return coverage if keep is None else np.minimum(coverage, 1 - keep)

@@ -1,4 +1,4 @@
-"""How good one edit is: rendered frame by frame, beside its source."""
+"""Measure one edit: warp errors, keyframe fidelity, coverage and overlap of its rendered frames, beside their source."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from atlas.storage.stamps import read_json, write_json
 
 
 def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
-    """`edited` with the edit's name, as JSON has it (None where there is no number); also written to its metrics.json."""
-    found = {"name": rendering.edit.name, "mode": rendering.settings.mode} | finite(edited(rendering, learned, quiet=quiet))
-    write_json(rendering.edit.folder / "metrics.json", found)
-    return found
+    """Measure an edit and write its metrics.json; returns what that holds, None where there is no number."""
+    measured = {"name": rendering.edit.name, "mode": rendering.settings.mode} | finite(edited(rendering, learned, quiet=quiet))
+    write_json(rendering.edit.folder / "metrics.json", measured)
+    return measured
 
 
 def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
-    """Warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer.
+    """Measure warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer.
 
     And what `learned` can say; under `absent` the reason for each metric that cannot be had.
     """
@@ -75,7 +75,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
     of_layers = {
         "keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()},
-        "keyframe_overlap": {layer: found and asdict(found) for layer, found in overlaps.items()},
+        "keyframe_overlap": {layer: overlap and asdict(overlap) for layer, overlap in overlaps.items()},
         "coverage": coverage,
     }
     by_networks = seen.values() | {"absent": seen.absent}
@@ -83,7 +83,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
 
 
 def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
-    """What scripts/oracle.py found out about this edit as it stands, if it did."""
+    """Read the oracle PSNR of this edit as it stands, if scripts/oracle.py measured it."""
     path = edit.oracle_path
     oracle = finite(read_json(path, finite=False)) if path.is_file() else {}
     if not isinstance(oracle, dict) or oracle.get("made_from") != made_from:

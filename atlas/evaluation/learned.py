@@ -1,4 +1,4 @@
-"""Metrics that need the weights of a network: which can be had, the reason where one cannot, and their course over frames."""
+"""Learned metrics (CLIP, DINOv2, LPIPS): load the networks that can be had, say why others cannot, and feed them frames."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class LearnedOptions:
             "--dino-model": self.dino_model,
         }
         named["--lpips-weights"] = self.lpips_weights
-        given = next((name for name, value in named.items() if value), None)
-        if not with_edit and (given or self.prompt is not None):
-            raise UserError(f"{given or '--prompt'} is for measuring an edit: name one with --edit")
-        if self.weights == "none" and given:
-            raise UserError(f"--weights none uses no weights, and {given} asks for some: leave one of them out")
+        option = next((name for name, value in named.items() if value), None)
+        if not with_edit and (option or self.prompt is not None):
+            raise UserError(f"{option or '--prompt'} is for measuring an edit: name one with --edit")
+        if self.weights == "none" and option:
+            raise UserError(f"--weights none uses no weights, and {option} asks for some: leave one of them out")
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("--prompt is empty: say what the frames are to show, or leave it out")
 
@@ -84,7 +84,7 @@ class Learned:
 
     @classmethod
     def open(cls, options: LearnedOptions) -> Learned:
-        """Load what is there. UserError where something cannot be used that the options name; without that, a reason."""
+        """Load the networks that are there. UserError where one is named that cannot be used; else a reason."""
         options.check_weights()
         opened = cls(prompt=options.prompt)
         if options.weights == "none":
@@ -110,7 +110,7 @@ class Learned:
         return opened
 
     def series(self, edit: Edit) -> LearnedSeries:
-        """The course of one edit, to be fed its frames."""
+        """Begin the series of one edit, to be fed its frames."""
         return LearnedSeries(self, edit)
 
     def _try(self, measures: tuple[str, ...], named: str | None, load: Callable[[], Made]) -> Made | None:
@@ -131,12 +131,12 @@ def _embedder(name: str, family: Family, option: str, options: LearnedOptions) -
 
 
 def prompt_of(edit: Edit) -> str | None:
-    """The prompts of the edit's layers in one line, as a text about the whole frame; None where no layer has one."""
+    """Join the prompts of the edit's layers into one text about the whole frame; None where no layer has one."""
     return ", ".join(prompt for layer in edit.layers if (prompt := edit.request(layer).prompt)) or None
 
 
 class LearnedSeries:
-    """Feed it an edit's frames in order, beside the source's; `values` are their means.
+    """Embeddings and LPIPS distances of an edit's frames, fed in order beside the source's; `values` are their means.
 
     Memory holds a batch of frames, and a vector for each. The source's are kept for the next edit of the same clip.
     """
@@ -158,7 +158,7 @@ class LearnedSeries:
             self._read_prompt(learned.clip, learned.prompt or prompt_of(edit))
 
     def add(self, source: np.ndarray, result: np.ndarray) -> None:
-        """The next frame, (H, W, 3) uint8, before and after the edit."""
+        """Add the next frame, (H, W, 3) uint8, before and after the edit."""
         for key, network in self._networks.items():
             frames = {"edit": result} if key in self._known else {"edit": result, "source": source}
             self._waiting[key] += [(side, network.prepare(frame)) for side, frame in frames.items()]
@@ -168,31 +168,31 @@ class LearnedSeries:
             self._lpips["from_source"].append(self.learned.lpips(result, source))
 
     def add_pair(self, side: str, image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> None:
-        """Two neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
+        """Add neighbouring frames of one side ("edit" or "source") with the source's flow, as `metrics.warp_error` has them."""
         if self.learned.lpips is not None:
             carried = metrics.warped_following(image, following, flow, valid)
             self._lpips[side].append(self.learned.lpips(image, carried))
 
     def values(self) -> dict[str, Any]:
-        """Of each metric that could be had its mean for edit and source, and what was used; `absent` has the others."""
+        """Average each metric that could be had for edit and source, and name the networks; `absent` has the others."""
         for key in self._networks:
             self._embed(key)
             self.learned.of_source[self._clip_folder, key] = self._vectors[key]["source"]
-        found: dict[str, Any] = {}
+        means: dict[str, Any] = {}
         if (text := self._text) is not None:
-            found["clip_text"] = self._means("clip", lambda vectors: [metrics.clip_text(vector, text) for vector in vectors])
+            means["clip_text"] = self._means("clip", lambda vectors: [metrics.clip_text(vector, text) for vector in vectors])
         for key, name in (("clip", "clip_frame"), ("dino", "object_consistency")):
             if key in self._networks:
-                found[name] = self._means(key, lambda vectors: list(map(metrics.cosine, vectors, vectors[1:])))
+                means[name] = self._means(key, lambda vectors: list(map(metrics.cosine, vectors, vectors[1:])))
         if self.learned.lpips is not None:
             edit, source, apart = (metrics.average(values) for values in self._lpips.values())
-            found["lpips"] = {"edit": edit, "source": source, "ratio": metrics.ratio(edit, source)}
-            found["lpips_from_source"] = apart
+            means["lpips"] = {"edit": edit, "source": source, "ratio": metrics.ratio(edit, source)}
+            means["lpips_from_source"] = apart
             if math.isnan(apart):
                 self.absent |= {name: f"needs frames of {SMALLEST} pixels a side or more" for name in _LPIPS}
         if self.learned.names:
-            found["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
-        return found
+            means["models"] = self.learned.names | ({"prompt": self.prompt} if self.prompt else {})
+        return means
 
     def _read_prompt(self, clip: Embedder, prompt: str | None) -> None:
         if prompt is None:
@@ -204,11 +204,11 @@ class LearnedSeries:
             self.absent["clip_text"] = str(problem)
 
     def _embed(self, key: str) -> None:
-        """What waits goes through the network."""
+        """Embed the frames that wait, as one batch."""
         waiting, self._waiting[key] = self._waiting[key], []
         if waiting:
-            found = self._networks[key].embed([prepared for _, prepared in waiting])
-            for (side, _), vector in zip(waiting, found, strict=True):
+            vectors = self._networks[key].embed([prepared for _, prepared in waiting])
+            for (side, _), vector in zip(waiting, vectors, strict=True):
                 self._vectors[key][side].append(vector)
 
     def _means(self, key: str, measure: Callable[[list[np.ndarray]], list[float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How alike edited keyframes are: their difference where two of them see the same texels of the layer's atlas.
+"""Keyframe overlap: how much edited keyframes differ where two of them see the same texels of the layer's atlas.
 
     overlap(layer) = mean of |colour_i - colour_j| over pairs of keyframes and texels seen by both (and over R, G, B in [0, 1])
 
@@ -29,7 +29,7 @@ _MOST_TEXELS = 512  # per side of the atlas that is compared: finer ones are mos
 
 @dataclass
 class Overlap:
-    """The measure for one layer."""
+    """Keyframe overlap of one layer."""
 
     edited: float
     """Mean absolute difference of the edited keyframes, in [0, 1]."""
@@ -42,7 +42,7 @@ class Overlap:
 
 
 def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap | None:
-    """The measure for one layer of an edit; None where fewer than two keyframes see the same texels."""
+    """Measure how much the edited keyframes of a layer differ where they overlap; None where no two see the same texels."""
     files = edit.keyframes(layer)
     if len(files) < 2:
         return None
@@ -72,22 +72,22 @@ def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap 
 
 
 def compared(count: int) -> list[list[int]]:
-    """For each of `count` keyframes in time's order those that it is compared with, each pair once."""
+    """List for each of `count` keyframes in time's order those that it is compared with, each pair once."""
     drawn = _drawn(count)
-    found = []
+    partners = []
     for place in range(count):
         far = [other for other in drawn if abs(other - place) > _NEAREST and (other < place or place not in drawn)]
-        found.append([*range(max(place - _NEAREST, 0), place), *far])
-    return found
+        partners.append([*range(max(place - _NEAREST, 0), place), *far])
+    return partners
 
 
 def kept(place: int, count: int) -> set[int]:
-    """Which keyframes are still needed when the one at `place` is done."""
+    """List the keyframes that are still needed when the one at `place` is done."""
     return {*range(max(place + 1 - _NEAREST, 0), place + 1), *_drawn(count)}
 
 
 def _drawn(count: int) -> list[int]:
-    """Keyframes that all others are compared with; none where the nearest are all there are."""
+    """Draw the keyframes that all others are compared with; none where the nearest are all there are."""
     if count <= _NEAREST + 1:
         return []
     return sorted(np.random.default_rng(0).choice(count, _DRAWN, replace=False).tolist())

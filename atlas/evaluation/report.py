@@ -1,4 +1,4 @@
-"""report.html of an edit, and several edits side by side: one file each, which needs nothing beside it."""
+"""HTML report of an edit, and the comparison of several edits: one self-contained file each."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ table.plain td { color: inherit } .weak { color: #a04000 }
 
 
 def printed(options: EvaluateOptions) -> dict[str, Any] | str:
-    """What scripts/evaluate.py prints: numbers as JSON or as a table, and where the report is if one was asked for."""
+    """Evaluate and make what scripts/evaluate.py prints: JSON or a table, and where the report is if one was asked for."""
     if options.compare:
         return _compared(options)
     if options.report and options.edit is None:
         raise UserError("--report is the report of an edit: name it with --edit")
-    found = evaluate(options)
+    measured = evaluate(options)
     if options.report:
-        found["report"] = str(write_report(options, found))
-    said = table(found) + (f"\n\nreport: {found['report']}" if options.report else "")
-    return found if options.json else said
+        measured["report"] = str(write_report(options, measured))
+    text = table(measured) + (f"\n\nreport: {measured['report']}" if options.report else "")
+    return measured if options.json else text
 
 
-def write_report(options: EvaluateOptions, found: dict[str, Any]) -> Path:
+def write_report(options: EvaluateOptions, measured: dict[str, Any]) -> Path:
     """Write report.html beside the edit that `evaluate` found the numbers of; returns its path."""
     assert options.edit is not None
     rendering = opened(options, options.edit)
@@ -62,23 +62,25 @@ def write_report(options: EvaluateOptions, found: dict[str, Any]) -> Path:
     parts = [
         _film(film, "Source left, result right."),
         _section("Frames", "Source above, result below.", _image(sheet)),
-        _section("The edit", networks_used(found["edit"]), _numbers(edit_measures(found["edit"]))),
+        _section("The edit", networks_used(measured["edit"]), _numbers(edit_measures(measured["edit"]))),
         _section("Atlases", "Of each edited layer: as the fit has it, and edited.", _image(_atlases(rendering))),
-        _section("The fit it stands on", f"Fit {edit.fit}.", _numbers(fit_measures(found["reconstruction"])) + _weak(found)),
+        _section(
+            "The fit it stands on", f"Fit {edit.fit}.", _numbers(fit_measures(measured["reconstruction"])) + _weak(measured)
+        ),
     ]
     if (plot := rendering.maps.folder / PLOT).is_file():
         parts.append(_section("The fit, frame by frame", "", _image(read_image(plot, mode="rgb"))))
     parts.append(
         _section("What was asked for", "", _rows([[k, str(v)] for layer in edit.layers for k, v in _request(edit, layer)]))
     )
-    parts.append(_section("What it cost", "", _rows(_costs(found["cost"]))))
-    parts.append(_section("Not measured", "", _rows(reasons(found.get("absent", {})))))
+    parts.append(_section("What it cost", "", _rows(_costs(measured["cost"]))))
+    parts.append(_section("Not measured", "", _rows(reasons(measured.get("absent", {})))))
     size = f"{clip.frames} frames of {clip.width}x{clip.height}, {clip.fps:g} a second"
     return _write(edit.folder / REPORT, f"{clip.name}: {edit.name}", size, parts)
 
 
 def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
-    """Several edits of a clip in one table."""
+    """Compare several edits of a clip in one table."""
     if options.edit is not None:
         raise UserError("--compare names all edits: leave out --edit")
     if len(set(options.compare)) < 2:
@@ -88,30 +90,30 @@ def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
     ]  # all are checked before the first is measured
     learned = Learned.open(options)
     results = {rendering.edit.name: measure_edit(rendering, learned, quiet=options.quiet) for rendering in renderings}
-    columns = {name: edit_measures(found) for name, found in results.items()}
+    columns = {name: edit_measures(measured) for name, measured in results.items()}
     names = list(dict.fromkeys(row.name for rows in columns.values() for row in rows))
     values = {
         name: {edit: next((r.value for r in rows if r.name == name), "-") for edit, rows in columns.items()} for name in names
     }
     printed_result: dict[str, Any] = {"clip": renderings[0].clip.name, "edits": results}
-    said = _text(values, list(columns)) + "\n\n" + "\n".join(_notes(results))
+    text = _text(values, list(columns)) + "\n\n" + "\n".join(_notes(results))
     if options.report:
         path = _write_comparison(options, renderings, columns, values, _notes(results))
         printed_result["report"] = str(path)
-        said += f"\n\nreport: {path}"
-    return printed_result if options.json else said
+        text += f"\n\nreport: {path}"
+    return printed_result if options.json else text
 
 
 def _notes(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Which networks judged the edits, and what is absent from all or some of them."""
-    used = {name: networks_used(found) for name, found in results.items()}
+    """List which networks judged the edits, and which metrics are absent from all or some of them."""
+    used = {name: networks_used(measured) for name, measured in results.items()}
     if len(set(used.values())) == 1:
-        lines = [said for said in list(used.values())[:1] if said]
+        lines = [networks for networks in list(used.values())[:1] if networks]
     else:
-        lines = [f"{name}: {said}" for name, said in used.items()]
+        lines = [f"{name}: {networks}" for name, networks in used.items()]
     absent: dict[tuple[str, str], list[str]] = {}
-    for name, found in results.items():
-        for entry in reasons(found["absent"]):
+    for name, measured in results.items():
+        for entry in reasons(measured["absent"]):
             absent.setdefault(entry, []).append(name)
     for (measures, reason), edits in absent.items():
         where = "" if len(edits) == len(results) else f" from {', '.join(edits)}"
@@ -138,7 +140,7 @@ def _write_comparison(
 
 
 def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
-    """A small film of source and result side by side, and a sheet of a few frames."""
+    """Render a small film of source and result side by side, and a contact sheet of a few frames."""
     clip, columns = rendering.clip, []
     wanted = spread(clip.frames, _STILLS)
 
@@ -159,7 +161,7 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
 
 
 def _atlases(rendering: Rendering) -> np.ndarray:
-    """Each edited layer's atlas, original and edited, on dark ground."""
+    """Draw each edited layer's atlas, original and edited, on dark ground."""
     columns = []
     for layer, pair in rendering.layers.items():
         atlas = rendering.maps.atlas(layer)
@@ -190,8 +192,8 @@ def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def _weak(found: dict[str, Any]) -> str:
-    sentences = [f"{weakness['sentence']}; {weakness['advice']}" for weakness in found.get("weaknesses", [])]
+def _weak(measured: dict[str, Any]) -> str:
+    sentences = [f"{weakness['sentence']}; {weakness['advice']}" for weakness in measured.get("weaknesses", [])]
     return "".join(f'<p class="weak">{_escaped(sentence)}</p>' for sentence in sentences)
 
 
@@ -220,15 +222,17 @@ def _escaped(text: str) -> str:
     return html.escape(visible(text))
 
 
-def _section(title: str, said: str, content: str) -> str:
+def _section(title: str, caption: str, content: str) -> str:
     if not content:
         return ""
-    return f"<h2>{_escaped(title)}</h2>" + (f"<p>{_escaped(said)}</p>" if said else "") + content
+    return f"<h2>{_escaped(title)}</h2>" + (f"<p>{_escaped(caption)}</p>" if caption else "") + content
 
 
-def _film(data: bytes, said: str) -> str:
+def _film(data: bytes, caption: str) -> str:
     source = "data:video/mp4;base64," + base64.b64encode(data).decode("ascii")
-    return f'<video controls loop muted playsinline src="{source}"></video>' + (f"<p>{_escaped(said)}</p>" if said else "")
+    return f'<video controls loop muted playsinline src="{source}"></video>' + (
+        f"<p>{_escaped(caption)}</p>" if caption else ""
+    )
 
 
 def _image(image: np.ndarray) -> str:  # (H, W, 3) uint8

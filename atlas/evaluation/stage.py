@@ -1,4 +1,4 @@
-"""How good a fit and an edit of it are: every number as atlas/metrics/definitions.py defines it, and why some are missing."""
+"""The evaluate stage: measure a fit and an edit of it by the definitions in atlas/metrics, and say why numbers are missing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class EvaluateOptions(LearnedOptions, CommonOptions):
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
-    """Measure; returns what is printed. A number that cannot be had is None, and `absent` says why.
+    """Measure a fit and an edit; returns what is printed. A number that cannot be had is None, and `absent` says why.
 
     Frames stream: memory does not grow with the clip's length. UserError for an unknown fit or edit.
     """
@@ -69,7 +69,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     report["reconstruction"] = finite(series.averages())
     report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
     if truth:
-        report["truth"] = {layer: finite(asdict(found)) for layer, found in mapping_accuracy(maps, truth).items()}
+        report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}
     wanted = ["prepare", f"fit {fit}"]
     if rendering and learned:
         report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
@@ -91,5 +91,5 @@ def opened(options: EvaluateOptions, name: str) -> Rendering:
 
 
 def reconstruction(clip: Clip, maps: Maps, *, quiet: bool = True) -> dict[str, Any]:
-    """The clip's averages of `FrameSeries`: PSNR and SSIM, folds, flow disagreement and mask IoU, whole and per layer."""
+    """Average PSNR, SSIM, folds, flow disagreement and mask IoU over the clip's frames, whole and per layer."""
     return measure_frames(clip, maps, quiet=quiet).averages()

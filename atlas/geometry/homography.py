@@ -10,7 +10,7 @@ import numpy as np
 
 @lru_cache(maxsize=4)
 def pixel_positions(height: int, width: int) -> np.ndarray:
-    """(H, W, 2) float32 positions of all pixels, x first; not to be written to."""
+    """List the positions of all pixels, (H, W, 2) float32, x first; not to be written to."""
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     positions = np.stack(np.meshgrid(x, y), -1)
     positions.flags.writeable = False
@@ -18,7 +18,7 @@ def pixel_positions(height: int, width: int) -> np.ndarray:
 
 
 def apply_homography(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`points` (..., 2) moved by a 3x3 matrix, as float32."""
+    """Move `points` (..., 2) by a 3x3 homography, as float32."""
     x, y = points[..., 0], points[..., 1]
     m = matrix.astype(np.float32)
     w = m[2, 0] * x + m[2, 1] * y + m[2, 2]
@@ -30,7 +30,7 @@ def fit_affinity(
     displacements: np.ndarray,  # (..., 2)
     weights: np.ndarray,  # (...)
 ) -> np.ndarray:  # (3, 3)
-    """Weighted least squares of points + displacements; a plain shift where the points do not span a plane."""
+    """Fit an affinity to points + displacements by weighted least squares; a plain shift where the points span no plane."""
     weight = weights.reshape(-1, 1).astype(np.float64)
     point = points.reshape(-1, 2).astype(np.float64)
     displacement = displacements.reshape(-1, 2).astype(np.float64)
@@ -50,7 +50,7 @@ def fit_homography(
     flow: np.ndarray,  # (H, W, 2)
     weights: np.ndarray,  # (H, W)
 ) -> np.ndarray:  # (3, 3)
-    """The homography that most of the weighted flow follows; simpler motions where the points cannot carry one."""
+    """Fit the homography that most of the weighted flow follows; simpler motions where the points cannot carry one."""
     height, width = weights.shape
     step = max(2, int(np.sqrt(height * width / 6000)))
     rows, columns = np.mgrid[step // 2 : height : step, step // 2 : width : step]

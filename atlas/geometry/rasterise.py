@@ -1,4 +1,4 @@
-"""Rasterising a frame into an atlas: which place of the frame does each texel show?
+"""Rasterisation of a frame into an atlas: which place of the frame does each texel show?
 
 The pixel grid is a mesh of quads, two triangles each, spanned between the pixels' centres and drawn in the atlas.
 Every texel whose centre lies under a triangle gets its place in the frame by the triangle's barycentric coordinates:
@@ -26,7 +26,7 @@ _JUMP = 8.0  # times the usual step: the mapping tears here, there is no sheet b
 
 @dataclass
 class Inverse:
-    """Where in the frame the texels that it covers are to be found."""
+    """Inverse of a mapping: where in the frame the texels that it covers are to be found."""
 
     texel: Tensor
     """(M,) flat indices into the atlas, each at most once."""
@@ -36,23 +36,23 @@ class Inverse:
     """(M,) row in the frame."""
 
     def look_up(self, image: Tensor, mode: str = "bicubic") -> Tensor:  # (H, W, C) frame-sized -> (M, C)
-        """`image` at each texel's place. Differentiable in `image`."""
+        """Sample `image` at each texel's place. Differentiable in `image`."""
         height, width = image.shape[:2]
         if not len(self.x):
             return image.new_zeros(0, image.shape[2])
         grid = torch.stack([(self.x + 0.5) * (2 / width) - 1, (self.y + 0.5) * (2 / height) - 1], -1)[None, None]
         planes = image.permute(2, 0, 1)[None]
-        found = F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
-        return found[0, :, 0].T
+        sampled = F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
+        return sampled[0, :, 0].T
 
     def put(self, values: Tensor, size: tuple[int, int]) -> Tensor:  # (M, C) -> (H, W, C)
-        """`values` at their texels, 0 at all others."""
+        """Put `values` at their texels, 0 at all others."""
         shape = (size[0] * size[1], values.shape[1])
         return zeros(shape, values).index_copy_(0, self.texel, values).view(*size, -1)
 
 
 def zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros of the kind and on the device of `like`."""
+    """Make zeros of the kind and on the device of `like`."""
     # NumPy takes zeroed memory from the system, untouched: of a large atlas only what is covered is ever written.
     if like.device.type == "cpu" and like.dtype == torch.float32:
         return torch.from_numpy(np.zeros(shape, np.float32))
@@ -64,27 +64,27 @@ def inverse_map(
     opacity: Tensor,  # (H, W): quads whose pixels are all 0 are not drawn
     size: tuple[int, int],  # (H, W) of the atlas
 ) -> Inverse:
-    """The place in the frame of every texel whose centre lies under the frame's visible pixels."""
+    """Rasterise a frame's mesh of pixels: the place in the frame of every texel whose centre lies under visible pixels."""
     nothing = torch.zeros(0, device=uv.device)
     if min(opacity.shape) < 2:
         return Inverse(nothing.long(), nothing, nothing)
     quads = _Quads.of(uv.float(), opacity, size)
-    found: list[list[Tensor]] = []
+    drawn: list[list[Tensor]] = []
     for smaller, largest in zip((0, *_GROUPS), _GROUPS, strict=False):
         group = torch.nonzero((quads.extent >= smaller) & (quads.extent < largest))[:, 0]
         # Quads of one size are the rule: then nothing has to be picked.
         part = quads if len(group) == len(quads.extent) else quads.map(partial(torch.index_select, dim=0, index=group))
         for start in range(0, len(group), _TOGETHER):
             few = part.map(itemgetter(slice(start, start + _TOGETHER)))
-            found += _drawn(few, largest, size)
-    if not any(len(texel) for texel, *_ in found):
+            drawn += _drawn(few, largest, size)
+    if not any(len(texel) for texel, *_ in drawn):
         return Inverse(nothing.long(), nothing, nothing)
-    texel, x, y, opaque = (torch.cat(parts) for parts in zip(*found, strict=True))
+    texel, x, y, opaque = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     return _frontmost(texel, x, y, opaque, size)
 
 
 def _frontmost(texel: Tensor, x: Tensor, y: Tensor, opaque: Tensor, size: tuple[int, int]) -> Inverse:
-    """Each texel once: as the most opaque quad shows it, and among equals the one drawn last."""
+    """Keep each texel once: as the most opaque quad shows it, and among equals the one drawn last."""
     top = torch.div(texel.min(), size[1], rounding_mode="floor")
     bottom = torch.div(texel.max(), size[1], rounding_mode="floor") + 1
     start = int(top) * size[1]
@@ -98,7 +98,7 @@ def _frontmost(texel: Tensor, x: Tensor, y: Tensor, opaque: Tensor, size: tuple[
 
 @dataclass
 class _Quads:
-    """Between four neighbouring pixels each: corners in texels (centre of texel i at i), upper left, right, lower, both."""
+    """Quads between four neighbouring pixels: corners in texels (centre of texel i at i), upper left, right, lower, both."""
 
     x: list[Tensor]
     y: list[Tensor]
@@ -153,12 +153,12 @@ def _ends(planes: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _drawn(quads: _Quads, most: int, size: tuple[int, int]) -> list[list[Tensor]]:
-    """Texel, x, y and opacity (in 255ths) of all texels under the quads, of which none has more than `most` per side."""
+    """Draw quads of at most `most` texels per side: texel, x, y and opacity (in 255ths) of all texels under them."""
     start = quads.low_y.long() * size[1] + quads.low_x.long()  # as whole numbers: float32 ends at 2^24
     beyond = bool((quads.low_x.amax() + most > size[1]) | (quads.low_y.amax() + most > size[0]))
     upper, lower = _Triangle.of(quads, 0, 1, 2), _Triangle.of(quads, 3, 2, 1)
     right, below = quads.column + 1, quads.row + 1
-    found = []
+    texels = []
     for j in range(most):
         for i in range(most):
             (a, b, in_upper), (c, d, in_lower) = upper.at(i, j), lower.at(i, j)
@@ -170,8 +170,8 @@ def _drawn(quads: _Quads, most: int, size: tuple[int, int]) -> list[list[Tensor]
             x = torch.where(in_upper, a.add_(quads.column), right - c)
             y = torch.where(in_upper, b.add_(quads.row), below - d)
             texel, x, y, opaque = (plane.index_select(0, index) for plane in (start, x, y, quads.opaque))
-            found.append([texel.add_(j * size[1] + i), x, y, opaque])
-    return found
+            texels.append([texel.add_(j * size[1] + i), x, y, opaque])
+    return texels
 
 
 @dataclass
@@ -191,6 +191,6 @@ class _Triangle:
         return cls((dx * ax + dy * ay, ax, ay), (dx * bx + dy * by, bx, by))
 
     def at(self, i: int, j: int) -> tuple[Tensor, Tensor, Tensor]:
-        """a, b, and whether the texel i to the right and j below is inside."""
+        """Compute a, b, and whether the texel i to the right and j below is inside."""
         a, b = (torch.add(start, right, alpha=i).add_(down, alpha=j) for start, right, down in (self.a, self.b))
         return a, b, torch.minimum(torch.minimum(a, b), 1 - a - b) >= -_EDGE

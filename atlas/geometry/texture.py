@@ -1,4 +1,4 @@
-"""Textures that do not shimmer: an atlas at full size, halved again and again, looked up where a pixel's footprint fits.
+"""Textures with mip maps: an atlas halved again and again, looked up at the level of detail that a pixel's footprint asks for.
 
 A pixel that spans more than a texel of the atlas would pick one of them and drop its neighbours; as things move, another
 one each time. Where that happens the texture is read from smaller copies of itself (trilinear filtering). Where it does
@@ -27,7 +27,7 @@ _TOGETHER = 4  # channels that OpenCV looks up at once, at five times the speed 
 
 
 class Texture:
-    """Channels over an atlas square, to be looked up on a device; smaller copies are made when first asked for."""
+    """A texture: channels over an atlas square, looked up on a device; mip maps are made when first asked for."""
 
     def __init__(self, image: np.ndarray, device: torch.device | str = "cpu") -> None:  # (N, N, C) float
         self.channels, self.device = image.shape[2], torch.device(device)
@@ -46,7 +46,7 @@ class Texture:
         *,
         smooth: bool = True,
     ) -> list[Tensor]:  # a plane (h, w) for each channel
-        """The texture as the pixels see it; smooth=False looks it up at full size alone."""
+        """Look the texture up as the pixels see it (trilinear filtering); smooth=False looks it up at full size alone."""
         result = self._look_up(uv, 0)
         level = level_of_detail(uv, self.size) if smooth else None
         if level is not None:
@@ -56,31 +56,31 @@ class Texture:
         return [plane for part in result for plane in part.unbind(-1)][: self.channels]
 
     def at_places(self, uv: np.ndarray) -> list[Tensor]:  # (M, 2) -> (M,) for each channel
-        """The texture at full size, wherever; for few places."""
+        """Look the texture up at full size, wherever; for few places."""
         count = len(uv)
         rows = np.zeros((-(-count // _ROW), _ROW, 2), np.float32)  # OpenCV has a limit on the width
         rows.reshape(-1, 2)[:count] = uv
         return [plane.reshape(-1)[:count] for plane in self.at(rows, smooth=False)]
 
     def _blend_smaller(self, uv: np.ndarray, level: np.ndarray, result: list) -> None:
-        """Put into `result`, looked up at full size, what smaller copies say where `level` is above 0."""
+        """Blend smaller copies into `result`, looked up at full size, where `level` is above 0."""
         for tile in _tiles_above_zero(level):
             here, depth = uv[tile], level[tile]
             finest = int(depth.min())
-            found = self._look_up(here, finest) if finest else [part[tile] for part in result]
+            smaller = self._look_up(here, finest) if finest else [part[tile] for part in result]
             for number in range(finest + 1, math.ceil(depth.max()) + 1):
                 share = np.clip(depth - (number - 1), 0, 1)
-                found = [_mixed(a, b, share) for a, b in zip(found, self._look_up(here, number), strict=True)]
-            for part, smaller in zip(result, found, strict=True):
-                part[tile] = smaller
+                smaller = [_mixed(a, b, share) for a, b in zip(smaller, self._look_up(here, number), strict=True)]
+            for part, blended in zip(result, smaller, strict=True):
+                part[tile] = blended
 
     def _look_up(self, uv: np.ndarray, level: int) -> list:
-        """Bilinear look-up; outside the texture its border is repeated. Parts of up to 4 channels, (h, w, c) each."""
+        """Look a level up bilinearly; outside the texture its border is repeated. Parts of up to 4 channels, (h, w, c) each."""
         parts = self._parts(level)
         if self.device.type != "cpu":
             where = torch.from_numpy(np.ascontiguousarray(uv)).to(self.device)[None]
-            found = [F.grid_sample(part, where, padding_mode="border", align_corners=False) for part in parts]
-            return [part[0].permute(1, 2, 0) for part in found]
+            sampled = [F.grid_sample(part, where, padding_mode="border", align_corners=False) for part in parts]
+            return [part[0].permute(1, 2, 0) for part in sampled]
         height, width = parts[0].shape[:2]
         half: np.ndarray | np.float32 = np.float32(width / 2)
         if height != width:  # a pair for each pixel costs ten times as much as one number for all
@@ -90,7 +90,7 @@ class Texture:
         return [cv2.remap(part, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in parts]
 
     def _split(self, level: int) -> list:
-        """The texture halved `level` times, each texel the mean of what it covers, in parts as the device wants them."""
+        """Halve the texture `level` times, each texel the mean of what it covers, in parts as the device wants them."""
         if level and self.device.type == "cpu":
             return [_halved(part) for part in self._parts(level - 1)]
         if level:
@@ -109,7 +109,7 @@ class Texture:
 
 
 def level_of_detail(uv: np.ndarray, size: int) -> np.ndarray | None:  # (h, w, 2) -> (h, w)
-    """How often a texture of `size` texels is to be halved for each pixel; None where it is nowhere.
+    """Choose the level of detail for each pixel: how often a texture of `size` texels is to be halved; None where nowhere.
 
     From the longer side of the pixel's footprint, measured between nodes a few pixels apart.
     """
@@ -139,7 +139,7 @@ def _mixed(first: Any, second: Any, share: np.ndarray) -> Any:  # (h, w, c), (h,
 
 
 def _tiles_above_zero(level: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Tiles of a map (h, w) that holds a value above 0 there."""
+    """Yield the tiles of a map (h, w) that hold a value above 0."""
     for top in range(0, level.shape[0], _TILE):
         for left in range(0, level.shape[1], _TILE):
             tile = slice(top, top + _TILE), slice(left, left + _TILE)

@@ -18,10 +18,10 @@ def sample(
     *,
     mode: str = "bilinear",
 ) -> Tensor:  # (..., C)
-    """Colours of `image` at `uv`; outside the image its border is repeated."""
+    """Sample the colours of `image` at `uv`; outside the image its border is repeated."""
     grid = uv.reshape(1, 1, -1, 2)
-    found = F.grid_sample(image.permute(2, 0, 1)[None], grid, mode=mode, padding_mode="border", align_corners=False)
-    return found[0, :, 0].T.reshape(*uv.shape[:-1], image.shape[2])
+    sampled = F.grid_sample(image.permute(2, 0, 1)[None], grid, mode=mode, padding_mode="border", align_corners=False)
+    return sampled[0, :, 0].T.reshape(*uv.shape[:-1], image.shape[2])
 
 
 def splat(
@@ -30,7 +30,7 @@ def splat(
     weights: Tensor,  # (...)
     size: tuple[int, int],  # (H, W) of the atlas
 ) -> tuple[Tensor, Tensor]:  # sum of weighted values (H, W, C), sum of weights (H, W)
-    """Forward bilinear splat: the adjoint of `sample`. Values whose uv is outside [-1, 1] are dropped.
+    """Splat values forwards, bilinearly: the adjoint of `sample`. Values whose uv is outside [-1, 1] are dropped.
 
     Divide the first result by the second to have the weighted mean per texel.
     """
@@ -45,7 +45,7 @@ def splat_into(
     uv: Tensor,  # (..., 2)
     weights: Tensor,  # (...)
 ) -> None:
-    """`splat` onto what is there already: what many frames share costs one atlas of memory, not one each."""
+    """Splat onto what is there already: what many frames share costs one atlas of memory, not one each."""
     height, width, channels = *total.shape[:2], values.shape[-1]
     flat_uv, flat_weights = uv.reshape(-1, 2), weights.reshape(-1)
     inside = (flat_uv.abs() <= 1).all(-1) & (flat_weights > 0)
@@ -60,7 +60,7 @@ def splat_into(
 
 
 def _bilinear_taps(uv: Tensor, height: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The four texels around each uv (N, 2) as flat indices, clamped to the border, and their shares."""
+    """Find the four texels around each uv (N, 2) as flat indices, clamped to the border, and their shares."""
     x = (uv[:, 0] + 1) * (width / 2) - 0.5
     y = (uv[:, 1] + 1) * (height / 2) - 0.5
     left, top = x.floor(), y.floor()
@@ -82,7 +82,7 @@ def _bilinear_taps(uv: Tensor, height: int, width: int) -> tuple[list[Tensor], l
 def visible_opacities(
     opacities: Tensor,  # (objects, ...), front to back, each in [0, 1]
 ) -> Tensor:  # (objects + 1, ...): what one sees of each object and, last, of the background
-    """Stick breaking: a layer is seen through what the layers before it left open; the results sum to 1."""
+    """Make opacities visible ones by stick breaking: a layer is seen through what those before it left open. They sum to 1."""
     through = torch.cumprod(1 - opacities, 0)
     before = torch.cat([torch.ones_like(through[:1]), through[:-1]])
     return torch.cat([opacities * before, through[-1:]])
@@ -92,12 +92,12 @@ def composite(
     colours: Tensor,  # (layers, ..., C)
     opacities: Tensor,  # (layers, ...) visible opacities, summing to 1
 ) -> Tensor:  # (..., C)
-    """The layers' colours weighted by what one sees of each."""
+    """Composite the layers' colours, weighted by what one sees of each."""
     return (colours * opacities[..., None]).sum(0)
 
 
 def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:  # (H, W, 2)
-    """Normalised x, y of the pixel centres: divided by half the longer side, centred on the frame."""
+    """List normalised x, y of the pixel centres: divided by half the longer side, centred on the frame."""
     half = max(height, width) / 2
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5 - width / 2) / half
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5 - height / 2) / half
@@ -105,12 +105,15 @@ def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> T
 
 
 def frame_time(index: int | Tensor, frames: int) -> float | Tensor:
-    """t of a frame: -1 for the first, +1 for the last (0 in a clip of one)."""
+    """Normalise a frame number to t: -1 for the first, +1 for the last (0 in a clip of one)."""
     return index * (2 / (frames - 1)) - 1 if frames > 1 else index * 0.0
 
 
-def bilinear(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`image` (H, W, C) or (H, W) at `points` (n, 2), x first, pixel centres at whole numbers; the border is repeated."""
+def bilinear(
+    image: np.ndarray,  # (H, W, C) or (H, W)
+    points: np.ndarray,  # (n, 2)
+) -> np.ndarray:  # (n, C) or (n,)
+    """Sample an image bilinearly at `points` (n, 2), x first, pixel centres at whole numbers; the border is repeated."""
     height, width = image.shape[:2]
     # Not cv2.remap: it rounds positions to 1/32 of a pixel, which is what is measured here.
     x, y = np.clip(points[:, 0], 0, width - 1), np.clip(points[:, 1], 0, height - 1)

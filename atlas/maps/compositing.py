@@ -1,4 +1,4 @@
-"""Frames from maps and textures: one gather per layer, restricted to where the layer is; no network, no files."""
+"""Delta rendering and compositing: frames from maps and textures, one gather per layer; no network, no files."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def add_deltas(
     deltas: Mapping[str, DeltaTexture],
     own: Mapping[str, Texture] | None = None,  # layer -> 3 planes: the colours that were edited
 ) -> np.ndarray:  # (H, W, 3), of the frame's type
-    """frame + sum over the layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
+    """Delta rendering: frame + sum over layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
 
     On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
     `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
@@ -163,7 +163,7 @@ def composite_frame(
     textures: Mapping[str, Texture],  # layer -> 3 planes of colour; every layer of the fit
     changes: Mapping[str, Texture] | None = None,  # layer -> 3 planes that are added to these
 ) -> np.ndarray:  # (H, W, 3) float32
-    """Sum over the layers of opacity * light * (texture + change)(uv): the frame as the layers alone make it.
+    """Composite a frame of the layers alone: sum over them of opacity * light * (texture + change)(uv).
 
     The textures are those of a fit, which was solved for looking them up at full size; changes are smoothed where they
     would shimmer.
@@ -173,10 +173,10 @@ def composite_frame(
     for layer, colours in textures.items():
         view = _view(index, layer, maps, device)
         if view:
-            found = colours.at(view.uv, smooth=False)
+            planes = colours.at(view.uv, smooth=False)
             if changes and layer in changes:
-                found = [a + b for a, b in zip(found, changes[layer].at(view.uv, view.seen), strict=True)]
-            for channel, plane in enumerate(found):
+                planes = [a + b for a, b in zip(planes, changes[layer].at(view.uv, view.seen), strict=True)]
+            for channel, plane in enumerate(planes):
                 if view.light:
                     plane.mul_(view.light[channel])
                 total[channel][view.box].addcmul_(view.opacity, plane)
@@ -193,7 +193,7 @@ def layers_alone(
     *,
     detail: bool = True,
 ) -> np.ndarray:  # (H, W, 4) of the frame's type, not premultiplied; alpha = what one sees of these layers
-    """The edited layers without all others: what `add_deltas` makes of them, on nothing.
+    """Render the edited layers without all others, on transparent: what `add_deltas` makes of them.
 
     Where a layer covers a pixel whole, its colour is that of the edited frame. On outlines the frame's colour is mixed
     with what lies behind, so there the layer's own takes its place; without `detail` it does everywhere.
@@ -244,7 +244,7 @@ def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _Vie
 
 
 def _whole(opacity: Tensor) -> Tensor:
-    """How far a pixel shows the layer alone, rather than a mix with what lies behind."""
+    """Measure how far a pixel shows the layer alone, rather than a mix with what lies behind."""
     return ((opacity - _MIXED) / (_PURE - _MIXED)).clamp(0, 1)
 
 
@@ -270,5 +270,5 @@ class _Outline:
 
 
 def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
-    """Colours of every layer of the fit, 3 planes each."""
+    """Make a texture of every layer's colours in the fit, 3 planes each."""
     return {layer: Texture(maps.atlas(layer)[..., :3], device) for layer in maps.layers}

@@ -1,4 +1,4 @@
-"""Which parts of a layer's atlas each frame sees: choosing keyframes, and how much of a layer they reach.
+"""Coverage: which parts of a layer's atlas each frame sees, keyframes chosen by that, and how much of a layer they reach.
 
 Everything is weighted by how often a texel is seen over the clip, so that shares are shares of the layer's
 visible pixels (opacity above one half, all frames).
@@ -33,12 +33,12 @@ class Visibility:
         return self.counts.sum(0, dtype=np.float64)
 
     def share(self, frames: Sequence[int]) -> float:
-        """Share of the layer's visible pixels whose texel at least one of `frames` sees."""
+        """Measure the share of the layer's visible pixels whose texel at least one of `frames` sees."""
         weights = self.weights
         return float(weights[self._seen(frames)].sum() / weights.sum())
 
     def best_addition(self, frames: Sequence[int]) -> tuple[int, float]:
-        """The frame to add to `frames`, and the share of visible pixels it gains.
+        """Find the frame to add to `frames`, and the share of visible pixels it gains.
 
         Among frames whose gains are (nearly) equal, the one furthest in time from `frames`; then the lowest.
         """
@@ -55,7 +55,7 @@ class Visibility:
         return best, float(gains[best])
 
     def choose(self, count: int) -> list[int]:
-        """Greedy maximum coverage: at most `count` frames that together see most of the layer, sorted."""
+        """Choose frames by greedy maximum coverage: at most `count` that together see most of the layer, sorted."""
         chosen: list[int] = []
         for _ in range(min(count, len(self.counts))):
             chosen.append(self.best_addition(chosen)[0])
@@ -75,8 +75,8 @@ def visibility(maps: Maps, layer: str) -> Visibility:
     counts = np.zeros((maps.frames, size * size), np.uint16)
     for t, uv in enumerate(frames):
         texel = np.clip((uv + 1) * (size / 2), 0, size - 1).astype(np.int64)
-        found = np.bincount(texel[:, 1] * size + texel[:, 0], minlength=size * size)
-        counts[t] = np.minimum(found, 65535)
+        pixels = np.bincount(texel[:, 1] * size + texel[:, 0], minlength=size * size)
+        counts[t] = np.minimum(pixels, 65535)
     return Visibility(counts[:, counts.any(0)])
 
 
@@ -86,7 +86,7 @@ def _visible_uv(maps: Maps, layer: str, frame: int, stride: int) -> np.ndarray:
 
 
 def _coarse_size(maps: Maps, layer: str, stride: int, frames: int) -> int:
-    """Texels per side, so large that a sampled pixel is about a third of a texel: no frame leaves gaps by chance."""
+    """Choose texels so large that a sampled pixel is about a third of one: no frame leaves gaps by chance. Returns the side."""
     middle = max(range(maps.frames), key=lambda t: (_visible_uv(maps, layer, t, 8).shape[0], -t))
     uv = maps.uv(layer, middle)[::stride, ::stride]
     visible = maps.opacity(layer, middle)[::stride, ::stride] > VISIBLE
@@ -104,7 +104,7 @@ def covered_share(
     layer: str,
     seen: np.ndarray,  # (N, N) how well the keyframes saw each texel, [0, 1]
 ) -> float:
-    """Share of the layer's visible pixels (all frames) whose atlas texel was seen: "coverage" of an edit."""
+    """Measure the coverage of an edit: the share of the layer's visible pixels (all frames) whose atlas texel was seen."""
     pixels = maps.frames * maps.height * maps.width
     stride = max(1, round((pixels / 4e6) ** 0.5))
     image = torch.from_numpy(np.ascontiguousarray(seen, np.float32))[..., None]

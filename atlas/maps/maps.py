@@ -70,8 +70,8 @@ class Maps:
         except (FileNotFoundError, ValueError, EOFError):
             raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
         if array.shape != shape or array.dtype != dtype:
-            found, wanted = f"{array.dtype} of shape {array.shape}", f"{np.dtype(dtype)} of {shape}"
-            raise UserError(f"{path} has shape or type of something else ({found}, not {wanted}): run scripts/fit.py again")
+            stored, wanted = f"{array.dtype} of shape {array.shape}", f"{np.dtype(dtype)} of {shape}"
+            raise UserError(f"{path} has shape or type of something else ({stored}, not {wanted}): run scripts/fit.py again")
         return array
 
     def _open_light(self, layer: str) -> StoredArray | None:
@@ -213,5 +213,5 @@ def open_maps(clip: Clip, fit: str, layer: str | None = None) -> Maps:
 
 
 def fit_identity(clip: Clip, maps: Maps, layer: str) -> str:
-    """Digest that changes when the fit (or the clip below it) does: what every edit of the fit depends on."""
+    """Digest the fit (and the clip below it): what every edit of the fit depends on."""
     return digest(read_stamp(clip.folder), read_stamp(maps.folder), maps.folder / "maps" / "maps.json", maps.atlas_path(layer))

@@ -42,7 +42,7 @@ _GROW = 2.0  # pixels by which coverage outgrows what was seen: the layer's edge
 
 @dataclass
 class Partial:
-    """What one keyframe says about the atlas."""
+    """A partial atlas: what one keyframe says about the layer's atlas."""
 
     colour: Tensor
     """(H, W, C). Defined everywhere: carried on outwards where nothing was seen."""
@@ -63,7 +63,7 @@ def partial_atlas(
     *,
     refine: int = 0,
 ) -> Partial:
-    """The frame in the atlas.
+    """Make the partial atlas of one frame: rasterised where texels are finer than pixels, splatted where they are coarser.
 
     refine: rounds of sampling the result back into the frame and spreading what is missing; each sharpens what sampling
     would blur. Linear in `values`, with the same coefficients for every channel.
@@ -96,7 +96,7 @@ def partial_atlas(
 def _whole(
     colour: Tensor, weight: Tensor, seen: Tensor, coverage: Tensor, box: tuple[slice, slice], size: tuple[int, int]
 ) -> Partial:
-    """What was found in a box of the atlas, put into the whole of it; nothing was seen of the rest."""
+    """Put a box of the atlas into the whole of it; nothing was seen of the rest."""
     around = _subset(colour.reshape(-1, colour.shape[-1])).mean(0) if colour.numel() else colour.new_zeros(colour.shape[-1])
     # Row by row: three numbers at a time would take three times as long.
     filled = around.repeat(size[1]).expand(size[0], -1).contiguous().view(*size, -1)
@@ -107,7 +107,7 @@ def _whole(
 
 
 def _known(weight: Tensor, radius: int) -> Tensor:
-    """How far a texel's colour is the layer's own, [0, 1]: at edges it is mixed with what lies behind."""
+    """Measure how far a texel's colour is the layer's own, [0, 1]: at edges it is mixed with what lies behind."""
     fullest = _highest(weight, min(max(radius, 1), _MOST_GROWN)).clamp(min=_FULL)
     return ((weight / fullest - _MIXED) / (1 - _MIXED)).clamp_(0, 1)
 
@@ -118,9 +118,9 @@ class _Sheet:
     def __init__(self, uv: Tensor, opacity: Tensor, applies: Tensor, steps: _Steps, size: tuple[int, int]) -> None:
         self._size, self._inverse = size, inverse_map(uv, opacity, size)
         self._shares = torch.stack([opacity * applies, opacity] if (applies < 1).any() else [opacity], -1)
-        found = self._inverse.look_up(self._shares)
+        looked_up = self._inverse.look_up(self._shares)
         # Beside an edge the bicubic weights may swing below nothing: there the bilinear ones serve.
-        self._plain = torch.nonzero((found < 0.05).any(-1))[:, 0]
+        self._plain = torch.nonzero((looked_up < 0.05).any(-1))[:, 0]
         low, high = _CLOSE
         alone = ((steps.shorter - low) / (high - low)).clamp(0, 1)[..., None]
         self._average = None
@@ -129,26 +129,26 @@ class _Sheet:
             self._alone = self._inverse.look_up(alone, "bilinear")
             self._averaged = 1 - self._inverse.put(self._alone, size)
         averages = self._average.shares if self._average else None
-        shares = self._joined(self._mended(found, self._shares), averages)
+        shares = self._joined(self._mended(looked_up, self._shares), averages)
         self.weight, self.collected = shares[..., 0].contiguous(), shares[..., -1].contiguous()
         """(N, N) opacity that each texel collected, times where the edit applies; and without that."""
 
     def spread(self, values: Tensor) -> Tensor:  # (H, W, C) -> (N, N, C)
-        """Values in the atlas, times `weight`."""
+        """Spread values over the atlas, times `weight`."""
         weighted = values * self._shares[..., :1]
         averages = self._average.spread(values) if self._average else None
         return self._joined(self._mended(self._inverse.look_up(weighted), weighted), averages)
 
-    def _mended(self, found: Tensor, image: Tensor) -> Tensor:  # (M, C)
+    def _mended(self, looked_up: Tensor, image: Tensor) -> Tensor:  # (M, C)
         if len(self._plain):
             place, inverse = self._plain, self._inverse
-            found[place] = Inverse(inverse.texel[place], inverse.x[place], inverse.y[place]).look_up(image, "bilinear")
-        return found
+            looked_up[place] = Inverse(inverse.texel[place], inverse.x[place], inverse.y[place]).look_up(image, "bilinear")
+        return looked_up
 
-    def _joined(self, found: Tensor, averages: Tensor | None) -> Tensor:  # (M, C), (N, N, C) -> (N, N, C)
+    def _joined(self, looked_up: Tensor, averages: Tensor | None) -> Tensor:  # (M, C), (N, N, C) -> (N, N, C)
         if averages is None:
-            return self._inverse.put(found, self._size)
-        return self._inverse.put(found * self._alone, self._size) + averages * self._averaged
+            return self._inverse.put(looked_up, self._size)
+        return self._inverse.put(looked_up * self._alone, self._size) + averages * self._averaged
 
 
 class _Average:
@@ -173,7 +173,7 @@ class _Average:
 
 
 def _cropped(opacity: Tensor, *images: Tensor) -> list[Tensor]:
-    """`images` cut to the box where opacity is above 0, and 2 pixels more."""
+    """Crop `images` to the box where opacity is above 0, and 2 pixels more."""
     box = bounding_box(opacity, 2) or EMPTY
     return [image[box].float() for image in images]
 
@@ -188,8 +188,8 @@ class _Steps:
 
 
 def _texel_steps(uv: Tensor, size: tuple[int, int]) -> _Steps:
-    """Steps far above the usual one count as the usual one: a jump of the mapping (a fold, another side of the object) is
-    no stretched sheet."""
+    """Measure the steps between neighbouring pixels. Those far above the usual one count as the usual one: a jump of the
+    mapping (a fold, another side of the object) is no stretched sheet."""
     texel = uv * (uv.new_tensor([size[1], size[0]]) / 2)
     dx = _difference(texel, 1)
     dy = _difference(texel, 0)
@@ -206,7 +206,7 @@ def _texel_steps(uv: Tensor, size: tuple[int, int]) -> _Steps:
 
 
 def _box(uv: Tensor, visible: Tensor, size: tuple[int, int], margin: int) -> tuple[slice, slice]:  # (H, W, 2), (H, W)
-    """Rows and columns of the atlas that what is visible lies in, and `margin` more."""
+    """Find the box of the atlas that holds what is visible, and `margin` more."""
     slices = []
     for axis, side in enumerate(size):
         place = uv[..., 1 - axis]
@@ -217,14 +217,14 @@ def _box(uv: Tensor, visible: Tensor, size: tuple[int, int], margin: int) -> tup
 
 
 def _within(uv: Tensor, box: tuple[slice, slice], size: tuple[int, int]) -> Tensor:
-    """`uv` in the part `box` of the atlas."""
+    """Convert `uv` of the atlas to uv of its part `box`."""
     starts = uv.new_tensor([box[1].start, box[0].start])
     sides = uv.new_tensor([box[1].stop - box[1].start, box[0].stop - box[0].start])
     return ((uv + 1) * (uv.new_tensor([size[1], size[0]]) / 2) - starts) * (2 / sides) - 1
 
 
 def _difference(values: Tensor, dim: int) -> Tensor:
-    """Central difference along `dim`, one-sided at the border; zeros where there is a single pixel."""
+    """Take central differences along `dim`, one-sided at the border; zeros where there is a single pixel."""
     return torch.gradient(values, dim=dim)[0] if values.shape[dim] > 1 else torch.zeros_like(values)
 
 
@@ -240,7 +240,7 @@ def _finer(image: Tensor, factor: int, mode: str) -> Tensor:
 
 
 def _highest(image: Tensor, radius: int) -> Tensor:
-    """The highest of each texel's square of 2 * radius + 1 texels a side; of values from 0 on.
+    """Dilate (a maximum filter): the highest of each texel's square of 2 * radius + 1 texels a side; of values from 0 on.
 
     Windows are joined from halves: pooling takes up to forty times as long.
     """
@@ -254,7 +254,7 @@ def _highest(image: Tensor, radius: int) -> Tensor:
 
 
 def _mean_around(image: Tensor, radius: int) -> Tensor:
-    """The mean of each texel's square of 2 * radius + 1 texels a side, as far as it lies in the image."""
+    """Blur with a box filter of 2 * radius + 1 texels a side, as far as that lies in the image."""
     for dim, side in enumerate(image.shape):
         padded = _padded(image, radius, dim)
         image = padded.narrow(dim, 0, side).clone()
@@ -265,18 +265,18 @@ def _mean_around(image: Tensor, radius: int) -> Tensor:
 
 
 def _within_border(side: int, radius: int, like: Tensor) -> Tensor:  # (side,)
-    """How many of the 2 * radius + 1 places around each of `side` places there are."""
+    """Count how many of the 2 * radius + 1 places around each of `side` places there are."""
     place = torch.arange(side, device=like.device)
     return ((place + radius).clamp(max=side - 1) - (place - radius).clamp(min=0) + 1).to(like.dtype)
 
 
 def _padded(image: Tensor, radius: int, dim: int) -> Tensor:
-    """Zeros put before and after along `dim`."""
+    """Pad with zeros before and after along `dim`."""
     return F.pad(image, (0, 0, radius, radius) if dim == 0 else (radius, radius))
 
 
 def _grown(image: Tensor, by: float) -> Tensor:
-    """`image` grown outwards by about `by` texels, then fading out over a few: where an edit ends there is no seam."""
+    """Grow `image` outwards by about `by` texels, then fade it out over a few: where an edit ends there is no seam."""
     radius = int(min(max(round(by), 1), _MOST_GROWN)) + _FADE
     faded = _highest(image, radius)
     for _ in range(2):

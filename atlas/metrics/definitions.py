@@ -1,4 +1,4 @@
-"""Metrics, one definition each: pure functions on arrays, one number each.
+"""Metrics, one definition each: PSNR, structural similarity, warp error, fidelity, IoU, folds; pure functions on arrays.
 
 Images are (H, W, 3): uint8, uint16 or floats in [0, 1]; floats are clamped. Masks are (H, W): booleans, or anything of which
 "inside" means above half of its range. A number over no pixels at all is NaN: `average` leaves such frames out.
@@ -20,12 +20,12 @@ IDENTICAL_DB = 100.0
 
 
 def unit(image: np.ndarray) -> np.ndarray:
-    """Pixels as float32 in [0, 1]."""
+    """Convert pixels to float32 in [0, 1]."""
     return to_float(image) if image.dtype.kind == "u" else np.clip(image.astype(np.float32), 0, 1)
 
 
 def inside(mask: np.ndarray) -> np.ndarray:
-    """A mask as booleans: above half of its range."""
+    """Convert a mask to booleans: above half of its range."""
     if mask.dtype == bool:
         return mask
     return mask > (np.iinfo(mask.dtype).max / 2 if mask.dtype.kind == "u" else 0.5)
@@ -46,12 +46,12 @@ def psnr(
 
 
 def average_db(values: Iterable[float]) -> float:
-    """Mean of per-frame dB. Identical frames count IDENTICAL_DB; frames without pixels (NaN) do not count."""
+    """Average per-frame dB. Identical frames count IDENTICAL_DB; frames without pixels (NaN) do not count."""
     return average(min(value, IDENTICAL_DB) if value == value else value for value in values)
 
 
 def average(values: Iterable[float]) -> float:
-    """Mean of the values that are numbers; NaN where none is."""
+    """Average the values that are numbers; NaN where none is."""
     numbers = [value for value in values if value == value]
     return sum(numbers) / len(numbers) if numbers else math.nan
 
@@ -65,7 +65,7 @@ def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
 
 
 def ssim_over(image: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray | None]) -> list[float]:
-    """`ssim` over each of several masks (None: the whole frame), for the price of one."""
+    """Structural similarity over each of several masks (None: the whole frame), for the price of one."""
     if min(image.shape[:2]) < 7:
         return [math.nan] * len(masks)
     whole, per_pixel = structural_similarity(unit(image), unit(truth), channel_axis=-1, data_range=1, full=True)

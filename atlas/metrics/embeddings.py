@@ -1,4 +1,4 @@
-"""What networks make of a picture: CLIP's and DINOv2's embeddings, by transformers.
+"""Embeddings of pictures and texts by CLIP and DINOv2, loaded with transformers.
 
 Weights are read from safetensors alone, in folders as the Hugging Face hub has them: other formats can hold programs.
 """
@@ -38,7 +38,7 @@ def check_installed() -> None:
 
 
 class Embedder:
-    """A network that turns pictures into vectors of length 1, and CLIP's texts as well. `prepare`, then `embed` in batches.
+    """An embedding network: turns pictures into vectors of length 1, and CLIP's texts too. `prepare`, then `embed` in batches.
 
     Pictures are resized and their middle is cut out as the folder's preprocessor_config.json says: what lies at the far
     sides of a wide frame is not seen, as in published figures.
@@ -66,7 +66,7 @@ class Embedder:
         self,
         frame: np.ndarray,  # (H, W, 3) uint8
     ) -> Tensor:  # (3, h, w) float32
-        """A frame at the size and scale that the network expects."""
+        """Resize and scale a frame as the network expects it."""
         pixels = self._processor(images=frame, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
         return pixels[0].float()
 
@@ -75,17 +75,17 @@ class Embedder:
         self,
         prepared: Sequence[Tensor],  # N times (3, h, w)
     ) -> np.ndarray:  # (N, D) float32, each of length 1
-        """One vector for each picture: CLIP's projected embedding, DINOv2's class token after its last norm."""
+        """Embed pictures, one vector each: CLIP's projected embedding, DINOv2's class token after its last norm."""
         pixels = torch.stack(list(prepared)).to(self.device)
         if self.family == "CLIP model":
-            found = self._network.get_image_features(pixel_values=pixels)
+            output = self._network.get_image_features(pixel_values=pixels)
         else:
-            found = self._network(pixel_values=pixels)
-        return _unit(found)
+            output = self._network(pixel_values=pixels)
+        return _unit(output)
 
     @torch.no_grad()
     def embed_text(self, text: str) -> np.ndarray:  # (D,) float32 of length 1
-        """The text's vector, to be compared with those of pictures. UserError where it is longer than CLIP reads."""
+        """Embed a text, to be compared with pictures. UserError where it is longer than CLIP reads."""
         assert self._tokenizer is not None
         most = min(self._tokenizer.model_max_length, self._network.config.text_config.max_position_embeddings)
         with quiet():
@@ -95,13 +95,13 @@ class Embedder:
             raise UserError(
                 f"the prompt is {length - most} tokens too long for CLIP, which reads {most}: give a shorter --prompt"
             )
-        given = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
-        return _unit(self._network.get_text_features(**given))[0]
+        inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        return _unit(self._network.get_text_features(**inputs))[0]
 
     def _check_size(self) -> None:
-        """One picture, and for CLIP one word, all through: what does not fit together shows now, not after long work."""
-        found = self.embed([self.prepare(np.full((48, 64, 3), 128, np.uint8))])
-        if not np.isfinite(found).all():
+        """Embed one picture, and for CLIP one word: what does not fit together shows now, not after long work."""
+        vectors = self.embed([self.prepare(np.full((48, 64, 3), 128, np.uint8))])
+        if not np.isfinite(vectors).all():
             raise UserError(f"{self.folder / 'model.safetensors'} holds weights that are no numbers: download it again")
         if self._tokenizer is not None:
             self.embed_text("a")
@@ -133,7 +133,7 @@ def _check_files(folder: Path, family: Family) -> None:
 
 
 def _loaded(folder: Path, family: Family) -> tuple[Any, Any]:
-    """The network in full precision, and what prepares its pictures."""
+    """Load the network in full precision, and what prepares its pictures."""
     import transformers
 
     _, network, processor = _CLASSES[family]
@@ -142,8 +142,8 @@ def _loaded(folder: Path, family: Family) -> tuple[Any, Any]:
     model = getattr(transformers, network)
     config = model.config_class.from_pretrained(str(folder), local_files_only=True)
     check_room(folder, family, lambda: model(config), weight_bytes(folder, family))
-    made, found = model.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True)
-    lost = [*found["missing_keys"], *found.get("mismatched_keys", ())]
+    made, loading = model.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, output_loading_info=True)
+    lost = [*loading["missing_keys"], *loading.get("mismatched_keys", ())]
     if lost:  # transformers draws random numbers for these
         raise UserError(
             f"{folder / 'model.safetensors'} lacks weights of its {family} ({len(lost)} of them): download it again"
@@ -157,7 +157,7 @@ def _tokenizer(folder: Path) -> Any:
     return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
-def _unit(found: Any) -> np.ndarray:
-    """Vectors of length 1, from a tensor or, as newer versions give it, from the output that holds it."""
-    vectors = found if isinstance(found, Tensor) else found.pooler_output
+def _unit(output: Any) -> np.ndarray:
+    """Scale vectors to length 1; they come as a tensor or, from newer versions, in an output that holds it."""
+    vectors = output if isinstance(output, Tensor) else output.pooler_output
     return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()

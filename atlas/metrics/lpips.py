@@ -33,7 +33,7 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's m
 
 
 class Lpips:
-    """The distance of two pictures: 0 where they are the same, near 1 where they have nothing in common."""
+    """LPIPS distance of two pictures: 0 where they are the same, near 1 where they have nothing in common."""
 
     def __init__(self, file: Path, device: torch.device) -> None:
         """UserError where the file is no safetensors file, not that of this network, or holds no numbers."""
@@ -47,7 +47,7 @@ class Lpips:
         image: np.ndarray,  # (H, W, 3)
         other: np.ndarray,  # (H, W, 3)
     ) -> float:
-        """sum over layers of mean over places of w . (a - b)^2, a and b the layer's features of length 1.
+        """Compute LPIPS: sum over layers of mean over places of w . (a - b)^2, a and b the layer's features of length 1.
 
         NaN for pictures under `SMALLEST` pixels.
         """
@@ -62,22 +62,22 @@ class Lpips:
         return total
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
-        found = []
+        features = []
         for name, _, stride, padding, halved in _LAYERS:
             if halved:
                 pixels = functional.max_pool2d(pixels, 3, 2)
             weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
             pixels = functional.relu(functional.conv2d(pixels, weight, bias, stride, padding))
-            found.append(pixels)
-        return found
+            features.append(pixels)
+        return features
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """The weights that are read, by their names in the file."""
-    found: dict[str, tuple[int, ...]] = {}
+    """List the shapes of the weights that are read, by their names in the file."""
+    shape_of: dict[str, tuple[int, ...]] = {}
     for number, (name, shape, *_) in enumerate(_LAYERS):
-        found |= {f"{name}.weight": shape, f"{name}.bias": shape[:1], f"lin{number}.model.1.weight": (1, shape[0], 1, 1)}
-    return found
+        shape_of |= {f"{name}.weight": shape, f"{name}.bias": shape[:1], f"lin{number}.model.1.weight": (1, shape[0], 1, 1)}
+    return shape_of
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -91,11 +91,11 @@ def _read(file: Path) -> dict[str, Tensor]:
         if lost:
             raise UserError(f"{file} has no weights of LPIPS with AlexNet ({lost[0]}): --help says how it is made")
         with safe_open(str(file), framework="pt") as opened:
-            found = {name: opened.get_tensor(name).float() for name in shapes()}
+            weights = {name: opened.get_tensor(name).float() for name in shapes()}
     except UserError:
         raise
     except Exception as problem:  # safetensors has errors of its own
         raise UserError(f"{file} is no .safetensors file ({one_line(problem)}): other formats are not read") from None
-    if not all(bool(value.isfinite().all()) for value in found.values()):
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise UserError(f"{file} holds weights that are no numbers: make it again, --help says how")
-    return found
+    return weights

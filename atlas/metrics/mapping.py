@@ -1,4 +1,4 @@
-"""How true a mapping is, in pixels of the frame: against the clip's flow, and against true maps where these are known."""
+"""Mapping accuracy in pixels of the frame: against the clip's optical flow, and against true maps where these are known."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def flow_disagreement(
     valid: np.ndarray,  # (H, W): where that flow can be trusted
     step: int = 1,
 ) -> np.ndarray:  # (n,) float32 pixels
-    """How far the mapping and the flow disagree about where pixels go, each `step`-th of rows and columns.
+    """Measure how far the mapping and optical flow disagree about where pixels go, each `step`-th of rows and columns.
 
     Asked of pixels with valid flow that leads from where the layer is visible to where it is visible: the difference between
     uv(p, t) and uv(p + F, t + 1), turned into pixels by the inverse of the mapping's Jacobian at p.
@@ -65,7 +65,7 @@ def in_pixels(
     across: np.ndarray,  # (n, 2) d uv / dx
     down: np.ndarray,  # (n, 2) d uv / dy
 ) -> np.ndarray:  # (n, 2) x, y
-    """The step in the frame that makes a difference in the atlas, to first order; damped where the mapping has collapsed."""
+    """Turn differences in the atlas into steps in the frame by the inverse Jacobian, damped where the mapping has collapsed."""
     if not len(difference):
         return difference
     square = [(across**2).sum(-1), (across * down).sum(-1), (down**2).sum(-1)]
@@ -76,7 +76,7 @@ def in_pixels(
 
 
 def texels_per_pixel(uv: np.ndarray, visible: np.ndarray, size: int, step: int = 1) -> float:
-    """Texels that a visible pixel spans along a side, the median; NaN where nothing is visible. size: the atlas's side."""
+    """Measure how many texels a visible pixel spans along a side, the median; NaN where none is. size: the atlas's side."""
     rows, columns = np.nonzero(visible[:-1:step, :-1:step])
     rows, columns = rows * step, columns * step
     here = uv[rows, columns]
@@ -86,7 +86,7 @@ def texels_per_pixel(uv: np.ndarray, visible: np.ndarray, size: int, step: int =
 
 
 class Inverse:
-    """From places in a layer's atlas back to pixels of one frame.
+    """Inverse of a layer's mapping in one frame: from places in the atlas back to pixels.
 
     The nearest of the frame's visible pixels is a start that no fold and no wide motion can lead astray; Newton's steps on the
     interpolated mapping find the place between pixels. Where these lead nowhere nearer, the pixel stands.
@@ -108,7 +108,7 @@ class Inverse:
         self._tree = cKDTree(uv[rows, columns]) if len(rows) else None
 
     def __call__(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pixel positions (n, 2) whose uv comes nearest to `targets` (n, 2), and by how many pixels they miss them, (n,).
+        """Find the pixel positions (n, 2) whose uv comes nearest to `targets` (n, 2), and by how many pixels they miss, (n,).
 
         Infinitely many where the frame does not show the layer at all.
         """
@@ -216,8 +216,8 @@ def _layer_accuracy(maps: Maps, truth: Maps, layer: str, rng: np.random.Generato
         place, missed = Inverse(truth.uv(layer, j), opacity > VISIBLE)(np.concatenate([true_uv[i] for i in others]))
         shown = (missed < _MET) & (bilinear(opacity, place) > VISIBLE)
         wanted = np.concatenate([fitted_uv[i] for i in others])[shown]
-        found, fitted_missed = Inverse(maps.uv(layer, j), maps.opacity(layer, j) > VISIBLE)(wanted)
-        error = np.linalg.norm(found - place[shown], axis=-1)
+        fitted_place, fitted_missed = Inverse(maps.uv(layer, j), maps.opacity(layer, j) > VISIBLE)(wanted)
+        error = np.linalg.norm(fitted_place - place[shown], axis=-1)
         errors.append(np.where(np.isfinite(fitted_missed), error, math.hypot(truth.width, truth.height)))
     distances = np.concatenate(errors) if errors else np.zeros(0)
     median, p90 = np.percentile(distances, (50, 90)) if len(distances) else (math.nan, math.nan)

@@ -1,4 +1,4 @@
-"""The atlases of an edit, checked, as the textures that rendering looks up."""
+"""Edited atlases as textures: read and checked, then made into the deltas that delta rendering adds to the frames."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ def read_edited_layers(edit: Edit, maps: Maps) -> dict[str, EditedLayer]:
 
 
 def _unlit(path: Path) -> float:
-    """What the aggregate stage measured; 0 where it did not."""
-    found = read_json(path) if path.is_file() else {}
-    value = found.get("unlit", 0.0) if isinstance(found, dict) else 0.0
+    """Read how far an edit is unlit, as the aggregate stage measured it; 0 where it did not."""
+    lighting = read_json(path) if path.is_file() else {}
+    value = lighting.get("unlit", 0.0) if isinstance(lighting, dict) else 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise UserError(f"{path} is damaged: run scripts/aggregate.py again")
     return float(value)
 
 
 def _open(edited: np.ndarray, mask: Path, maps: Maps, layer: str) -> np.ndarray:
-    """The edited atlas without what the user's mask keeps as it was."""
+    """Take out of an edited atlas's coverage what the user's keep-mask keeps as it was."""
     if not mask.is_file():
         return edited
     keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
@@ -95,10 +95,10 @@ def delta_textures(
     *,
     light: Light = "auto",
 ) -> dict[str, DeltaTexture]:
-    """Make the residual of each edited layer that delta rendering adds: what is lit, a gain of the frame, what is unlit.
+    """Make the delta of each edited layer that delta rendering adds: what is lit, a gain of the frame, what is unlit.
 
     "additive": coverage * (edited - reference) alone. "local": coverage * (edited - gain * reference), and
-    coverage * (gain - 1), with the gain of `atlas.rendering.transfer`: the edit as it is plus the gain times the left-over.
+    coverage * (gain - 1), with the gain of `atlas.rendering.transfer`: the edit as it is plus the gain times the residual.
     Light "off": the first is not lit but unlit; "auto": as far as the edit maps colours, light and all; "on": nowhere.
     Kinds of planes that would be 0 everywhere are left out.
     """
@@ -110,7 +110,7 @@ def delta_textures(
 
 
 def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
-    """The colours that were edited, for each edited layer, 3 planes each; the fit's where the edit does not know them."""
+    """Make textures of the unedited colours of each edited layer, 3 planes; the fit's where the edit does not know them."""
     textures = {}
     for layer, pair in layers.items():
         atlas, colours = maps.atlas(layer), to_float(pair.reference[..., :3])
@@ -146,7 +146,7 @@ def _delta(
 
 
 def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
-    """Texels just outside of what was ever seen take on what is at the nearest that was, in place.
+    """Continue a change over the rim, in place: texels just outside of what was ever seen take on what the nearest seen has.
 
     No pixel is wholly there, but those on a layer's outline mix them in: nothing would leave a fringe of the old colour.
     """
@@ -158,7 +158,7 @@ def _carry_over_rim(change: np.ndarray, seen: np.ndarray) -> None:
 
 
 def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:
-    """What an edit changes in the colours of the fit's layers: coverage * (edited - the fit's), 3 planes each."""
+    """Make textures of what full rendering adds to the fit's colours: coverage * (edited - the fit's), 3 planes each."""
     changes = {}
     for layer, pair in layers.items():
         atlas, edited = maps.atlas(layer), to_float(pair.edited)
@@ -172,7 +172,7 @@ def difference(
     pair: EditedLayer,
     atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (N, N, 3), (N, N, 3), (N, N) float32
-    """edited - reference, exactly 0 where both are the same; the reference; and the edit's coverage.
+    """Subtract the reference from the edited atlas, exactly 0 where both are the same; returns that, reference and coverage.
 
     A painter may have saved 16 bits as 8: then the reference is rounded alike, so that what was not painted stays 0.
     Where the reference is not known (alpha 0) a painted texel is compared with the fit's atlas.
@@ -191,5 +191,5 @@ def difference(
 
 
 def _whole(coverage: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (N, N), (N, N) -> (N, N)
-    """Coverage of an edit where its layer's own alpha fades: a painter who keeps that alpha has painted there too."""
+    """Divide coverage by the layer's own alpha where that fades: a painter who keeps that alpha has painted there too."""
     return np.minimum(coverage / np.where(seen > 0, seen, 1), 1)

@@ -1,4 +1,4 @@
-"""A fit for compositing programs: STMaps, mattes and atlases, from which they render any painted atlas by themselves."""
+"""Export a fit for compositing programs: STMaps, mattes and atlases, from which they render any painted atlas themselves."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def export(options: ExportOptions) -> str:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    """Digests of the files in an export, by their names within it."""
-    found = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
-    return {file.relative_to(folder).as_posix(): digest(file) for file in found}
+    """Digest the files in an export, by their names within it."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
+    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
 
 
 def _refuse_work(output: Path) -> None:
@@ -125,7 +125,7 @@ def _write_frames(folder: Path, maps: Maps, sized: FrameMaps, *, quiet: bool) ->
 
 
 def stmap(uv: np.ndarray) -> np.ndarray:  # (H, W, 2) in [-1, 1] -> (H, W, 3) float32
-    """Red = s, green = t in [0, 1] with the origin at the bottom left of the atlas; blue is 0."""
+    """Turn uv into an STMap: red = s, green = t in [0, 1] with the origin at the bottom left of the atlas; blue is 0."""
     s, t = (uv[..., 0] + 1) / 2, (1 - uv[..., 1]) / 2
     return np.stack([s, t, np.zeros_like(s)], -1).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Maps at another size than the fit's, most often the source's own: the fit's fields are evaluated there, once.
+"""Rendering at the source's full size: the fit's fields are evaluated there once, as maps of that size.
 
 They are kept beside the fit's own maps, in maps-<W>x<H>/, until the fit changes.
 """
@@ -31,7 +31,7 @@ STAIRS = 0.8
 
 
 def maps_at_size(clip: Clip, maps: Maps, height: int, width: int, device: torch.device, *, quiet: bool = False) -> FrameMaps:
-    """The maps of a fit for frames of `height` x `width`: its fields, evaluated there and kept on disk.
+    """Evaluate the maps of a fit for frames of `height` x `width`, or read them where they were kept on disk.
 
     Where the fit has no checkpoint of this version, or the disk has no room, its own maps are interpolated, and a line
     on standard error says so.
@@ -46,7 +46,7 @@ def maps_at_size(clip: Clip, maps: Maps, height: int, width: int, device: torch.
 
 
 def evaluated_from(maps: Maps) -> str:
-    """Digest of everything in the fit that decides `maps_at_size`."""
+    """Digest everything in the fit that decides `maps_at_size`."""
     files = [maps.folder / name for name in ("config.json", "checkpoint.safetensors")]
     return digest(_VERSION, read_stamp(maps.folder), *[path for path in files if path.is_file()])
 
@@ -85,7 +85,7 @@ def enlarged_depth(
     height: int,
     width: int,
 ) -> np.ndarray:  # (objects, H, W) float32, still in those pixels
-    """Depth at another size: smooth, so that an enlarged outline is a line and not the stairs of a small mask."""
+    """Resize mask depth smoothly, so that an enlarged outline is a line and not the stairs of a small mask."""
     result = np.zeros((len(depth), height, width), np.float32)
     for one, large in zip(depth, result, strict=True):
         if width > depth.shape[2]:

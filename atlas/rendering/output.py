@@ -1,4 +1,4 @@
-"""What a rendering is written as: a video file or a folder of images, checked before the work begins."""
+"""Output of a rendering: a video file or a folder of images, checked before the work begins."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> N
 def choose_output(
     clip: Clip, edit: str, name: str, *, alpha: bool = False, crf: int | None = None, path: Path | None = None
 ) -> Output:
-    """The output of an edit: at `path`, or under its usual name in the edit's folder.
+    """Choose the output of an edit: at `path`, or under its usual name in the edit's folder.
 
     UserError where it cannot be written, or would replace what it was not written for: the clip, its source, other images.
     """
@@ -144,7 +144,7 @@ def refuse_what_is_needed(path: Path, clip: Clip, folder: Path) -> None:
 
 
 def shown(image: np.ndarray) -> np.ndarray:
-    """A frame as it is shown on a sheet: (H, W, 3) uint8; transparency over a checkerboard."""
+    """Convert a frame for a contact sheet: (H, W, 3) uint8, transparency over a checkerboard."""
     image = to_8_bit(image)
     if image.shape[2] == 3:
         return image

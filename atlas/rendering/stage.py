@@ -1,4 +1,4 @@
-"""From maps and edited atlases to a new video: a gather per frame, streamed, no network."""
+"""The render stage: from maps and edited atlases to a new video, a gather per frame, streamed, no network."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How an edit carries over to what the fit does not hold: grain, glints, passing shadows, a wheel that turns.
+"""Residual transfer: local regression of the edit on the atlas, which says how the fit's residual changes with the edit.
 
-A frame is light * atlas + left-over. Adding light * (edited - reference) keeps the left-over in the old colour: an
-orange car keeps a white car's glints. Here the left-over is multiplied by how the edit changed the layer's own
-detail round about: by the slope of edited against reference colours, regressed over a neighbourhood in the atlas and
-drawn towards their ratio where there is no detail. A recolour then recolours the left-over too; a new texture, which
-follows nothing of the old one, drops it.
+A frame is light * atlas + residual: grain, glints, passing shadows, a wheel that turns. Adding light * (edited - reference)
+keeps the residual in the old colour: an orange car keeps a white car's glints. Here the residual is multiplied by how the edit
+changed the layer's own detail round about: by the slope of edited against reference colours, regressed over a neighbourhood in
+the atlas and drawn towards their ratio where there is no detail. A recolour then recolours the residual too; a new texture,
+which follows nothing of the old one, drops it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def transferred(
     reference: np.ndarray,  # (N, N, 3) float32
     coverage: np.ndarray,  # (N, N) float32
 ) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 3) and (N, N, 3) float32
-    """The gain of the left-over, and how far the edit is a map of the colours that were there, in [0, 1].
+    """Regress the edit on the reference: the gain of the residual, and how far the edit is a map of the old colours, in [0, 1].
 
     A colour map is given what the frame shows, light and all, so what it adds is not lit once more. A new texture, which
     says nothing about the old colours, is: it gets the layer's light.
@@ -56,14 +56,14 @@ def transferred(
     ratio = np.clip((new_mean + DARK) / (old_mean + DARK), 0, LIMITS[1]) * _curve(new[changed[box]], old[changed[box]])
     slope = np.clip((covariance + RIDGE * ratio) / (variance + RIDGE), *LIMITS)
     follows = np.clip(covariance**2 / ((variance + FAINT) * (new_variance + FAINT)), 0, 1)
-    for result, found in ((gain, slope), (mapped, follows)):
-        fine = cv2.resize(found.astype(np.float32), new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    for result, coarse in ((gain, slope), (mapped, follows)):
+        fine = cv2.resize(coarse.astype(np.float32), new.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         result[box] = np.where(changed[box][..., None], fine, result[box])
     return gain, mapped
 
 
 def _curve(edited: np.ndarray, reference: np.ndarray) -> np.ndarray:  # (M, 3), (M, 3) -> (3,)
-    """By what power of the old colours the new ones go over the whole layer (1 = in proportion), as far as they do."""
+    """Fit the power of the old colours that the new ones follow over the whole layer (1 = in proportion), as far as they do."""
     step = max(1, len(edited) // 100_000)
     new, old = (np.log(np.maximum(image[::step], DARK / 4)).astype(np.float64) for image in (edited, reference))
     new, old = new - new.mean(0), old - old.mean(0)
@@ -73,7 +73,7 @@ def _curve(edited: np.ndarray, reference: np.ndarray) -> np.ndarray:  # (M, 3), 
 
 
 def _mean_around(image: np.ndarray) -> np.ndarray:  # (h, w, C) -> (h / _COARSE, w / _COARSE, C)
-    """Means over the neighbourhood, for every few texels: they are as smooth as that, and ten times cheaper."""
+    """Average over the neighbourhood, for every few texels: means are as smooth as that, and ten times cheaper."""
     size = [max(1, side // _COARSE) for side in image.shape[1::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.GaussianBlur(small, (0, 0), RADIUS / _COARSE, borderType=cv2.BORDER_REPLICATE)

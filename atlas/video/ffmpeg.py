@@ -93,7 +93,7 @@ def run_ffmpeg(arguments: list[str], seconds: float | None = None) -> Ended:
 
 
 def reason(said: str) -> str:
-    """The telling line of ffmpeg's report, without addresses and paths."""
+    """Pick the telling line of ffmpeg's report, without addresses and paths."""
     rows = [re.sub(r"^(\[[^\]]*\] *)+", "", row).strip() for row in said.splitlines()]
     rows = [row for row in rows if row]
     telling = [row for row in rows if DAMAGE.search(row)]

@@ -63,7 +63,7 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Size, frame rate, number of frames, sound and colour of a video file.
+    """Probe a video file: size, frame rate, number of frames, sound and colour.
 
     Raises UserError for a file that is missing, no video, cut off, or beyond the bounds of what a clip is made of.
     """
@@ -123,7 +123,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def read_frames(path: Path, start: int = 0, count: int | None = None, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
-    """Frames `start`, `start + 1`, ... of a video as (H, W, 3) uint8 RGB, as many as `count` (None: to the end).
+    """Decode frames `start`, `start + 1`, ... of a video as (H, W, 3) uint8 RGB, as many as `count` (None: to the end).
 
     Every stored frame counts once, whatever its time stamp; transparent pixels are put over black.
     Raises UserError, possibly after some frames, where the file is cut off or damaged in that range.
@@ -158,7 +158,7 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
 
 
 def over_black(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3|4) uint8 or uint16 as (H, W, 3): transparent pixels are put over black."""
+    """Composite transparent pixels over black: (H, W, 3|4) uint8 or uint16 as (H, W, 3)."""
     if image.shape[2] == 3:
         return image
     top, result = np.iinfo(image.dtype).max, np.empty((*image.shape[:2], 3), image.dtype)
@@ -181,7 +181,7 @@ def exact_rate(fps: Fraction | float) -> Fraction:
 
 
 def _snapped(rate: float, tolerance: float) -> Fraction | None:
-    """The usual frame rate nearest to `rate`, within a relative tolerance."""
+    """Find the usual frame rate nearest to `rate`, within a relative tolerance."""
     usual = [
         Fraction(max(1, round(rate))),
         Fraction(max(1, round(rate * 1.001)) * 1000, 1001),
@@ -192,7 +192,7 @@ def _snapped(rate: float, tolerance: float) -> Fraction | None:
 
 
 def _frame_rate(times: list[int], step: Fraction, printed: float) -> Fraction:
-    """Frames per second from frame times in units of `step` seconds (the last is the end) and ffmpeg's two printed decimals."""
+    """Compute frames per second from frame times in `step` seconds (the last is the end) and ffmpeg's two printed decimals."""
     steps = np.diff(times)
     if len(steps) and steps[0] > 0 and (steps == steps[0]).all() and 1 / (int(steps[0]) * step) <= 1000:
         exact = 1 / (int(steps[0]) * step)

@@ -11,12 +11,12 @@ _GAP, _LABEL = 4, 18
 
 
 def spread(frames: int, count: int) -> list[int]:
-    """`count` frame numbers evenly over a clip, first and last among them; all of them where there are fewer."""
+    """Spread `count` frame numbers evenly over a clip, first and last among them; all of them where there are fewer."""
     return sorted({round(i) for i in np.linspace(0, frames - 1, count)})
 
 
 def thumbnail(image: np.ndarray, side: int = 320) -> np.ndarray:
-    """(H, W, 3) uint8 made so small that its longer side is at most `side`."""
+    """Shrink (H, W, 3) uint8 so that its longer side is at most `side`."""
     scale = side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -27,7 +27,7 @@ def thumbnail(image: np.ndarray, side: int = 320) -> np.ndarray:
 def contact_sheet(
     columns: Sequence[tuple[str, Sequence[np.ndarray]]],  # (label, images from top to bottom), (H, W, 3) uint8 of one size
 ) -> np.ndarray:  # (H', W', 3) uint8
-    """Images in columns on a dark ground, each column under its label."""
+    """Lay images out in columns on a dark ground, each column under its label."""
     height, width = columns[0][1][0].shape[:2]
     rows = max(len(images) for _, images in columns)
     sheet = np.full((_LABEL + rows * (height + _GAP) + _GAP, len(columns) * (width + _GAP) + _GAP, 3), 24, np.uint8)

@@ -40,11 +40,11 @@ class FrameSource:
 
     @property
     def sha256(self) -> str:
-        """Hash of the content: of the file, or of the images that count as frames."""
+        """Hash the content: of the file, or of the images that count as frames."""
         return _content_hash(self.path, self.images)
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """The frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
+        """Decode the frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
 
         Raises UserError for one that is damaged or of another size than the first.
         """
@@ -116,7 +116,7 @@ def _content_hash(path: Path, images: Sequence[Path]) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The JPEG and PNG files directly in `folder`, in the order of the numbers in their names.
+    """List the JPEG and PNG files directly in `folder`, in the order of the numbers in their names.
 
     Raises UserError where two of them differ in the suffix alone.
     """
@@ -131,25 +131,25 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key that puts frame2 before frame10."""
+    """Make a sort key that puts frame2 before frame10."""
     parts = re.split(r"(\d+)", path.stem)
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def frame_number(path: Path) -> int | None:
-    """The last number in a file's name, None where it has none."""
+    """Read the last number in a file's name, None where it has none."""
     numbers = re.findall(r"\d+", path.stem)
     return int(numbers[-1]) if numbers else None
 
 
 def fitted_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """Width and height with the longer side at most `max_side` and the aspect kept; never larger than they were."""
+    """Fit width and height to a longer side of at most `max_side`, the aspect kept; never larger than they were."""
     scale = min(1.0, max_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W[, C]) uint8 or uint16 averaged down to `size` (width, height), as uint8."""
+    """Shrink (H, W[, C]) uint8 or uint16 to `size` (width, height) by averaging, as uint8."""
     if (image.shape[1], image.shape[0]) != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(to_8_bit(image))

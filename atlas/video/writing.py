@@ -211,7 +211,7 @@ def _encode(path: Path, first: np.ndarray, rest: Iterator[np.ndarray], arguments
 
 
 def _broken_pipe(problem: OSError, process: subprocess.Popen[bytes]) -> bool:
-    """Whether an error of a write means that ffmpeg has ended."""
+    """Check whether an error of a write means that ffmpeg has ended."""
     if isinstance(problem, BrokenPipeError):
         return True
     if problem.errno != errno.EINVAL:
