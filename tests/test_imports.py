@@ -24,7 +24,7 @@ def _of(package: str, names: str) -> set[str]:
 
 _SHARED = _of("atlas", "clip maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
-_ATLAS = _STAGES | _SHARED | _of("atlas", "video masks masks.depth model metrics quality")
+_ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
 _EDIT = _of("edit", "request diffusion strategies all_frames editors record questions")
 _AGGREGATE = _of("aggregate", "averages windows match network merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
@@ -35,39 +35,44 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.storage": _of("atlas", "errors"),
     "atlas.system": _of("atlas", "storage errors"),
     "atlas.video": _of("atlas", "storage errors"),
-    "atlas.clip": _of("atlas", "storage system errors"),
+    "atlas.weights": _of("atlas", "storage errors"),
+    "atlas.clip": _of("atlas", "video storage system errors"),
     "atlas.masks.depth": set(),
-    "atlas.masks": _of("atlas", "masks.depth clip video system storage errors"),
+    "atlas.masks": _of("atlas", "masks.depth clip video geometry system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry storage errors"),
     "atlas.model": _of("atlas", "masks.depth geometry storage errors"),
-    "atlas.metrics": _of("atlas", "maps geometry system storage errors"),
-    "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage"),
-    "atlas.preparation": _of("atlas", "masks clip video system storage errors"),
+    "atlas.metrics": _of("atlas", "weights maps geometry system storage errors"),
+    "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage errors"),
+    "atlas.preparation": _of("atlas", "masks clip video geometry system storage errors"),
     "atlas.sample": _of("atlas", "maps clip geometry system storage errors"),
-    "atlas.rendering": _of("atlas", "model maps masks.depth clip video geometry system storage errors"),
+    "atlas.rendering": _of("atlas", "model maps masks masks.depth clip video geometry system storage errors"),
     "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
     "atlas.fitting": _of("atlas", "nla quality model maps masks masks.depth clip video geometry system storage errors"),
-    "atlas.evaluation": _of("atlas", "rendering quality metrics maps clip video system storage errors"),
-    "atlas": _ATLAS,  # its face: what others import from Python
+    "atlas.evaluation": _of("atlas", "rendering quality metrics weights maps clip video system storage errors"),
+    "atlas.api": _STAGES | _SHARED,
+    "atlas": _of("atlas", "api clip errors"),  # its face: what others import from Python
     "edit.request": _of("atlas", "clip maps system errors"),
-    "edit.diffusion": _of("edit", "request") | _of("atlas", "video storage system errors"),
+    "edit.diffusion": _of("edit", "request") | _of("atlas", "weights video storage system errors"),
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),
     "edit.all_frames": _of("edit", "diffusion request") | _of("atlas", "clip video geometry storage system errors"),
-    "edit.editors": _of("edit", "strategies diffusion request") | _of("atlas", "clip maps geometry video storage errors"),
+    "edit.editors": _of("edit", "strategies diffusion request")
+    | _of("atlas", "clip maps geometry video storage system errors"),
     "edit.record": _of("edit", "request") | _of("atlas", "clip storage"),
     "edit.questions": _of("edit", "editors"),
     "edit.stage": _EDIT | _SHARED,
-    "edit": {"atlas"} | _of("edit", "stage request"),
+    "edit.api": _of("edit", "editors stage") | {"atlas.api"} | _SHARED,
+    "edit": {"atlas", "edit.api"},
     "aggregate.averages": _SHARED,
     "aggregate.windows": _SHARED,
     "aggregate.match": _SHARED,
-    "aggregate.keyframes": _SHARED,
+    "aggregate.keyframes": _of("aggregate", "repainted windows") | _SHARED,
     "aggregate.lighting": _SHARED,
     "aggregate.repainted": _SHARED,
     "aggregate.network": _of("aggregate", "averages windows") | _SHARED,
     "aggregate.merging": _of("aggregate", "match network averages windows") | _SHARED,
-    "aggregate.stage": _of("aggregate", "keyframes merging lighting repainted") | _SHARED,
-    "aggregate": {"atlas", "aggregate.stage"},
+    "aggregate.stage": _of("aggregate", "averages keyframes merging network lighting repainted") | _SHARED,
+    "aggregate.api": {"aggregate.stage", "atlas.api"},
+    "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
     "scripts.jobs": {"scripts.pipeline"},
     "scripts.benchmarks": {"scripts.jobs"} | _ALL,

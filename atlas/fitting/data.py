@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.geometry.boxes import bounding_box
-from atlas.masks.depth import STEPS, background_weight, depth_reader, object_weight, unpack_depth
+from atlas.masks.clip_depth import depth_reader
+from atlas.masks.depth import STEPS, background_weight, object_weight, unpack_depth
 from atlas.storage.arrays import StoredArray, growing_arrays
 from atlas.system.parallel import in_order, one_thread
 

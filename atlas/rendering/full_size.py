@@ -17,7 +17,8 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.compositing import FrameMaps, ScaledMaps
 from atlas.maps.maps import Maps, MapsWriter
-from atlas.masks.depth import depth_reader, unpack_depth
+from atlas.masks.clip_depth import depth_reader
+from atlas.masks.depth import unpack_depth
 from atlas.model.checkpoint import open_model
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_stamp

@@ -6,10 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from atlas.errors import UserError
+from atlas.geometry.filling import nearest_seen
 from atlas.maps.maps import Maps
 from atlas.storage.images import read_image, to_16_bit, with_channels
 from atlas.storage.pictures import picture_header
@@ -107,13 +107,8 @@ def _carried_on(painted: np.ndarray, reference: np.ndarray, transparent: np.ndar
     """(N, N, 3) uint16: reference plus the difference at the nearest painted texel, where one is near."""
     if transparent.all():
         return reference[..., :3]
-    distance, label = cv2.distanceTransformWithLabels(
-        transparent.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    rows, columns = np.nonzero(~transparent)
-    nearest = np.zeros((label.max() + 1, 2), np.int64)
-    nearest[label[rows, columns]] = np.stack([rows, columns], 1)
-    row, column = np.moveaxis(nearest[label], -1, 0)
+    distance, nearest = nearest_seen(~transparent)
+    row, column = np.divmod(nearest, transparent.shape[1])
     difference = painted[row, column, :3].astype(np.int32) - reference[row, column, :3]
     difference[distance > _RIM] = 0
     return np.clip(reference[..., :3] + difference, 0, 65535).astype(np.uint16)

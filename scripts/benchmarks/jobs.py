@@ -13,6 +13,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.fitting.presets import PRESETS
 from atlas.maps.maps import Maps
+from atlas.metrics.mapping import open_truth
 from atlas.storage.stamps import digest
 from atlas.system.command import CommonOptions
 from atlas.system.device import Device
@@ -141,9 +142,7 @@ def _hand_out(folder: Path, jobs: list[Job], options: BenchOptions) -> None:
     """Give the truth to the clip that it is of."""
     if options.repeat is not None:
         raise UserError("--repeat and --truth exclude each other: the truth is of the clip as it is")
-    if not (folder / "maps" / "maps.json").is_file():
-        raise UserError(f"{folder} holds no true maps: give the truth/ folder of a sample clip")
-    truth = Maps(folder)
+    truth = open_truth(folder)
     its = (truth.frames, truth.width, truth.height, truth.layers)
     of = [job for job in jobs if (job.clip.frames, job.clip.width, job.clip.height, job.clip.layers) == its]
     if len(of) != 1:

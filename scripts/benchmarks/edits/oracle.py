@@ -18,12 +18,13 @@ from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
-from atlas.geometry.texture import texture
+from atlas.geometry.texture import Texture
 from atlas.maps.compositing import composite_frame
-from atlas.maps.maps import Maps, open_maps
+from atlas.maps.maps import open_maps
 from atlas.metrics import definitions as metrics
+from atlas.metrics.mapping import open_truth
 from atlas.rendering.edited import Transfer
-from atlas.rendering.frames import Rendering
+from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
@@ -99,6 +100,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
     frames = clip.edit_folder(name) / "frames"
     scores = [metrics.psnr(read_image(frames / f"{i:05d}.png"), truth.frame(i), truth.mask(i)) for i in others]
     unedited = [metrics.psnr(clip.frame(i), truth.frame(i), truth.mask(i)) for i in others]
+    settings = RenderSettings(mode=options.mode, transfer=options.transfer)
     result = {
         "edit": name,
         "layer": layer,
@@ -110,7 +112,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
         "psnr_min_frame": others[scores.index(min(scores))],
         "no_edit_psnr": metrics.average_db(unedited),
         "per_frame": {str(i): round(min(score, metrics.IDENTICAL_DB), 3) for i, score in zip(others, scores, strict=True)},
-        "made_from": Rendering.open(options.clip, name, mode=options.mode, transfer=options.transfer).made_from(),
+        "made_from": Rendering.open(options.clip, name, settings).made_from(),
     }
     write_json(Edit.open(clip, name).oracle_path, result)
     return result
@@ -121,17 +123,15 @@ class _Truth:
 
     def __init__(self, clip: Clip, layer: str, colour_map: ColourMap, folder: Path | None) -> None:
         self.clip, self.layer, self.colour_map = clip, layer, colour_map
-        self.maps = Maps(folder) if folder else None
+        self.maps = open_truth(folder, clip) if folder else None
         if self.maps is None:
             if layer not in clip.objects:
                 raise UserError(f"{clip.folder} has no masks of {layer}: choose one of {', '.join(clip.objects)}")
             return
         self.maps.check_layer(layer)
-        if (self.maps.frames, self.maps.height, self.maps.width) != (clip.frames, clip.height, clip.width):
-            raise UserError(f"{folder} is not of the size and length of {clip.folder}: prepare the sample unscaled")
         colours = {name: self.maps.atlas(name)[..., :3] for name in self.maps.layers}
         colours[layer] = colour_map(colours[layer])
-        self.textures = {name: texture(image) for name, image in colours.items()}
+        self.textures = {name: Texture(image) for name, image in colours.items()}
 
     def frame(self, index: int) -> np.ndarray:
         """The right frame, (H, W, 3) uint8."""

@@ -29,11 +29,12 @@ from atlas.storage.json_text import LARGEST
 from atlas.storage.stamps import is_up_to_date, read_json, read_stamp, write_json, write_stamp
 from atlas.system.command import CommonOptions, run_command
 from atlas.system.cost import read_costs
-from atlas.system.machine import ROOT
 from atlas.system.terminal import in_markdown, say, visible
 from edit.editors import EditOptions
 from edit.stage import edit
 from scripts.benchmarks.bench import write_report
+
+ROOT = Path(__file__).resolve().parents[3]
 
 TEXTS: dict[str, bytes] = {
     "nested": b"[" * 100_000 + b"]" * 100_000,
