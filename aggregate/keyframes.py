@@ -14,7 +14,7 @@ from aggregate.windows import View
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.keep import read_keep
-from atlas.errors import UserError
+from atlas.errors import EDIT, UserError
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.maps import Maps, fit_identity, open_maps
 from atlas.maps.partial import Partial
@@ -62,7 +62,7 @@ class LayerKeyframes:
         maps = open_maps(clip, edit.fit, layer)
         files = edit.keyframes(layer)
         if not files:
-            raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run scripts/edit.py {clip.folder} again")
+            raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run {EDIT} {clip.folder} again")
         images = {}
         for index, path in files.items():
             if index >= clip.frames:

@@ -21,7 +21,7 @@ from aggregate.repainted import unclaimed
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
-from atlas.errors import UserError
+from atlas.errors import EDIT, UserError
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import covered_share, visibility
 from atlas.storage.atomic import atomic_folder
@@ -109,7 +109,7 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
     layers = [LayerKeyframes.open(clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
     painted = [LayerResult(layer, []) for layer in edit.layers if edit.is_painted(layer)]
     if not layers and not painted:
-        raise UserError(f"{edit.folder} has no layers: run scripts/edit.py {clip.folder} --name {edit.name}")
+        raise UserError(f"{edit.folder} has no layers: run {EDIT} {clip.folder} --name {edit.name}")
     return AggregateResult(edit, [_aggregate_layer(options, edit, keyframes, device) for keyframes in layers] + painted)
 
 

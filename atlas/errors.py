@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# The commands, as messages name them.
+PREPARE = "scripts/prepare.py"
+FIT = "scripts/fit.py"
+EDIT = "scripts/edit.py"
+AGGREGATE = "scripts/aggregate.py"
+ORACLE = "scripts/oracle.py"
+
 
 class UserError(Exception):
     """Something the user must change.

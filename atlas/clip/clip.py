@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atlas.errors import UserError
+from atlas.errors import PREPARE, UserError
 from atlas.storage.arrays import StoredArray
 from atlas.storage.bounds import MOST_PACKETS, is_rate, is_side
 from atlas.storage.images import read_image
@@ -89,11 +89,11 @@ class Clip:
         folder = Path(folder)
         path = folder / "clip.json"
         if not path.is_file():
-            raise UserError(f"{folder} is not a clip folder (no clip.json): make one with scripts/prepare.py SOURCE {folder}")
+            raise UserError(f"{folder} is not a clip folder (no clip.json): make one with {PREPARE} SOURCE {folder}")
         refuse_outward_links(folder)
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} is not a clip's description: run scripts/prepare.py again")
+            raise UserError(f"{path} is not a clip's description: run {PREPARE} again")
         if data["version"] > VERSION:
             raise UserError(
                 f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
@@ -110,21 +110,21 @@ class Clip:
                 source=Source(**data["source"]),
             )
         except (KeyError, TypeError) as problem:
-            raise UserError(f"{path} is incomplete ({str(problem)[:100]}): run scripts/prepare.py again") from None
+            raise UserError(f"{path} is incomplete ({str(problem)[:100]}): run {PREPARE} again") from None
         clip._check(path)
         clip.fps = float(clip.fps)
         return clip
 
     def _check(self, path: Path) -> None:
         if problem := self._problem():
-            raise UserError(f"{path} is damaged ({problem}): run scripts/prepare.py again")
+            raise UserError(f"{path} is damaged ({problem}): run {PREPARE} again")
         # One by one, the first that is missing ends it: the number of frames is only what the file claims.
         for i in range(self.frames):
             for file in (self.frame_path(i), *(self.mask_path(layer, i) for layer in self.objects)):
                 if not file.is_file():
-                    raise UserError(f"{file} is missing: run scripts/prepare.py again")
+                    raise UserError(f"{file} is missing: run {PREPARE} again")
         if len(self.source.indices) not in (0, self.frames):
-            raise UserError(f"{path} is damaged (it has not one index for each frame): run scripts/prepare.py again")
+            raise UserError(f"{path} is damaged (it has not one index for each frame): run {PREPARE} again")
 
     def _problem(self) -> str | None:
         """What clip.json says that cannot be; the file may come from anyone."""
@@ -165,7 +165,7 @@ class Clip:
         return read_image(self.mask_path(layer, index), size=self._size())[:, :, 0]
 
     def _size(self) -> WantedSize:
-        return WantedSize(self.height, self.width, "the clip is", "run scripts/prepare.py again")
+        return WantedSize(self.height, self.width, "the clip is", f"run {PREPARE} again")
 
     def flow(self, direction: str) -> StoredArray:
         """Optical flow in pixels, (T - 1, H, W, 2) float16, read where it is indexed.
@@ -183,9 +183,9 @@ class Clip:
         try:
             array = StoredArray(path)
         except (FileNotFoundError, ValueError, EOFError):
-            raise UserError(f"{path} is missing or damaged: run scripts/prepare.py again") from None
+            raise UserError(f"{path} is missing or damaged: run {PREPARE} again") from None
         if array.shape != shape:
-            raise UserError(f"{path} has shape {array.shape}, not {shape}: run scripts/prepare.py again")
+            raise UserError(f"{path} has shape {array.shape}, not {shape}: run {PREPARE} again")
         return array
 
     def fit_folder(self, fit: str) -> Path:

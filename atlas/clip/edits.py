@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from atlas.clip.clip import Clip, checked_name
-from atlas.errors import UserError
+from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
 from atlas.storage.images import read_image, write_image
 from atlas.storage.pictures import WantedSize, picture_header
@@ -80,12 +80,11 @@ class Edit:
         if not path.is_file():
             known = ", ".join(edit_names(clip)) or "none yet"
             raise UserError(
-                f"{clip.folder} has no edit {name!r} (its edits: {known}): "
-                f"make it with scripts/edit.py {clip.folder} --name {name}"
+                f"{clip.folder} has no edit {name!r} (its edits: {known}): make it with {EDIT} {clip.folder} --name {name}"
             )
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} is not an edit's description: delete it and run scripts/edit.py again")
+            raise UserError(f"{path} is not an edit's description: delete it and run {EDIT} again")
         if data["version"] > VERSION:
             raise UserError(
                 f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
@@ -93,15 +92,15 @@ class Edit:
         try:
             fit, layers = str(data["fit"]), dict(data["layers"])
         except (KeyError, TypeError, ValueError):
-            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again") from None
+            raise UserError(f"{path} is damaged: delete it and run {EDIT} again") from None
         if not all(isinstance(request, dict) for request in layers.values()):
-            raise UserError(f"{path} is damaged: delete it and run scripts/edit.py again")
+            raise UserError(f"{path} is damaged: delete it and run {EDIT} again")
         try:  # the file may come from anyone, and these names become paths
             checked_name(fit, "fit")
             for layer in layers:
                 clip.check_layer(layer)
         except UserError as problem:
-            raise UserError(f"{path} does not fit its clip ({problem}): run scripts/edit.py again") from None
+            raise UserError(f"{path} does not fit its clip ({problem}): run {EDIT} again") from None
         return cls(folder, name, fit, layers)
 
     @classmethod

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.flow import dense_flow, flow_validity
-from atlas.errors import UserError
+from atlas.errors import ORACLE, UserError
 from atlas.evaluation.learned import Learned
 from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.coverage import covered_share
@@ -91,5 +91,5 @@ def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:
     for name in ("psnr", "no_edit_psnr"):
         value = oracle.setdefault(name, None)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise UserError(f"{path} is damaged, its {name} is no number: delete it and run scripts/oracle.py again")
+            raise UserError(f"{path} is damaged, its {name} is no number: delete it and run {ORACLE} again")
     return oracle

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from atlas.clip.clip import Clip, checked_name
-from atlas.errors import UserError
+from atlas.errors import FIT, UserError
 from atlas.storage.arrays import GrowingArray, StoredArray
 from atlas.storage.images import read_image, to_float, write_image
 from atlas.storage.pictures import picture_header
@@ -45,18 +45,18 @@ class Maps:
         path = self.maps_folder / "maps.json"
         if not path.is_file():
             raise UserError(
-                f"{self.folder} holds no finished fit: run scripts/fit.py {self.folder.parent.parent} --name {self.folder.name}"
+                f"{self.folder} holds no finished fit: run {FIT} {self.folder.parent.parent} --name {self.folder.name}"
             )
         data = read_json(path)
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} does not describe maps: run scripts/fit.py again")
+            raise UserError(f"{path} does not describe maps: run {FIT} again")
         if data["version"] > VERSION:
             raise UserError(f"{path} has format version {data['version']}, this program reads up to {VERSION}: update it")
         try:
             self.layers = [checked_name(layer, "layer") for layer in data["layers"]]
             self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
         except (KeyError, TypeError, ValueError, OverflowError, UserError):
-            raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
+            raise UserError(f"{path} is damaged: run {FIT} again") from None
         shape = (self.frames, self.height, self.width)
         self._uv = {layer: self._open(layer, "uv", np.uint16, (*shape, 2)) for layer in self.layers}
         self._opacity = {layer: self._open(layer, "opacity", np.uint8, shape) for layer in self.layers}
@@ -68,10 +68,10 @@ class Maps:
         try:
             array = StoredArray(path)
         except (FileNotFoundError, ValueError, EOFError):
-            raise UserError(f"{path} is missing or damaged: run scripts/fit.py again") from None
+            raise UserError(f"{path} is missing or damaged: run {FIT} again") from None
         if array.shape != shape or array.dtype != dtype:
             stored, wanted = f"{array.dtype} of shape {array.shape}", f"{np.dtype(dtype)} of {shape}"
-            raise UserError(f"{path} has shape or type of something else ({stored}, not {wanted}): run scripts/fit.py again")
+            raise UserError(f"{path} has shape or type of something else ({stored}, not {wanted}): run {FIT} again")
         return array
 
     def _open_light(self, layer: str) -> StoredArray | None:
@@ -81,11 +81,11 @@ class Maps:
         try:
             light = StoredArray(path)
         except (ValueError, EOFError):
-            raise UserError(f"{path} is damaged: run scripts/fit.py again") from None
+            raise UserError(f"{path} is damaged: run {FIT} again") from None
         sides = light.shape[1:3]
         coarse = len(light.shape) == 4 and 0 < sides[0] <= self.height and 0 < sides[1] <= self.width
         if not coarse or light.shape[0] != self.frames or light.shape[3] != 3 or light.dtype.kind != "f":
-            raise UserError(f"{path} has shape {light.shape}: run scripts/fit.py again")
+            raise UserError(f"{path} has shape {light.shape}: run {FIT} again")
         return light
 
     def check_layer(self, layer: str) -> None:
@@ -121,9 +121,7 @@ class Maps:
         path = self.atlas_path(layer)
         side, most = max(picture_header(path).size), max(LARGEST_ATLAS, _SAMPLE_DENSITY * max(self.height, self.width))
         if side > most:
-            raise UserError(
-                f"{path} is {side} pixels long, an atlas of these frames has at most {most}: run scripts/fit.py again"
-            )
+            raise UserError(f"{path} is {side} pixels long, an atlas of these frames has at most {most}: run {FIT} again")
         return to_float(read_image(path, mode="rgba"))
 
     def atlas_size(self, layer: str) -> tuple[int, int]:
@@ -199,13 +197,13 @@ def open_maps(clip: Clip, fit: str, layer: str | None = None) -> Maps:
     if not folder.is_dir():
         known = ", ".join(sorted(path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")))
         raise UserError(
-            f"{clip.folder} has no fit {fit!r} (its fits: {known or 'none yet'}): run scripts/fit.py {clip.folder} --name {fit}"
+            f"{clip.folder} has no fit {fit!r} (its fits: {known or 'none yet'}): run {FIT} {clip.folder} --name {fit}"
         )
     maps = Maps(folder)
     if (maps.frames, maps.height, maps.width) != (clip.frames, clip.height, clip.width):
         raise UserError(
             f"{folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of "
-            f"{clip.width}x{clip.height}: run scripts/fit.py {clip.folder} --name {fit} again"
+            f"{clip.width}x{clip.height}: run {FIT} {clip.folder} --name {fit} again"
         )
     if layer is not None:
         maps.check_layer(layer)

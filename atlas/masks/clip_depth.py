@@ -8,7 +8,7 @@ import numpy as np
 
 from atlas.clip.clip import Clip
 from atlas.masks.contours import Margin, clip_margin, follow_edges, is_matte
-from atlas.masks.depth import depth_of
+from atlas.masks.depth import depth_of, pack_depth
 from atlas.video.sheet import spread
 
 

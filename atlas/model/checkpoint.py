@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from atlas.errors import UserError, one_line
+from atlas.errors import FIT, UserError, one_line
 from atlas.model.fields import NetworkConfig
 from atlas.model.layered import LayeredAtlas, Shape
 from atlas.model.nla import NlaModel, parameter_shapes
@@ -39,7 +39,7 @@ def load_model(path: Path, mapping: NetworkConfig, opacity: NetworkConfig) -> La
         model = matching_model(shape_from_dict(description["shape"]), mapping, opacity, 0, described)
         model.load_state_dict(load_tensors(path)[0])
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
-        raise UserError(f"{path} does not belong to its config.json ({one_line(problem)}): run scripts/fit.py again") from None
+        raise UserError(f"{path} does not belong to its config.json ({one_line(problem)}): run {FIT} again") from None
     return model
 
 
@@ -94,7 +94,7 @@ def open_model(fit_folder: Path) -> FrameModel:
     """Load the model of a finished fit, of whatever kind it is; UserError where it has none or an older one."""
     data = read_json(fit_folder / "config.json")
     if not isinstance(data, dict):
-        raise UserError(f"{fit_folder / 'config.json'} is no config of a fit: run scripts/fit.py again")
+        raise UserError(f"{fit_folder / 'config.json'} is no config of a fit: run {FIT} again")
     return LOADERS[kind_of(str(data.get("preset")))](fit_folder / "checkpoint.safetensors", data)
 
 
@@ -108,9 +108,7 @@ def _load_layered(path: Path, data: dict[str, Any]) -> FrameModel:
     try:
         mapping, opacity = (NetworkConfig.from_dict(data[part]) for part in ("mapping", "opacity"))
     except (KeyError, TypeError, ValueError) as problem:
-        raise UserError(
-            f"{path.parent / 'config.json'} is of another version ({one_line(problem)}): run scripts/fit.py again"
-        ) from None
+        raise UserError(f"{path.parent / 'config.json'} is of another version ({one_line(problem)}): run {FIT} again") from None
     return load_model(path, mapping, opacity)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage, read_keep
-from atlas.errors import UserError
+from atlas.errors import AGGREGATE, UserError
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.filling import nearest_seen
 from atlas.geometry.texture import Texture
@@ -68,7 +68,7 @@ def _unlit(path: Path) -> float:
     lighting = read_json(path) if path.is_file() else {}
     value = lighting.get("unlit", 0.0) if isinstance(lighting, dict) else 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UserError(f"{path} is damaged: run scripts/aggregate.py again")
+        raise UserError(f"{path} is damaged: run {AGGREGATE} again")
     return float(value)
 
 

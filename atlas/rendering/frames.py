@@ -19,7 +19,7 @@ import torch
 
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
-from atlas.errors import UserError
+from atlas.errors import AGGREGATE, EDIT, UserError
 from atlas.maps.compositing import DeltaTexture, FrameMaps, add_deltas, composite_frame, fit_textures, layers_alone
 from atlas.maps.maps import Maps, fit_identity, open_maps
 from atlas.rendering.edited import EditedLayer, Light, Transfer, delta_textures, full_changes, own_textures, read_edited_layers
@@ -82,16 +82,15 @@ class Rendering:
             maps.check_layer(layer)
             if stamps.get(f"fit {layer}", identity := fit_identity(clip, maps, layer)) != identity:
                 raise UserError(
-                    f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run scripts/edit.py and"
-                    f" scripts/aggregate.py again"
+                    f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run {EDIT} and {AGGREGATE} again"
                 )
             if not edit.atlas_path(layer).is_file():
                 raise UserError(
-                    f"{edit.folder} has no edited atlas of {layer}: run scripts/aggregate.py {clip.folder} --edit {name} first"
+                    f"{edit.folder} has no edited atlas of {layer}: run {AGGREGATE} {clip.folder} --edit {name} first"
                 )
         layers = read_edited_layers(edit, maps)
         if not layers:
-            raise UserError(f"{edit.folder} has no edited atlas: run scripts/edit.py and scripts/aggregate.py first")
+            raise UserError(f"{edit.folder} has no edited atlas: run {EDIT} and {AGGREGATE} first")
         # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
         resized = (clip.source.width, clip.source.height) != (clip.width, clip.height)
         source = open_checked_source(clip) if settings.size == "source" and (settings.deep or resized) else None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.errors import UserError
+from atlas.errors import FIT, UserError
 from atlas.storage.links import remove
 from atlas.storage.tensors import load_tensors, read_description, save_tensors
 
@@ -106,7 +106,7 @@ def taking_up(folder: Path) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError):
-        raise UserError(f"{folder / _STATE} is damaged: delete it and run scripts/fit.py again") from None
+        raise UserError(f"{folder / _STATE} is damaged: delete it and run {FIT} again") from None
 
 
 def start_folder(folder: Path, fill: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from atlas.errors import UserError, one_line
+from atlas.errors import FIT, UserError, one_line
 from atlas.storage.atomic import atomic_file
 from atlas.storage.json_text import parsed
 from atlas.storage.tensor_file import Described, tensor_header
@@ -53,6 +53,4 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are of the last two
-        raise UserError(
-            f"{path} is missing or no checkpoint of a fit ({one_line(problem)}): run scripts/fit.py again"
-        ) from None
+        raise UserError(f"{path} is missing or no checkpoint of a fit ({one_line(problem)}): run {FIT} again") from None
