@@ -16,7 +16,7 @@ from atlas.storage.bounds import MOST_PACKETS, is_rate, is_side
 from atlas.storage.images import read_image
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.pictures import WantedSize
-from atlas.storage.stamps import read_json, write_json
+from atlas.storage.stamps import read_versioned, write_json
 from atlas.video.colour_tags import check_colour
 
 VERSION = 1
@@ -91,13 +91,7 @@ class Clip:
         if not path.is_file():
             raise UserError(f"{folder} is not a clip folder (no clip.json): make one with {PREPARE} SOURCE {folder}")
         refuse_outward_links(folder)
-        data = read_json(path)
-        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} is not a clip's description: run {PREPARE} again")
-        if data["version"] > VERSION:
-            raise UserError(
-                f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
-            )
+        data = read_versioned(path, VERSION, "a clip's description", f"run {PREPARE} again")
         try:
             clip = cls(
                 folder=folder,

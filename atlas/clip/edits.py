@@ -28,7 +28,7 @@ from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
 from atlas.storage.images import read_image, write_image
 from atlas.storage.pictures import WantedSize, picture_header
-from atlas.storage.stamps import digest, read_json, read_stamp, write_json, write_stamp
+from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json, write_stamp
 
 VERSION = 1
 
@@ -82,13 +82,7 @@ class Edit:
             raise UserError(
                 f"{clip.folder} has no edit {name!r} (its edits: {known}): make it with {EDIT} {clip.folder} --name {name}"
             )
-        data = read_json(path)
-        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} is not an edit's description: delete it and run {EDIT} again")
-        if data["version"] > VERSION:
-            raise UserError(
-                f"{path} has format version {data['version']}, this program reads up to {VERSION}: update the program"
-            )
+        data = read_versioned(path, VERSION, "an edit's description", f"delete it and run {EDIT} again")
         try:
             fit, layers = str(data["fit"]), dict(data["layers"])
         except (KeyError, TypeError, ValueError):

@@ -24,7 +24,7 @@ from atlas.errors import FIT, UserError
 from atlas.storage.arrays import GrowingArray, StoredArray
 from atlas.storage.images import read_image, to_float, write_image
 from atlas.storage.pictures import picture_header
-from atlas.storage.stamps import digest, read_json, read_stamp, write_json
+from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json
 
 VERSION = 1
 LARGEST_ATLAS = 4096
@@ -47,11 +47,7 @@ class Maps:
             raise UserError(
                 f"{self.folder} holds no finished fit: run {FIT} {self.folder.parent.parent} --name {self.folder.name}"
             )
-        data = read_json(path)
-        if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise UserError(f"{path} does not describe maps: run {FIT} again")
-        if data["version"] > VERSION:
-            raise UserError(f"{path} has format version {data['version']}, this program reads up to {VERSION}: update it")
+        data = read_versioned(path, VERSION, "a description of maps", f"run {FIT} again")
         try:
             self.layers = [checked_name(layer, "layer") for layer in data["layers"]]
             self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
