@@ -17,19 +17,12 @@ from atlas.storage.atomic import atomic_folder
 from atlas.system.parallel import one_thread
 
 AGREEMENT = 1.0
-
 """Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
-
 WAYS = ("forward", "backward")
-
 _FLAT = 1.0
-
 """Grey levels: where the local contrast is below this there is nothing to follow (8-bit rounding alone gives 0.3)."""
-
 _CHANGE = 16.0
-
 """Grey levels by which a colour may differ at the other end of a flow vector; more where all of the frame does."""
-
 _local = threading.local()
 
 

@@ -21,27 +21,16 @@ from atlas.maps.maps import Maps
 from atlas.model.layered import LayeredAtlas
 
 LIGHT_STRIDE = 8
-
 """Pixels between neighbouring nodes of the light's grid."""
-
 LIGHT_SIGMA = 0.05
-
 """Smoothness of the light over space, in sides of the layer's visible area: a few parts of a small object are lit apart."""
-
 LIGHT_SIGMA_PIXELS = (6.0, 16.0)
-
 """Bounds of that smoothness, in pixels: too coarse to paint texture."""
-
 LIGHT_SIGMA_TIME = 1.0
-
 """Smoothness over time, in frames."""
-
 LIGHT_LIMIT = 1.2
-
 """Largest |log gain|: a factor of 3.3 between a layer's atlas and its look in a frame."""
-
 _LIGHT_PRIOR = 2e-3
-
 """Weight of gain 1 against a mean square brightness: what is nearly black has no light to estimate."""
 
 

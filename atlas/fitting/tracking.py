@@ -19,11 +19,8 @@ from atlas.geometry.filling import smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
 
 STRIDE = 4
-
 """Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
-
 ENOUGH = 0.3
-
 """Share of an object that flow between neighbouring frames must carry for no other flow to be tried."""
 
 

@@ -20,23 +20,14 @@ from atlas.geometry.rasterise import Inverse, inverse_map, zeros
 from atlas.geometry.warp import sample, splat
 
 _SPACING = 1.0  # texels between splatted samples, at most
-
 _MOST_SAMPLES = 6_000_000
-
 _CLOSE = (0.5, 0.8)  # texels between neighbouring pixels: nearer than the first they are averaged, beyond the second looked up
-
 _FULL = 0.25  # a texel that collected this much opacity counts as seen
-
 _MIXED = 0.8  # of the opacity round about: a texel that collected less shows too much of what lies behind
-
 _CARRIED = 0.05  # what a colour that was carried on to such a texel counts in an average
-
 _NEAR = 4.0  # pixels that count as round about
-
 _MOST_GROWN = 16  # texels
-
 _FADE = 4  # texels, even
-
 _GROW = 2.0  # pixels by which coverage outgrows what was seen: the layer's edge moves by fractions of a pixel
 
 

@@ -14,19 +14,12 @@ from atlas.geometry.warp import bilinear
 from atlas.maps.maps import Maps
 
 REACH = 15
-
 """Frames that two views of a pixel lie apart, at most, for `mapping_accuracy`."""
-
 VISIBLE = 0.5
-
 """Opacity above which a layer counts as visible in a pixel."""
-
 _NODES = 20_000
-
 _MET = 0.1  # pixels: how near the inverse of the truth must come to count as the place that is looked for
-
 _EXACT = 0.002  # pixels: an inverse this near is not improved further
-
 _DAMPING = 0.03  # of the mapping's usual scale: where it has collapsed, a texel is not worth endlessly many pixels
 
 

@@ -207,11 +207,8 @@ class Opacity(nn.Module):
 
 
 SMALL = 150_000
-
 """Pixels up to which a frame's mapping is evaluated at every one."""
-
 BAND = 10.0
-
 """Pixels from the outline beyond which opacity is exactly 0 or 1."""
 
 

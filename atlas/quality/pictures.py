@@ -16,7 +16,6 @@ from atlas.video.sheet import contact_sheet, spread, thumbnail
 from atlas.video.writing import write_video
 
 PREVIEW_SIDE = 480
-
 """Longer side of each picture in the preview: full size would take a third of a quick fit to encode."""
 
 

@@ -23,11 +23,8 @@ from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import read_json
 
 Transfer = Literal["local", "additive"]
-
 Light = Literal["auto", "on", "off"]
-
 RIM = 8
-
 """Texels around what was ever seen that an edit is carried on over."""
 
 

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 _LONGEST_HEADER = 1000  # bytes; NumPy writes 118 for all that is stored here
-
 _ARRAY_HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[A-Za-z]\d{0,4})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,15}, ?)*(?:\d{1,15})?)\), \} *\n"

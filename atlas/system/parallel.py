@@ -14,7 +14,6 @@ import cv2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 WORKERS = min(os.cpu_count() or 1, 8)
 """Threads that work at once."""
 
@@ -32,9 +31,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
 
 _threads = threading.Lock()
-
 _holders = 0
-
 _usual = 1
 
 
