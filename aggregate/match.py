@@ -166,13 +166,10 @@ def _blurred(planes: Tensor, sigma: float) -> Tensor:
         height, width = planes.shape[2:]
         small = F.interpolate(planes, (max(1, height // factor), max(1, width // factor)), mode="area")
         return F.interpolate(_blurred(small, sigma / factor), (height, width), mode="bilinear", align_corners=False)
-    radius = max(1, round(3 * sigma))
-    steps = torch.arange(-radius, radius + 1, dtype=planes.dtype, device=planes.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    flat = planes.reshape(-1, 1, *planes.shape[2:])
-    flat = F.conv2d(flat, kernel[None, None, None], padding=(0, radius))
-    return F.conv2d(flat, kernel[None, None, :, None], padding=(radius, 0)).reshape(planes.shape)
+    from kornia.filters import gaussian_blur2d  # it takes a while to import
+
+    size = 2 * max(1, round(3 * sigma)) + 1
+    return gaussian_blur2d(planes, (size, size), (sigma, sigma), border_type="constant")
 
 
 def _slopes(planes: Tensor) -> tuple[Tensor, Tensor]:  # (C, h, w) -> twice (C, h, w)
