@@ -39,8 +39,8 @@ from atlas.storage.pictures import LARGEST_SIDE, WantedSize, picture_bytes, pict
 from atlas.storage.run_state import save_state
 from atlas.storage.stamps import write_json
 from atlas.storage.tensors import load_tensors
+from atlas.video.numbered import NumberedImages
 from atlas.video.source import open_source
-from edit.editors.images import ImagesEditor
 from edit.editors.placing import check_placeable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -102,7 +102,7 @@ def decoding_costs(data: bytes, tmp_path: Path) -> int:
     (tmp_path / "a.png").write_bytes(data)
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from atlas.errors import UserError; from atlas.storage.stamps import read_image\n"
+        "from atlas.errors import UserError; from atlas.storage.images import read_image\n"
         "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == 'darwin' else 1e3)\n"
         "before = most()\n"
         "try: read_image(Path(sys.argv[1]), mode='rgba')\n"
@@ -190,7 +190,7 @@ class TestPictures:
             path.write_bytes(large)
             assert "is 5000x4000, the clip is 96x64: run scripts/prepare.py again" in refusal(act, path.name)
         (tmp_path / "00003.png").write_bytes(large)
-        images = ImagesEditor(tmp_path, 96, 64)
+        images = NumberedImages(tmp_path, 96, 64, "--images")
         assert "the clip's frames are 96x64" in refusal(lambda: images.read(3), "00003.png")
         atlas = maps.atlas_path("foreground")
         assert "paint the mask at" in refusal(lambda: read_keep(tmp_path / "00003.png", atlas, (100, 100)), "00003.png")
