@@ -10,11 +10,13 @@ Which to choose:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+
+if TYPE_CHECKING:  # the edit command's options lead here, and its --help does without torch
+    from torch import Tensor
 
 
 def smooth_within(
@@ -80,6 +82,9 @@ def push_pull(
     weight: Tensor,  # (H, W), 1 or more where the value is known, 0 where it is not
 ) -> Tensor:  # (H, W, C)
     """Fill unknown values by pull-push (Gortler et al. 1996), from those known around them; known values stay."""
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+
     known = weight.clamp(0, 1)[None, None]
     levels = [(values.permute(2, 0, 1)[None].contiguous(), known)]  # whole planes: three times as fast on a CPU
     while max(levels[-1][0].shape[2:]) > 1:

@@ -27,6 +27,14 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "--quiet" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("modules", ["edit.editors, edit.questions", "atlas.preparation.stage"])
+def test_options_that_need_no_torch_load_none(modules: str) -> None:
+    """What edit.py and prepare.py load before they have something to do: torch would take several times as long as the rest."""
+    root = str(SCRIPTS.parent)
+    code = f"import sys; sys.path.insert(0, {root!r}); import {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("edit", ["--filter", "help"]), ("run", ["a.mp4", "clip", "--editor", "filter", "--filter=help"])]
 )
