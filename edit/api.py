@@ -37,8 +37,8 @@ def edit(
     """
     clip = opened(clip)
     with tempfile.TemporaryDirectory() as folder:
-        given = {"images": images, "image": image, "keep": keep}
-        files = {option: _as_file(value, Path(folder) / option) for option, value in given.items() if value is not None}
+        pictures = {"images": images, "image": image, "keep": keep}
+        files = {option: _as_file(value, Path(folder) / option) for option, value in pictures.items() if value is not None}
         stage.edit(options_from(EditOptions, clip=clip.folder, name=name, layer=layer, editor=editor, **files, **options))
     return Edit(clip, name)
 

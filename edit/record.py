@@ -30,10 +30,10 @@ class EditResult:
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        what = "its atlas" if not self.keyframes else f"keyframes {', '.join(map(str, self.keyframes))}"
+        edited = "its atlas" if not self.keyframes else f"keyframes {', '.join(map(str, self.keyframes))}"
         share = "" if self.covered is None else f", seeing {self.covered:.1%} of its visible pixels"
         state = " (up to date)" if self.up_to_date else ""
-        return "\n".join([f"{self.layer}: {what}{share}, in {self.edit.folder}{state}", *self.notes])
+        return "\n".join([f"{self.layer}: {edited}{share}, in {self.edit.folder}{state}", *self.notes])
 
 
 def is_done(entry: Edit, layer: str, made_from: str, paths: list[Path]) -> bool:

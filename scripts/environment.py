@@ -33,12 +33,12 @@ def explain(text: str | None, *, takes_arguments: bool) -> None:
 
     Before anything is made or installed: who asks what a command does has not asked for it to be done.
     """
-    given = sys.argv[1:]
-    if "-h" in given or "--help" in given:
+    arguments = sys.argv[1:]
+    if "-h" in arguments or "--help" in arguments:
         print((text or "").strip())
         sys.exit(0)
-    if given and not takes_arguments:
-        print(f"error: {given[0]} is not understood: {Path(sys.argv[0]).name} takes no options", file=sys.stderr)
+    if arguments and not takes_arguments:
+        print(f"error: {arguments[0]} is not understood: {Path(sys.argv[0]).name} takes no options", file=sys.stderr)
         sys.exit(2)
 
 
@@ -84,9 +84,9 @@ def call(command: list[str], folder: Path | None = None) -> int:
 def check_version(version: tuple[int, ...]) -> None:
     """SetupError where this Python is too old."""
     if tuple(version) < OLDEST:
-        wanted, found = (".".join(map(str, v)) for v in (OLDEST, version))
+        oldest, running = (".".join(map(str, v)) for v in (OLDEST, version))
         raise SetupError(
-            f"Python {wanted} or newer is needed, this is {found} ({sys.executable}): run this with a newer Python"
+            f"Python {oldest} or newer is needed, this is {running} ({sys.executable}): run this with a newer Python"
         )
 
 
@@ -114,9 +114,9 @@ def make_venv(folder: Path) -> None:
     _say(f"making a virtual environment in {folder}")
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], capture_output=True, text=True)
     if made.returncode != 0 or not _works(venv_python(folder)):
-        said = " ".join((made.stderr or made.stdout).split())[:200]
+        reason = " ".join((made.stderr or made.stdout).split())[:200]
         raise SetupError(
-            f"{sys.executable} cannot make a virtual environment in {folder} ({said or 'no pip in it'}): "
+            f"{sys.executable} cannot make a virtual environment in {folder} ({reason or 'no pip in it'}): "
             "install its venv module (Debian, Ubuntu: apt install python3-venv) or activate an environment of your own"
         )
 

@@ -145,8 +145,8 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
     wanted = spread(clip.frames, _STILLS)
 
     def pairs() -> Iterator[np.ndarray]:
-        what = visible(f"report {rendering.edit.name}")
-        frames = tqdm(rendering.frames(), total=clip.frames, desc=what, unit="frame", disable=quiet)
+        title = visible(f"report {rendering.edit.name}")
+        frames = tqdm(rendering.frames(), total=clip.frames, desc=title, unit="frame", disable=quiet)
         for index, (source, result) in enumerate(frames):
             if index in wanted:
                 columns.append((f"frame {index}", [thumbnail(source, 480), thumbnail(result, 480)]))

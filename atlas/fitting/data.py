@@ -71,9 +71,9 @@ class FitData:
         files = [(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
         with growing_arrays((folder / "frames.npy", np.uint8, (*shape, 3)), *files) as (frames, *depths), one_thread():
             read = tqdm(in_order(one, range(clip.frames)), "read", clip.frames, unit="frame", disable=quiet, leave=False)
-            for image, found in read:
+            for image, packed_depths in read:
                 frames.append(image)
-                for depth, packed in zip(depths, found, strict=True):
+                for depth, packed in zip(depths, packed_depths, strict=True):
                     depth.append(packed)
 
     def colour(self, t: int) -> np.ndarray:

@@ -30,11 +30,11 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.written = _read(folder)
-        self.found = _digests(folder)
+        self.present = _digests(folder)
 
     def repainted(self) -> list[str]:
         """Frames and masks that someone changed or added, by their names in the folder; none where nothing is recorded."""
-        changed = [name for name, value in self.found.items() if self.written.get(name, "") != value and self.written]
+        changed = [name for name, value in self.present.items() if self.written.get(name, "") != value and self.written]
         return [name for name in changed if name.startswith(_PICTURES) and _is_image(self.folder / name)]
 
     def damaged(self, clip: Clip) -> Path | None:
@@ -43,16 +43,16 @@ class Prepared:
             for layer in (None, *clip.objects):
                 path = clip.frame_path(index) if layer is None else clip.mask_path(layer, index)
                 name = path.relative_to(clip.folder).as_posix()
-                if name in self.found and self.found[name] == self.written.get(name):
+                if name in self.present and self.present[name] == self.written.get(name):
                     continue
                 try:
                     _ = clip.frame(index) if layer is None else clip.mask(layer, index)
                 except UserError:
                     return path
         for name, value in self.written.items():
-            if name.startswith("flow/") and self.found.get(name) != value:
+            if name.startswith("flow/") and self.present.get(name) != value:
                 return clip.folder / name
-        if self.written and self.written.get(_FLOW_OF) != _frames_of(self.found):
+        if self.written and self.written.get(_FLOW_OF) != _frames_of(self.present):
             return clip.folder / "flow"
         return None if (clip.folder / "masks.png").is_file() else clip.folder / "masks.png"
 

@@ -70,8 +70,8 @@ def _sound(clip: Clip) -> Path | None:
         return None
     if os.path.isfile(path) and has_content(path, clip.source.sha256):
         return path
-    what = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
-    print(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {what}", file=sys.stderr)
+    reason = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
+    print(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {reason}", file=sys.stderr)
     return None
 
 

@@ -66,14 +66,14 @@ def _digest_file(path: Path) -> bytes:
     return total.digest()
 
 
-def read_versioned(path: Path, newest: int, what: str, remedy: str) -> dict[str, Any]:
+def read_versioned(path: Path, newest: int, kind: str, remedy: str) -> dict[str, Any]:
     """Read a JSON description that carries the version of its format; UserError where it carries none, or a newer one.
 
-    newest: the version that this program writes. what, remedy: "a clip's description" and what to do where it is none.
+    newest: the version that this program writes. kind, remedy: "a clip's description" and what to do where it is none.
     """
     data = read_json(path)
     if not isinstance(data, dict) or type(data.get("version")) is not int:
-        raise UserError(f"{path} is not {what}: {remedy}")
+        raise UserError(f"{path} is not {kind}: {remedy}")
     if data["version"] > newest:
         raise UserError(f"{path} has format version {data['version']}, this program reads up to {newest}: update the program")
     return data

@@ -80,14 +80,14 @@ def _as_json(result: dict[str, Any]) -> str:
 
 def parse_options(options_type: type[Options], arguments: list[str]) -> Options:
     """Parse `arguments`; raises UserError with one line where they are wrong."""
-    said = io.StringIO()
+    refusal = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(refusal):
             return tyro.cli(options_type, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as stop:
         if stop.code in (0, None):  # --help
             raise
-        raise UserError(_one_line(said.getvalue())) from None
+        raise UserError(_one_line(refusal.getvalue())) from None
 
 
 def _one_line(box: str) -> str:

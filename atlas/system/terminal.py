@@ -15,7 +15,7 @@ def visible(text: str) -> str:
 
     An escape code is then seen as \\x1b and what follows it, and does nothing.
     """
-    return _STEERING.sub(lambda found: _escape(ord(found[0])), text)
+    return _STEERING.sub(lambda match: _escape(ord(match[0])), text)
 
 
 def in_one_line(text: str) -> str:

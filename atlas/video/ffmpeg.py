@@ -92,9 +92,9 @@ def run_ffmpeg(arguments: list[str], seconds: float | None = None) -> Ended:
     return Ended(process.returncode, report.decode("utf-8", "replace"))
 
 
-def reason(said: str) -> str:
+def reason(messages: str) -> str:
     """Pick the telling line of ffmpeg's report, without addresses and paths."""
-    rows = [re.sub(r"^(\[[^\]]*\] *)+", "", row).strip() for row in said.splitlines()]
+    rows = [re.sub(r"^(\[[^\]]*\] *)+", "", row).strip() for row in messages.splitlines()]
     rows = [row for row in rows if row]
     telling = [row for row in rows if DAMAGE.search(row)]
     line = (telling or rows or ["no frames"])[0 if telling else -1]

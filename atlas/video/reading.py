@@ -71,21 +71,21 @@ def probe(path: Path) -> VideoInfo:
         raise UserError(f"{path} is no file: check the path" if path.exists() else f"{path} is missing: check the path")
     first = ["-map", "0:V:0", "-frames:v", "1", "-vf", "showinfo", *_NO_TEXTS, "-f", "null", "-"]
     report = run_ffmpeg(["-v", "info", "-threads", "1", *input_arguments(path), *first], _LONGEST_LOOK)
-    said = report.messages
+    messages = report.messages
     # The file's own texts stand above the mapping, and could say anything.
-    header, _, work = said.rpartition("Stream mapping:")
+    header, _, work = messages.rpartition("Stream mapping:")
     shown = re.search(r"\bn: *0 .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d{1,9})x(\d{1,9})", work)
     if report.returncode or not shown:
-        if too_large := re.search(r"picture size (\d{1,9}x\d{1,9}) ", said, re.IGNORECASE):
+        if too_large := re.search(r"picture size (\d{1,9}x\d{1,9}) ", messages, re.IGNORECASE):
             raise UserError(f"{path} has frames of {too_large[1]}: {MOST_VIDEO_PIXELS} pixels are the most, encode it smaller")
         raise UserError(
-            f"{path} is not a readable video or is cut off ({reason(said)}): "
+            f"{path} is not a readable video or is cut off ({reason(messages)}): "
             "give a complete mp4, mov, webm or gif, or a folder of frames"
         )
     width, height = int(shown[4]), int(shown[5])
     if not (is_side(width) and is_side(height)):
         raise UserError(f"{path} has frames of {width}x{height}: a side has at most {LARGEST_SIDE} pixels, encode it smaller")
-    colour = {key: found[1] for key, name in _COLOUR_KEYS.items() if (found := _tag(work, name))}
+    colour = {key: tag[1] for key, name in _COLOUR_KEYS.items() if (tag := _tag(work, name))}
     if re.match(r"(rgb|bgr|gbr|argb|abgr|pal8)", shown[1]):
         colour.pop("color_range", None)  # says nothing about the YUV that the edited video will hold
     if shown[2] != shown[3] and shown[2] != "0":
@@ -150,11 +150,13 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
             if process.poll() is None:  # the caller stopped early
                 process.kill()
         log.seek(0)
-        said = log.read(MOST_MESSAGES).decode("utf-8", "replace")
+        messages = log.read(MOST_MESSAGES).decode("utf-8", "replace")
     # Some codecs keep invisible frames in packets of their own: a few frames fewer than packets mean nothing by themselves.
-    short = done < wanted and (bool(said.strip()) or done < 0.95 * wanted)
-    if status or short or DAMAGE.search(said):
-        raise UserError(f"{path} is damaged or cut off after frame {start + done} ({reason(said)}): copy or export it again")
+    short = done < wanted and (bool(messages.strip()) or done < 0.95 * wanted)
+    if status or short or DAMAGE.search(messages):
+        raise UserError(
+            f"{path} is damaged or cut off after frame {start + done} ({reason(messages)}): copy or export it again"
+        )
 
 
 def over_black(image: np.ndarray) -> np.ndarray:
@@ -234,9 +236,9 @@ def _packet_times(path: Path) -> tuple[list[int], Fraction]:
             if process.poll() is None:
                 process.kill()
         log.seek(0)
-        said = log.read(MOST_MESSAGES).decode("utf-8", "replace")
-    if not presented or not step or DAMAGE.search(said):
-        raise UserError(f"{path} is damaged or cut off ({reason(said)}): copy or export it again")
+        messages = log.read(MOST_MESSAGES).decode("utf-8", "replace")
+    if not presented or not step or DAMAGE.search(messages):
+        raise UserError(f"{path} is damaged or cut off ({reason(messages)}): copy or export it again")
     order = np.lexsort((durations, presented))
     times = np.array(presented)[order].tolist()
     last = durations[order[-1]] or (times[-1] - times[-2] if len(times) > 1 else 1)
@@ -264,6 +266,6 @@ def _has_end_mark(path: Path) -> bool:
     return False
 
 
-def _tag(said: str, name: str) -> re.Match[str] | None:
-    found = re.search(rf"\b{name}:([\w-]+)", said)
-    return None if found is None or found[1] in ("unknown", "unspecified", "reserved", "gbr") else found
+def _tag(messages: str, name: str) -> re.Match[str] | None:
+    match = re.search(rf"\b{name}:([\w-]+)", messages)
+    return None if match is None or match[1] in ("unknown", "unspecified", "reserved", "gbr") else match

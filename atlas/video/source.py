@@ -120,14 +120,14 @@ def list_images(folder: Path) -> list[Path]:
 
     Raises UserError where two of them differ in the suffix alone.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
-    found = sorted((path for path in found if path.is_file()), key=natural_order)
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+    images = sorted((path for path in images if path.is_file()), key=natural_order)
     stems: dict[str, Path] = {}
-    for path in found:
+    for path in images:
         if path.stem in stems:
             raise UserError(f"{folder} holds both {stems[path.stem].name} and {path.name}: keep one of each frame")
         stems[path.stem] = path
-    return found
+    return images
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:

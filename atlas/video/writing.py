@@ -223,11 +223,11 @@ def _broken_pipe(problem: OSError, process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _check_encoded(status: int, said: str, path: Path) -> None:
-    if "No space left on device" in said:
+def _check_encoded(status: int, messages: str, path: Path) -> None:
+    if "No space left on device" in messages:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
     if status:
-        raise RuntimeError(f"{path} could not be encoded: {said.strip() or f'ffmpeg ended with status {status}'}")
+        raise RuntimeError(f"{path} could not be encoded: {messages.strip() or f'ffmpeg ended with status {status}'}")
 
 
 def _made(folder: Path) -> Path:

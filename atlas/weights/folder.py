@@ -66,15 +66,19 @@ def check_description(file: Path) -> None:
         if "_implementation" in name and value not in _ATTENTION:
             raise UserError(f"{file} has the entry {name!r} with {_short(value)}, which can load programs: nothing is loaded")
         if isinstance(value, int | float) and largest < abs(value) < math.inf:
-            what = f"asks for pictures of {_short(value)} pixels a side" if largest == LARGEST_SIDE else f"has {_short(value)}"
-            raise UserError(f"{file} {what} ({name!r}), which no such model has: download it again")
+            excess = (
+                f"asks for pictures of {_short(value)} pixels a side" if largest == LARGEST_SIDE else f"has {_short(value)}"
+            )
+            raise UserError(f"{file} {excess} ({name!r}), which no such model has: download it again")
 
 
-def weight_bytes(folder: Path, what: str) -> int:
+def weight_bytes(folder: Path, network: str) -> int:
     """Bytes of the weights in a folder; UserError where it holds no .safetensors file."""
     sizes = [file.stat().st_size for file in folder.glob("*.safetensors") if file.is_file()]
     if not sizes:
-        raise UserError(f"{folder} holds no .safetensors file of its {what}: other formats can hold programs and are not read")
+        raise UserError(
+            f"{folder} holds no .safetensors file of its {network}: other formats can hold programs and are not read"
+        )
     return sum(sizes)
 
 
@@ -99,7 +103,7 @@ def tensor_names(file: Path) -> list[str]:
         return list(tensors.keys())
 
 
-def check_room(folder: Path, what: str, make: Callable[[], Any], size: int) -> None:
+def check_room(folder: Path, network: str, make: Callable[[], Any], size: int) -> None:
     """UserError where a description asks for a network larger than `size` bytes of weights can fill.
 
     make: makes the network. It is made here without memory for its weights, and no further than to what is too much.
@@ -114,7 +118,8 @@ def check_room(folder: Path, what: str, make: Callable[[], Any], size: int) -> N
         numbers -= part.numel() if isinstance(part, torch.Tensor) else 0
         if numbers < 0 or pieces < 0:
             raise UserError(
-                f"{folder / 'config.json'} asks for a {what} far larger than the weights beside it: download the folder again"
+                f"{folder / 'config.json'} asks for a {network} far larger than the weights beside it: "
+                "download the folder again"
             )
 
     caller = threading.get_ident()

@@ -98,7 +98,7 @@ def load(weights: Weights) -> StableDiffusion:
         controlnets = [_controlnet(name, weights) for name in weights.controlnets]
         pairs = list(zip(weights.controlnets, controlnets, strict=True))
         if path.is_dir():  # told before the rest of it, which is large, is loaded
-            with _told(f"{weights.model} cannot be loaded as a model"):
+            with _as_user_error(f"{weights.model} cannot be loaded as a model"):
                 check_model_room(path)
             _check_families(pairs, weights.model, described(path / "unet" / "config.json"))
         pipeline = _pipeline(diffusers, weights, path, controlnets, is_xl)
@@ -135,7 +135,7 @@ def _pipeline(diffusers: Any, weights: Weights, path: Path, controlnets: list[An
     more: dict[str, Any] = {"controlnet": controlnets[0] if len(controlnets) == 1 else controlnets}
     if not is_xl:
         more |= {"safety_checker": None, "requires_safety_checker": False}
-    with _told(f"{weights.model} cannot be loaded as a model"):
+    with _as_user_error(f"{weights.model} cannot be loaded as a model"):
         if path.is_dir():
             return getattr(diffusers, kind).from_pretrained(
                 str(path), torch_dtype=weights.dtype, use_safetensors=True, local_files_only=True, **more
@@ -153,7 +153,7 @@ def _controlnet(name: str, weights: Weights) -> Any:
     from diffusers import ControlNetModel
 
     path = located(name, "ControlNet", offline=weights.offline)
-    with _told(f"{name} cannot be loaded as a ControlNet"):
+    with _as_user_error(f"{name} cannot be loaded as a ControlNet"):
         described_in = path if path.is_dir() else path.parent
         if (described_in / "config.json").exists():
             check_folder(described_in)
@@ -233,11 +233,11 @@ def _place(pipeline: Any, weights: Weights) -> None:
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
+def _as_user_error(failure: str) -> Iterator[None]:
     """Whatever a library raises on a file from outside, as one line."""
     try:
         yield
     except (UserError, MemoryError, KeyboardInterrupt, torch.cuda.OutOfMemoryError):
         raise
     except Exception as problem:  # diffusers raises nearly every kind there is
-        raise UserError(f"{what}: {one_line(problem)}") from None
+        raise UserError(f"{failure}: {one_line(problem)}") from None

@@ -35,11 +35,11 @@ class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
 
     def check_for(self, clip: Clip, layer: str) -> None:
         """UserError where an image that is asked for is missing, unreadable, or of another size than the clip's frames."""
-        self._found(clip)
+        self._checked_keyframes(clip)
 
     def open(self, layer: FittedLayer) -> KeyframeEditor:
         """Every image of the folder is a keyframe where the user named none."""
-        numbers = self._found(layer.clip)
+        numbers = self._checked_keyframes(layer.clip)
         if numbers is None:
             numbers = self.chosen_keyframes(layer)
             self._images.check(numbers)
@@ -59,7 +59,7 @@ class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
         assert self.options.images is not None
         return self.options.images
 
-    def _found(self, clip: Clip) -> list[int] | None:
+    def _checked_keyframes(self, clip: Clip) -> list[int] | None:
         """The keyframes, their images checked; None where coverage is to choose them."""
         self._images = NumberedImages(self._folder, clip.width, clip.height, "--images")
         if self.options.keyframes is None:

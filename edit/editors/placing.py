@@ -64,8 +64,8 @@ def check_placeable(header: Header, path: Path, maps: Maps, layer: str) -> None:
     side = maps.atlas_size(layer)[0]
     most = max(side, LARGEST_ATLAS)
     if max(header.size) > most:
-        said = _sizes(path, header.width, header.height, layer, side)
-        raise UserError(f"{said}: layers of another size are read up to {most} pixels a side, save it smaller")
+        sizes = _sizes(path, header.width, header.height, layer, side)
+        raise UserError(f"{sizes}: layers of another size are read up to {most} pixels a side, save it smaller")
 
 
 def _sizes(path: Path, width: int, height: int, layer: str, side: int) -> str:

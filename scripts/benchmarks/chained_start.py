@@ -32,8 +32,8 @@ class StartOptions(CommonOptions):
 
 def chained_start(options: StartOptions) -> str:
     """Make the start; returns its scores."""
-    given = FitOptions(clip=options.clip, name=options.name, device=options.device, quiet=options.quiet)
-    return fit_as(Clip.open(options.clip), start_config(), given)
+    fit_options = FitOptions(clip=options.clip, name=options.name, device=options.device, quiet=options.quiet)
+    return fit_as(Clip.open(options.clip), start_config(), fit_options)
 
 
 def start_config() -> FitConfig:

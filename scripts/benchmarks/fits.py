@@ -61,13 +61,13 @@ def run_fit(clip: Clip, wanted: Wanted, truth: Maps | None, *, keep: bool) -> di
     """
     folder = clip.fit_folder(wanted.name)
     shutil.rmtree(folder, ignore_errors=True)
-    said = clip.folder / "said.txt"
+    log = clip.folder / "said.txt"
     began = time.perf_counter()
-    status = run_process(wanted.command(clip.folder), said)
+    status = run_process(wanted.command(clip.folder), log)
     row: dict[str, Any] = {"preset": wanted.preset, "seconds": wanted.seconds}
     row["wall_seconds"] = round(time.perf_counter() - began, 2)
-    last = last_line(said)
-    said.unlink()
+    last = last_line(log)
+    log.unlink()
     if status:
         shutil.rmtree(folder, ignore_errors=True)
         return row | {"error": last or f"ended with status {status}"}

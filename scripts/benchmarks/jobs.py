@@ -143,8 +143,8 @@ def _hand_out(folder: Path, jobs: list[Job], options: BenchOptions) -> None:
     if options.repeat is not None:
         raise UserError("--repeat and --truth exclude each other: the truth is of the clip as it is")
     truth = open_truth(folder)
-    its = (truth.frames, truth.width, truth.height, truth.layers)
-    of = [job for job in jobs if (job.clip.frames, job.clip.width, job.clip.height, job.clip.layers) == its]
+    shape = (truth.frames, truth.width, truth.height, truth.layers)
+    of = [job for job in jobs if (job.clip.frames, job.clip.width, job.clip.height, job.clip.layers) == shape]
     if len(of) != 1:
         which = "none of the clips is" if not of else f"{', '.join(job.label for job in of)} all are"
         size = f"{truth.frames} frames of {truth.width}x{truth.height} with layers {', '.join(truth.layers)}"

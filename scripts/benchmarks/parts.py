@@ -161,9 +161,9 @@ def _make_copy(job: EditsJob, place: Path) -> str | None:
     if job.has_fit:
         derived_fit(job.clip.fit_folder(FIT), copy.fit_folder(FIT), job.frames)
         return None
-    said = place / "said.txt"
-    if run_process([sys.executable, str(ROOT / "scripts" / "fit.py"), str(copy.folder), *job.fit_command], said):
-        return f"no fit to edit: {last_line(said)}"
+    log = place / "said.txt"
+    if run_process([sys.executable, str(ROOT / "scripts" / "fit.py"), str(copy.folder), *job.fit_command], log):
+        return f"no fit to edit: {last_line(log)}"
     return None
 
 
@@ -171,13 +171,13 @@ def _measured(path: Path, key: str, row: dict[str, Any], part: Part, arguments: 
     """The row of a part, measured now and kept."""
     command = [sys.executable, str(ROOT / "scripts" / f"{part.script}.py"), *arguments, "--json", "--quiet"]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        said, result = Path(folder) / "said.txt", Path(folder) / "result.json"
+        log, result = Path(folder) / "said.txt", Path(folder) / "result.json"
         row = row | {"load": load()}
         began = time.perf_counter()
-        status = run_process(command, said, result)
+        status = run_process(command, log, result)
         row["wall_seconds"] = round(time.perf_counter() - began, 2)
         if status:
-            return row | {"error": last_line(said) or f"ended with status {status}"}
+            return row | {"error": last_line(log) or f"ended with status {status}"}
         row["figures"] = read_json(result, finite=False)
     keep_figures(path, key, row)
     return row

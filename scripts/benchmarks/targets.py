@@ -19,7 +19,7 @@ _PUBLISHED = "zero-filled median"
 class Figure:
     """A line of a table."""
 
-    what: str
+    name: str
     value: float | None
     form: str = ".2f"
     unit: str = ""
@@ -40,7 +40,7 @@ class Figure:
         unit = f" {self.unit}" * bool(self.unit)
         value = "-" if self.value is None else f"{self.value:{self.form}}{unit}"
         target = "-" if self.target is None else f"{self.bound} {self.target:g}{unit}{self.note}"
-        return [self.what, value, target, {None: "-", True: "yes", False: "**no**"}[self.met]]
+        return [self.name, value, target, {None: "-", True: "yes", False: "**no**"}[self.met]]
 
 
 def edits_markdown(rows: list[dict[str, Any]]) -> list[str]:
@@ -80,15 +80,15 @@ well; dB against the true atlas, where both know it."""
 
 
 def _splat(row: dict[str, Any]) -> list[Figure]:
-    found = row["figures"]
-    whole, theirs = found["griddata_seconds"] / found["seconds_with_edges"], found["griddata_psnr"]
+    measured = row["figures"]
+    whole, theirs = measured["griddata_seconds"] / measured["seconds_with_edges"], measured["griddata_psnr"]
     return [
         Figure("partial atlas: times faster", whole, ".0f", target=SPLAT_TIMES),
-        Figure("partial atlas: seconds", found["seconds_with_edges"], ".3f", "s"),
-        Figure("partial atlas: to the true atlas", found["psnr_with_edges"], unit="dB", target=round(theirs, 2)),
-        Figure("its look-up alone: times faster", found["times_faster"], ".0f"),
-        Figure("its look-up alone: to the true atlas", found["psnr"], unit="dB"),
-        Figure("`griddata`: seconds", found["griddata_seconds"], unit="s"),
+        Figure("partial atlas: seconds", measured["seconds_with_edges"], ".3f", "s"),
+        Figure("partial atlas: to the true atlas", measured["psnr_with_edges"], unit="dB", target=round(theirs, 2)),
+        Figure("its look-up alone: times faster", measured["times_faster"], ".0f"),
+        Figure("its look-up alone: to the true atlas", measured["psnr"], unit="dB"),
+        Figure("`griddata`: seconds", measured["griddata_seconds"], unit="s"),
         Figure("`griddata`: to the true atlas", theirs, unit="dB"),
     ]
 
@@ -99,9 +99,9 @@ exposure, a place and a grain of its own. Zero-filled median: the published way,
 
 
 def _aggregate(row: dict[str, Any]) -> list[Figure]:
-    found = row["figures"]
+    measured = row["figures"]
     figures = []
-    for layer, scores in found["disturbed"].items():
+    for layer, scores in measured["disturbed"].items():
         others = {name: value for name, value in scores.items() if name not in ("network", _PUBLISHED)}
         figures.append(Figure(f"{layer}, disturbed: network", scores["network"], unit="dB"))
         figures += [Figure(f"{layer}, disturbed: {name}", value, unit="dB") for name, value in others.items()]
@@ -110,15 +110,15 @@ def _aggregate(row: dict[str, Any]) -> list[Figure]:
         figures.append(Figure(f"{layer}, disturbed: network above {_PUBLISHED}", above, "+.2f", "dB", MERGE_MARGIN_DB))
         best = scores["network"] - max(others.values())
         figures.append(Figure(f"{layer}, disturbed: network above the best other", best, "+.2f", "dB", 0.0))
-    for layer, scores in found["undisturbed"].items():
+    for layer, scores in measured["undisturbed"].items():
         for name, value in scores.items():
             target = MERGE_CLEAN_DB if name == "network" else None
             figures.append(Figure(f"{layer}, undisturbed: {name}", value, unit="dB", target=target))
-    cost = found["cost"]
-    what = f"network, {len(found['keyframes'])} keyframes in {cost['size']}x{cost['size']} texels"
+    cost = measured["cost"]
+    setting = f"network, {len(measured['keyframes'])} keyframes in {cost['size']}x{cost['size']} texels"
     for name in ("wall", "cpu"):
         seconds = cost[f"{name}_seconds"]
-        figures.append(Figure(f"{what}: {name} seconds", seconds, ".1f", "s", MERGE_SECONDS, "at most"))
+        figures.append(Figure(f"{setting}: {name} seconds", seconds, ".1f", "s", MERGE_SECONDS, "at most"))
     return figures
 
 
@@ -128,16 +128,16 @@ on every frame (with a truth: to the re-render of the true atlas in other colour
 
 
 def _oracle(row: dict[str, Any]) -> list[Figure]:
-    found, what = row["figures"], row["part"].removeprefix("oracle-")
-    begin = f"`{row['clip']}` {found['layer']}, {len(found['keyframes'])} keyframes, fit {row['fit']}"
-    if what == "local":
+    measured, part = row["figures"], row["part"].removeprefix("oracle-")
+    begin = f"`{row['clip']}` {measured['layer']}, {len(measured['keyframes'])} keyframes, fit {row['fit']}"
+    if part == "local":
         note = f" ({ORACLE_EVEN_DB:g} under even light)"
-        edited = Figure(f"{begin}: `--transfer local`", found["psnr"], unit="dB", target=ORACLE_DB, note=note)
-        return [edited, Figure(f"{begin}: no edit at all", found["no_edit_psnr"], unit="dB")]
-    if what == "truth":
-        edited = Figure(f"{begin}: true atlas edited", found["psnr"], unit="dB", target=ORACLE_TRUTH_DB)
-        return [edited, Figure(f"{begin}: true atlas edited, no edit at all", found["no_edit_psnr"], unit="dB")]
-    return [Figure(f"{begin}: `--transfer additive`", found["psnr"], unit="dB")]
+        edited = Figure(f"{begin}: `--transfer local`", measured["psnr"], unit="dB", target=ORACLE_DB, note=note)
+        return [edited, Figure(f"{begin}: no edit at all", measured["no_edit_psnr"], unit="dB")]
+    if part == "truth":
+        edited = Figure(f"{begin}: true atlas edited", measured["psnr"], unit="dB", target=ORACLE_TRUTH_DB)
+        return [edited, Figure(f"{begin}: true atlas edited, no edit at all", measured["no_edit_psnr"], unit="dB")]
+    return [Figure(f"{begin}: `--transfer additive`", measured["psnr"], unit="dB")]
 
 
 _RENDER = """\
@@ -147,24 +147,24 @@ and are not those of the source in PNG. Times are right on a machine that does n
 
 
 def _render(row: dict[str, Any]) -> list[Figure]:
-    found = row["figures"]
-    begin = f"`{row['clip']}` {found['width']}x{found['height']}"
+    measured = row["figures"]
+    begin = f"`{row['clip']}` {measured['width']}x{measured['height']}"
     figures = []
-    for layer, speed in found["layers"].items():
+    for layer, speed in measured["layers"].items():
         rate = speed["frames_per_second"]
         figures.append(Figure(f"{begin}, {layer} edited: frames per second", rate, ".0f", target=RENDER_RATE))
         first = speed["first_frame_seconds"]
         figures.append(Figure(f"{begin}, {layer} edited: first frame after", first, ".2f", "s", FIRST_FRAME_SECONDS, "at most"))
-    long = found["long"]
+    long = measured["long"]
     peak = Figure(f"{begin}, {long['frames']} frames: peak RAM", long["peak_ram_mb"], ".0f", "MB", RENDER_MB, "at most")
     encoded = Figure(f"{begin}, {long['frames']} frames with encoding: per second", long["encoded_frames_per_second"], ".0f")
     figures += [peak, encoded]
-    for size, pixels in found["untouched"].items():
+    for size, pixels in measured["untouched"].items():
         if "changed" in pixels:
-            what = (
+            name = (
                 f"`{row['clip']}` {pixels['width']}x{pixels['height']} ({size}): changed of {pixels['pixels']} untouched pixels"
             )
-            figures.append(Figure(what, pixels["changed"], "d", target=0, bound="at most"))
+            figures.append(Figure(name, pixels["changed"], "d", target=0, bound="at most"))
         else:
             figures.append(Figure(f"`{row['clip']}` untouched pixels at the source's size: {pixels['left_out']}", None))
     return figures

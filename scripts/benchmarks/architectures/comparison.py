@@ -51,9 +51,11 @@ def compare(options: CompareOptions) -> str:
     results: dict[str, Any] = {"clip": clip.name, "seconds": options.seconds, "texture_seconds": options.texture_seconds}
     tables = []
     if names:
-        found = mappings.compare_mappings(run, options.seconds, folder / "mappings", options.truth, names, quiet=options.quiet)
-        results["mappings"] = found
-        tables.append(mappings.table(found))
+        figures = mappings.compare_mappings(
+            run, options.seconds, folder / "mappings", options.truth, names, quiet=options.quiet
+        )
+        results["mappings"] = figures
+        tables.append(mappings.table(figures))
     if options.texture_seconds:
         atlases = textures.compare_textures(
             run, options.texture_seconds, folder / "textures", options.seed, quiet=options.quiet

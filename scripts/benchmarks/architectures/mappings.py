@@ -129,12 +129,12 @@ def measured(clip: Clip, maps: Maps, truth: Path | None) -> dict[str, Any]:
 def flow_percentiles(clip: Clip, maps: Maps, layer: str, step: int = 2) -> tuple[float, float]:
     """Median and 90th percentile over all frames of a layer's disagreement with the clip's forward flow, in pixels."""
     flow, validity = clip.flow("forward"), clip.flow_validity("forward")
-    found = []
+    of_frames = []
     for t in range(clip.frames - 1):
         here, there = maps.opacity(layer, t) > VISIBLE, maps.opacity(layer, t + 1) > VISIBLE
         uv, following = maps.uv(layer, t), maps.uv(layer, t + 1)
-        found.append(flow_disagreement(uv, following, here, there, np.asarray(flow[t]), np.asarray(validity[t]), step))
-    distances = np.concatenate(found)
+        of_frames.append(flow_disagreement(uv, following, here, there, np.asarray(flow[t]), np.asarray(validity[t]), step))
+    distances = np.concatenate(of_frames)
     if not len(distances):
         return math.nan, math.nan
     median, p90 = np.percentile(distances, (50, 90))

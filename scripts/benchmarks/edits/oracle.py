@@ -84,13 +84,13 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
     # One layer of one fit to an edit: others would colour it too.
     parts = [options.map, *([layer] if layer != clip.layers[0] else []), *([options.fit] if options.fit != "default" else [])]
     name = "-".join(["oracle", *parts])
-    given = clip.edit_folder(name) / "given"
-    with atomic_folder(given) as folder:
+    recoloured = clip.edit_folder(name) / "given"
+    with atomic_folder(recoloured) as folder:
         for index in keyframes:
             write_image(folder / f"{index:05d}.png", truth.frame(index))
 
     where, quiet = options.clip, options.quiet
-    edit(EditOptions(clip=where, name=name, layer=layer, fit=options.fit, editor="images", images=given, quiet=quiet))
+    edit(EditOptions(clip=where, name=name, layer=layer, fit=options.fit, editor="images", images=recoloured, quiet=quiet))
     aggregate(AggregateOptions(clip=where, edit=name, method=options.method, quiet=quiet))
     render(RenderOptions(clip=where, edit=name, format="png", mode=options.mode, transfer=options.transfer, quiet=quiet))
 

@@ -149,9 +149,9 @@ class _Bench:
 
     def _run(self, *arguments: str) -> str:
         """What a process of Python printed; UserError with its last line where it failed."""
-        said, result = self.folder / "said.txt", self.folder / "result.txt"
-        if status := run_process([sys.executable, *arguments], said, result):
-            raise UserError(f"rendering failed: {last_line(said) or f'it ended with status {status}'}")
+        log, result = self.folder / "said.txt", self.folder / "result.txt"
+        if status := run_process([sys.executable, *arguments], log, result):
+            raise UserError(f"rendering failed: {last_line(log) or f'it ended with status {status}'}")
         return result.read_text(encoding="utf-8")
 
 
