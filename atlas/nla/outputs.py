@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
+from atlas.geometry.boxes import bounding_box
 from atlas.geometry.filling import fill_unseen
 from atlas.geometry.warp import splat_into
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
@@ -105,9 +106,9 @@ def _seen_texels(model: NlaModel, layer: int, seen: Tensor) -> Tensor:  # (N, N)
     """The network's colours at the texels that count, on the CPU; those around them continued, blurred, over the rest."""
     size = len(seen)
     image, wanted = torch.zeros(size, size, 3), torch.zeros(size, size)
-    if not bool(seen.any()):
+    box = bounding_box(seen > 0, 3)
+    if box is None:
         return image
-    box = tuple(slice(max(int(i[0]) - 3, 0), int(i[-1]) + 4) for i in ((seen.sum(1 - d) > 0).nonzero()[:, 0] for d in (0, 1)))
     wanted[box] = F.max_pool2d((seen[box] > 0).float()[None, None], 5, 1, 2)[0, 0]
     rows, columns = wanted.nonzero(as_tuple=True)
     uv = (torch.stack([columns, rows], -1) + 0.5) * (2 / size) - 1

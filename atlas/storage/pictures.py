@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from atlas.errors import UserError
+from atlas.storage.bounds import LARGEST_SIDE
 
-LARGEST_SIDE = 16384
-"""Pixels along a side."""
 MOST_BYTES = 200_000_000
 """Of a decoded picture, grey counting as three channels: 66 megapixels of 8-bit RGB, 33 (7680x4320) of 16-bit RGB."""
 _MOST_WORK = 2 * MOST_BYTES  # what decoding holds at once: OpenCV copies its result, and JPEG in several scans is kept whole

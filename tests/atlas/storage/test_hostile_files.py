@@ -34,8 +34,9 @@ from atlas.model.nla_config import published_config
 from atlas.nla.files import read_networks
 from atlas.quality.job import FitJob
 from atlas.storage.arrays import StoredArray
+from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, write_image
-from atlas.storage.pictures import LARGEST_SIDE, WantedSize, picture_bytes, picture_header
+from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
 from atlas.storage.run_state import save_state
 from atlas.storage.stamps import write_json
 from atlas.storage.tensors import load_tensors
