@@ -82,7 +82,8 @@ def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> N
         raise UserError(f"--format {name} is not known: choose one of {', '.join(known)}")
     if name in IMAGES:
         if crf is not None:
-            raise UserError(f"--crf is for mp4 and webm, not --format {name}: leave it out")
+            rated = [kind for kind, form in FORMATS.items() if form.crf is not None]
+            raise UserError(f"--crf is for {' and '.join(rated)}, not --format {name}: leave it out")
         return
     form = FORMATS[name]
     if alpha and not form.transparent:

@@ -37,11 +37,21 @@ class VideoFormat:
 
     name: str
     suffix: str
+    encoder: tuple[str, ...]
+    """Arguments of ffmpeg for the pictures; {crf} stands for the rate factor."""
     crf: int | None
     """Its usual rate factor (0: lossless or nearly, 51 or 63: worst); None where quality is fixed."""
     largest_crf: int = 0
-    transparent: bool = False
-    """Whether it can hold transparency."""
+    layout: str = "yuv420p"
+    """Pixel layout of opaque frames."""
+    odd_layout: str | None = None
+    """The same for frames with a side of odd length, where it is another."""
+    alpha_layout: str | None = None
+    """Pixel layout of transparent frames; None where it holds no transparency."""
+    alpha_arguments: tuple[str, ...] = ()
+    """Further arguments of the encoder for transparent frames."""
+    one_range: bool = False
+    """Whether its colours have one range only, so that the source's tag of it says nothing."""
     deep: bool = False
     """Whether it holds more than 8 bits: frames are then best given in 16."""
     container: tuple[str, ...] = ()
@@ -49,13 +59,20 @@ class VideoFormat:
     """Sound that is taken over as it is; other sound is encoded."""
     sound: tuple[str, ...] = ()
 
+    @property
+    def transparent(self) -> bool:
+        """Whether it can hold transparency."""
+        return self.alpha_layout is not None
+
 
 FORMATS = {
     "mp4": VideoFormat(
         "mp4",
         ".mp4",
+        ("-c:v", "libx264", "-preset", "medium", "-crf", "{crf}"),
         crf=16,
         largest_crf=51,
+        odd_layout="yuv444p",
         container=("-movflags", "+faststart", "-f", "mp4"),
         copied_sound=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}),
         sound=("aac", "-b:a", "192k"),
@@ -63,9 +80,11 @@ FORMATS = {
     "webm": VideoFormat(
         "webm",
         ".webm",
+        ("-c:v", "libvpx-vp9", "-crf", "{crf}", "-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"),
         crf=20,
         largest_crf=63,
-        transparent=True,
+        alpha_layout="yuva420p",
+        alpha_arguments=("-auto-alt-ref", "0"),
         container=("-f", "webm"),
         copied_sound=frozenset({"opus", "vorbis"}),
         sound=("libopus", "-b:a", "160k"),
@@ -73,8 +92,11 @@ FORMATS = {
     "prores": VideoFormat(
         "prores",
         ".mov",
+        ("-c:v", "prores_ks", "-profile:v", "4444", "-vendor", "apl0"),
         crf=None,
-        transparent=True,
+        layout="yuv444p10le",
+        alpha_layout="yuva444p10le",
+        one_range=True,
         deep=True,
         container=("-f", "mov"),
         copied_sound=frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}),
@@ -154,17 +176,13 @@ def _codec(form: VideoFormat, frame: np.ndarray, colour: dict[str, str], crf: in
     quality = str(form.crf if crf is None else crf)
     # Encoders' output depends on their number of threads, which by default is the machine's.
     same = ["-threads", "4", "-flags:v", "+bitexact"]
-    if form.name == "prores":
-        layout = "yuva444p10le" if channels == 4 else "yuv444p10le"
-        encoder = ["-c:v", "prores_ks", "-profile:v", "4444", "-vendor", "apl0"]
-        colour.pop("color_range", None)  # there is one range only
-    elif form.name == "webm":
-        layout = "yuva420p" if channels == 4 else "yuv420p"
-        encoder = ["-c:v", "libvpx-vp9", "-crf", quality, "-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"]
-        encoder += ["-auto-alt-ref", "0"] if channels == 4 else []
-    else:
-        layout = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-        encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", quality]
+    encoder = [argument.format(crf=quality) for argument in form.encoder]
+    layout = form.odd_layout if form.odd_layout and (width % 2 or height % 2) else form.layout
+    if channels == 4 and form.alpha_layout:
+        layout = form.alpha_layout
+        encoder += form.alpha_arguments
+    if form.one_range:
+        colour.pop("color_range", None)
     full = colour.get("color_range") in ("pc", "jpeg", "full")
     matrix = _MATRICES.get(colour.get("colorspace", ""), "smpte170m")
     chain = [f"scale=out_color_matrix={matrix}:out_range={'pc' if full else 'tv'}:{SCALER}", f"format={layout}"]
