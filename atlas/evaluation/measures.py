@@ -1,7 +1,7 @@
 """Measures as text: every metric's name, number format and reading, for the table, the report and the comparison alike.
 
 A new metric is named here and shown everywhere: a `Metric` in the list that it belongs to. How it is computed stands in
-`atlas.metrics.definitions`.
+`atlas.metrics.definitions`; where, in `atlas.quality.series` for fits and `atlas.evaluation.edit` for edits.
 """
 
 from __future__ import annotations
