@@ -172,6 +172,15 @@ def loose_files(root: Path) -> list[str]:
     ]
 
 
+def unlisted_packages(root: Path) -> list[str]:
+    """Packages that would come under the line of a whole top-level package, which is that of its face."""
+    return [
+        f"{name} has no line in ALLOWED: say what the new package may import, and who may import it"
+        for name in modules(root)
+        if unit(name) in PACKAGES and name not in PACKAGES and (root.joinpath(*name.split(".")) / "__init__.py").is_file()
+    ]
+
+
 def unexplained_packages(root: Path) -> list[str]:
     """Folders of modules that do not say what lives there, or hold too many files. The commands in scripts/ are no package."""
     problems = []
@@ -209,7 +218,15 @@ def homeless_tests(root: Path) -> list[str]:
     ]
 
 
-CHECKS = (forbidden_imports, circles, loose_files, unexplained_packages, modules_named_by_string, homeless_tests)
+CHECKS = (
+    forbidden_imports,
+    circles,
+    loose_files,
+    unlisted_packages,
+    unexplained_packages,
+    modules_named_by_string,
+    homeless_tests,
+)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -268,6 +285,7 @@ def test_a_tree_in_which_nothing_is_wrong(tmp_path: Path) -> None:
             "atlas.clip -> atlas.maps -> atlas.clip: they import each other",
         ),
         (loose_files, {"atlas/files.py": ""}, "atlas/files.py lies loose in atlas/: put it"),
+        (unlisted_packages, {"atlas/new/__init__.py": '"""New."""'}, "atlas.new has no line in ALLOWED: say what"),
         (unexplained_packages, {"edit/new/a.py": ""}, "edit.new does not say what lives there: give it"),
         (unexplained_packages, {"edit/new/__init__.py": "import atlas"}, "edit.new does not say"),
         (unexplained_packages, {f"atlas/clip/a{number}.py": "" for number in range(12)}, "atlas.clip holds 13 files"),
