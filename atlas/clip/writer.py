@@ -11,6 +11,7 @@ from tqdm import tqdm
 from atlas.clip.clip import Clip
 from atlas.clip.flow import write_flow
 from atlas.storage.images import write_image
+from atlas.storage.links import link_or_copy
 
 
 @dataclass
@@ -33,6 +34,13 @@ class ClipWriter:
         for index, of_frame in enumerate(masks):
             for layer, mask in zip(self.clip.objects, of_frame, strict=True):
                 write_image(self.clip.mask_path(layer, index), mask)
+
+    def link_pictures(self, other: Clip, order: Sequence[int]) -> None:
+        """Take over frames and masks of another clip of this size and these layers, as hard links: frame order[t] becomes t."""
+        for new, old in enumerate(order):
+            link_or_copy(other.frame_path(old), self.clip.frame_path(new))
+            for layer in self.clip.objects:
+                link_or_copy(other.mask_path(layer, old), self.clip.mask_path(layer, new))
 
     def write_flow(self) -> None:
         """Measure the optical flow between the frames that were written."""

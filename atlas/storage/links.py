@@ -1,4 +1,4 @@
-"""Links in a clip's folder. It may come from anyone: nothing is read or written outside of it on its account."""
+"""Links: those in a clip's folder, which may come from anyone, lead nowhere outside of it; hard links stand in for copies."""
 
 from __future__ import annotations
 
@@ -41,3 +41,12 @@ def _refuse_outward(link: str, root: str, folder: Path) -> None:
     if target != root and not target.startswith(os.path.join(root, "")):
         shown = folder / os.path.relpath(link, root)
         raise UserError(f"{shown} is a link out of {folder}, to {target}: copy what it leads to in its place")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file under another name; copy it where the disk does not do that."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
+from atlas.clip.flow import WAYS
+from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
 from atlas.storage.arrays import GrowingArray, StoredArray
+from atlas.storage.links import link_or_copy
 from atlas.storage.stamps import read_json, write_json
-
-_WAYS = ("forward", "backward")
 
 
 def there_and_back(frames: int, wanted: int) -> list[int]:
@@ -42,17 +42,15 @@ def derived_clip(clip: Clip, folder: Path, frames: int, *, flow: bool = True, qu
     _check_space(folder, clip, frames, linked=same or not flow)
     indices = [clip.source.indices[i] for i in order] if clip.source.indices else []
     derived = replace(clip, folder=folder, frames=frames, source=replace(clip.source, indices=indices))
-    for new, old in enumerate(order):
-        link(clip.frame_path(old), derived.frame_path(new))
-        for layer in clip.objects:
-            link(clip.mask_path(layer, old), derived.mask_path(layer, new))
+    writer = ClipWriter(derived, quiet)
+    writer.link_pictures(clip, order)
     if same and flow:
-        for way in _WAYS:
+        for way in WAYS:
             for name in (way, f"{way}_valid"):
-                link(clip.folder / "flow" / f"{name}.npy", folder / "flow" / f"{name}.npy")
+                link_or_copy(clip.folder / "flow" / f"{name}.npy", folder / "flow" / f"{name}.npy")
     elif flow:
         _write_flow(clip, derived, order, quiet=quiet)
-    derived.save()
+    writer.finish()
     return Clip.open(folder)
 
 
@@ -68,7 +66,7 @@ def derived_fit(fit: Path, folder: Path, frames: int) -> None:
         if inside.parts[0] == "resume":
             continue
         if same or inside.parts[0] == "layers" or inside.as_posix() in ("config.json", "stamp.json"):
-            link(path, folder / inside)
+            link_or_copy(path, folder / inside)
         elif inside.parts[0] == "maps" and path.suffix == ".npy":
             rows = StoredArray(path)
             with GrowingArray(folder / inside, rows.dtype, (frames, *rows.shape[1:])) as array:
@@ -78,19 +76,10 @@ def derived_fit(fit: Path, folder: Path, frames: int) -> None:
         write_json(folder / "maps" / "maps.json", described | {"frames": frames})
 
 
-def link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the disk does not do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def _write_flow(clip: Clip, derived: Clip, order: list[int], *, quiet: bool) -> None:
     shape = (derived.frames - 1, clip.height, clip.width)
     steps = list(zip(order, order[1:], strict=False))
-    for way, other in (_WAYS, _WAYS[::-1]):
+    for way, other in (WAYS, WAYS[::-1]):
         for read, ending, dtype, channels in (
             (clip.flow, "", np.float16, (2,)),
             (clip.flow_validity, "_valid", np.uint8, ()),

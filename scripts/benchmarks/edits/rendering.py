@@ -26,13 +26,14 @@ from atlas.rendering.frames import open_checked_source, source_frames
 from atlas.rendering.full_size import maps_at_size
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.images import read_image
+from atlas.storage.links import link_or_copy
 from atlas.system.command import CommonOptions
 from atlas.system.cost import read_costs
 from atlas.system.device import choose_device
 from atlas.system.machine import load
 from edit.editors import EditOptions
 from edit.stage import edit
-from scripts.benchmarks.clips import derived_clip, derived_fit, link
+from scripts.benchmarks.clips import derived_clip, derived_fit
 from scripts.jobs.process import ROOT, last_line, run_process
 
 _FILTERS = {True: "hue:shift=185", False: "recolour:color=orange"}  # of the background, of an object
@@ -139,8 +140,8 @@ class _Bench:
         derived_fit(self.clip.fit_folder(fit), long.fit_folder(fit), frames)
         for kind in ("atlas", "reference"):
             for path in sorted((self.clip.edit_folder(name) / kind).iterdir()):
-                link(path, long.edit_folder(name) / kind / path.name)
-        link(self.clip.edit_folder(name) / "edit.json", long.edit_folder(name) / "edit.json")
+                link_or_copy(path, long.edit_folder(name) / kind / path.name)
+        link_or_copy(self.clip.edit_folder(name) / "edit.json", long.edit_folder(name) / "edit.json")
         self._run(str(ROOT / "scripts" / "render.py"), str(long.folder), "--edit", name, "--quiet")
         cost = read_costs(long.folder)[f"render {name}"]
         cost["encoded_frames_per_second"] = round(frames / cost["wall_seconds"], 1)
