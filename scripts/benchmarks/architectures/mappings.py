@@ -121,8 +121,8 @@ def measured(clip: Clip, maps: Maps, truth: Path | None) -> dict[str, Any]:
         median, p90 = flow_percentiles(clip, maps, layer)
         layers[layer] = {"psnr": values["psnr"], "folded": values["fold_share"], "flow_median": median, "flow_p90": p90}
     if truth is not None:
-        for layer, found in mapping_accuracy(maps, open_truth(truth, maps)).items():
-            layers[layer] |= {"truth_median": found.median, "truth_p90": found.p90}
+        for layer, accuracy in mapping_accuracy(maps, open_truth(truth, maps)).items():
+            layers[layer] |= {"truth_median": accuracy.median, "truth_p90": accuracy.p90}
     return {"psnr": scores["whole"]["psnr"], "layers": layers}
 
 
