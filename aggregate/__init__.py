@@ -1,4 +1,7 @@
-"""From edited keyframes to one edited atlas for each layer. `aggregate.aggregate` is the stage as a function."""
+"""From edited keyframes to one edited atlas for each layer. `aggregate.aggregate` is the stage as a function.
+
+What merges keyframes comes in here; how one keyframe comes into the atlas stands in `atlas.maps`.
+"""
 
 from __future__ import annotations
 

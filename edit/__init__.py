@@ -1,4 +1,7 @@
-"""From a request to edited keyframes, or to an edited atlas. `edit.edit` is the stage as a function."""
+"""From a request to edited keyframes, or to an edited atlas. `edit.edit` is the stage as a function.
+
+What leads to edited keyframes comes in here; what is read by rendering or aggregation too is atlas code: they meet on disk.
+"""
 
 from __future__ import annotations
 
