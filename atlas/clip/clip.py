@@ -126,6 +126,8 @@ class Clip:
             return "its layers are no names"
         if len(set(self.layers)) < len(self.layers):
             return "it has the same layer twice"
+        if self.layers[-1] != BACKGROUND:
+            return "its last layer is not the background"
         if not is_rate(self.fps):
             return "its fps is no frame rate"
         if self.frames < 1 or not (is_side(self.width) and is_side(self.height)):

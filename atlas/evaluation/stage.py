@@ -12,7 +12,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned, LearnedOptions
-from atlas.maps.maps import Maps
+from atlas.maps.maps import Maps, open_maps
 from atlas.metrics.mapping import mapping_accuracy, open_truth
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import finite, report_quality
@@ -58,7 +58,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     fit = options.fit or (rendering.edit.fit if rendering else "default")
     if rendering and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
-    maps = rendering.maps if rendering else Maps(clip.fit_folder(fit))
+    maps = rendering.maps if rendering else open_maps(clip, fit)
     truth = None if options.truth is None else open_truth(options.truth, maps)
 
     options.check_weights(with_edit=rendering is not None)

@@ -51,6 +51,8 @@ class Maps:
         try:
             self.layers = [checked_name(layer, "layer") for layer in data["layers"]]
             self.frames, self.height, self.width = int(data["frames"]), int(data["height"]), int(data["width"])
+            if not 0 < len(set(self.layers)) == len(self.layers):
+                raise ValueError("no layers, or one twice")
         except (KeyError, TypeError, ValueError, OverflowError, UserError):
             raise UserError(f"{path} is damaged: run {FIT} again") from None
         shape = (self.frames, self.height, self.width)
@@ -200,6 +202,11 @@ def open_maps(clip: Clip, fit: str, layer: str | None = None) -> Maps:
         raise UserError(
             f"{folder} was fitted to {maps.frames} frames of {maps.width}x{maps.height}, the clip has {clip.frames} of "
             f"{clip.width}x{clip.height}: run {FIT} {clip.folder} --name {fit} again"
+        )
+    if maps.layers != clip.layers:
+        raise UserError(
+            f"{folder} was fitted to the layers {', '.join(maps.layers)}, the clip has {', '.join(clip.layers)}: "
+            f"run {FIT} {clip.folder} --name {fit} again"
         )
     if layer is not None:
         maps.check_layer(layer)

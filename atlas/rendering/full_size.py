@@ -19,7 +19,9 @@ from atlas.maps.compositing import FrameMaps, ScaledMaps
 from atlas.maps.maps import Maps, MapsWriter
 from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import unpack_depth
-from atlas.model.checkpoint import open_model
+from atlas.model.checkpoint import FrameModel, open_model
+from atlas.model.layered import LayeredAtlas
+from atlas.model.nla import BACKGROUND, FOREGROUND
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_stamp
 from atlas.system.parallel import in_order, one_thread
@@ -58,6 +60,7 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
     if is_up_to_date(folder, made_from):
         return Maps(maps.folder, name)
     model = open_model(maps.folder)
+    _check_model(model, maps)
     if isinstance(model, torch.nn.Module):
         model.to(device)
     needed, free = _BYTES * len(maps.layers) * maps.frames * height * width, shutil.disk_usage(maps.folder).free
@@ -79,6 +82,16 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
                     shutil.copy(maps.maps_folder / layer / "light.npy", making / layer / "light.npy")
         write_stamp(making, made_from)
     return Maps(maps.folder, name)
+
+
+def _check_model(model: FrameModel, maps: Maps) -> None:
+    """UserError where a checkpoint is not that of the maps beside it: somebody may have put another in its place."""
+    if isinstance(model, LayeredAtlas):
+        same = model.shape.layers == tuple(maps.layers) and model.shape.frames == maps.frames
+    else:
+        same = len(maps.layers) == len((FOREGROUND, BACKGROUND))
+    if not same:
+        raise UserError(f"{maps.folder / 'checkpoint.safetensors'} is of other layers or frames than the maps beside it")
 
 
 def enlarged_depth(

@@ -127,7 +127,7 @@ def test_json_on_standard_output_and_nothing_else(fresh_clip: Clip) -> None:
 
 
 def test_what_cannot_be_evaluated(fresh_clip: Clip, sample: Sample) -> None:
-    with pytest.raises(UserError, match="holds no finished fit"):
+    with pytest.raises(UserError, match="has no fit .default. .its fits: truth"):
         evaluate(options(fresh_clip))
     make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
     with pytest.raises(UserError, match="stands on the fit 'truth', not 'other'"):

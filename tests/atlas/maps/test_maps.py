@@ -10,7 +10,8 @@ import pytest
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.maps.maps import Maps, MapsWriter, write_atlas
+from atlas.evaluation.stage import EvaluateOptions, evaluate
+from atlas.maps.maps import Maps, MapsWriter, open_maps, write_atlas
 from atlas.sample.scene import Sample
 from atlas.storage.stamps import read_json, write_json
 
@@ -140,3 +141,21 @@ def test_an_error_closes_the_files_and_leaves_no_whole_maps(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="closed file"):
         writer.append_frame({"background": np.zeros((4, 6, 2))}, {"background": np.ones((4, 6))})
     assert not (tmp_path / "maps" / "maps.json").exists()
+
+
+@pytest.mark.parametrize("layers", [[], ["foreground", "foreground", "background"]])
+def test_maps_without_layers_or_with_one_twice_are_damaged(fresh_clip: Clip, layers: list[str]) -> None:
+    path = fresh_clip.fit_folder("truth") / "maps" / "maps.json"
+    write_json(path, read_json(path) | {"layers": layers})
+    with pytest.raises(UserError, match=r"maps\.json is damaged"):
+        Maps(fresh_clip.fit_folder("truth"))
+
+
+@pytest.mark.parametrize("layers", [["background"], ["background", "foreground"]])
+def test_maps_of_other_layers_than_the_clip_s_are_not_opened(fresh_clip: Clip, layers: list[str]) -> None:
+    path = fresh_clip.fit_folder("truth") / "maps" / "maps.json"
+    write_json(path, read_json(path) | {"layers": layers})
+    with pytest.raises(UserError, match="truth was fitted to the layers background"):
+        open_maps(fresh_clip, "truth")
+    with pytest.raises(UserError, match="truth was fitted to the layers background"):
+        evaluate(EvaluateOptions(clip=fresh_clip.folder, fit="truth", quiet=True))

@@ -122,6 +122,19 @@ def test_a_model_that_is_none(fresh_clip: Clip) -> None:
         open_model(folder)
 
 
+def test_a_checkpoint_of_other_layers_or_frames_is_not_evaluated(
+    fresh_clip: Clip, sample_clip_two: Clip, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fresh_clip.fit_folder("truth")
+    short = Clip(**(vars(fresh_clip) | {"frames": 5}))
+    others = Clip(**(vars(sample_clip_two) | {"folder": fresh_clip.folder}))
+    for clip in (short, others):
+        give_checkpoint(clip)
+        assert isinstance(maps_at_size(fresh_clip, Maps(folder), 128, 192, CPU, quiet=True), ScaledMaps)
+        said = capsys.readouterr().err
+        assert "checkpoint.safetensors is of other layers or frames" in said and said.count("\n") == 1
+
+
 def test_an_outline_is_sharp_and_in_its_place_at_any_size() -> None:
     """An ellipse drawn at 160x90 without soft edges, against the same ellipse drawn larger."""
 
