@@ -28,6 +28,7 @@ from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.parallel import in_order
+from atlas.system.terminal import in_one_line
 
 _VERSION = 1
 _NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -143,7 +144,8 @@ def _write_atlases(folder: Path, maps: Maps, edited: dict[str, EditedLayer]) -> 
 def _explained(clip: Clip, maps: Maps, height: int, width: int, edited: list[str]) -> str:
     light = [layer for layer in maps.layers if maps.has_light(layer)]
     lines = [
-        f"Layers of {clip.name}, front to back: {', '.join(maps.layers)}. {clip.frames} frames of {width}x{height}, numbered",
+        f"Layers of {in_one_line(clip.name)}, front to back: {', '.join(maps.layers)}. "
+        f"{clip.frames} frames of {width}x{height}, numbered",
         f"from 00000, {clip.fps:g} a second. In the folder of each layer:",
         "",
         "stmap/*.exr   32-bit float: red = s, green = t, where each pixel lies in the layer's atlas; 0 to 1, origin at the",

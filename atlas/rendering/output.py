@@ -15,6 +15,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_8_bit, write_image
+from atlas.system.terminal import say
 from atlas.video.source import has_content
 from atlas.video.writing import FORMATS, write_video
 
@@ -71,7 +72,7 @@ def _sound(clip: Clip) -> Path | None:
     if os.path.isfile(path) and has_content(path, clip.source.sha256):
         return path
     reason = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
-    print(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {reason}", file=sys.stderr)
+    say(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {reason}", sys.stderr)
     return None
 
 

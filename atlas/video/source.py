@@ -100,13 +100,14 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
 def has_content(path: Path, sha256: str) -> bool:
     """Whether a file or a folder of frames is there and has this hash (`FrameSource.sha256`); nothing of it is decoded.
 
-    Other things than files, such as a pipe or a disk, are never opened.
+    Other things than files, such as a pipe or a disk, are never opened, nor are empty files: those of /proc say that they
+    are, and reading one may wait for ever.
     """
     try:
         if path.is_dir():
             images = list_images(path)
             return bool(images) and _content_hash(path, images) == sha256
-        return path.is_file() and _content_hash(path, []) == sha256
+        return path.is_file() and path.stat().st_size > 0 and _content_hash(path, []) == sha256
     except (OSError, UserError):
         return False
 

@@ -134,6 +134,8 @@ DESCRIPTIONS: dict[str, Callable[[dict], dict]] = {
     "text turned around": layer("a\u202egnp"),
     "a name of too many bytes": layer("\U0001f600" * 99),
     "the same layer twice": top(layers=["foreground", "foreground", "background"]),
+    "no background": top(layers=["foreground"]),
+    "the background in front": top(layers=["background", "foreground"]),
     "a text of layers": top(layers="background"),
 }
 
@@ -302,6 +304,11 @@ def test_only_the_recorded_source_gives_its_sound(fresh_clip: Clip, tmp_path: Pa
     assert "without sound" in said and "own.mp4" in said and "clip.json" in said and said.count("\n") == 1
     assert not written("gone.mp4", sounding(fresh_clip, tmp_path / "gone.mov", digest(own)))
     assert "is gone" in capsys.readouterr().err
+    named = fresh_clip.folder.with_name("clip\x1b[31m")
+    fresh_clip.folder.rename(named)
+    fresh_clip.folder = named
+    assert not written("named.mp4", sounding(fresh_clip, tmp_path / "gone.mov", digest(own)))
+    assert "\x1b" not in (said := capsys.readouterr().err) and r"clip\x1b[31m" in said
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in its folders")
@@ -317,6 +324,8 @@ def test_what_is_no_file_has_no_content(tmp_path: Path) -> None:
     assert digest(tmp_path / "nowhere") == NOTHING
     (tmp_path / "a").write_text("text")
     assert has_content(tmp_path / "a", digest(tmp_path / "a")) and not has_content(tmp_path / "a", NOTHING)
+    (tmp_path / "empty").touch()  # as those of /proc look, where reading may wait for ever
+    assert not has_content(tmp_path / "empty", digest(tmp_path / "empty"))
 
 
 def test_a_recorded_source_must_have_the_frames_that_the_clip_names(fresh_clip: Clip, tmp_path: Path) -> None:

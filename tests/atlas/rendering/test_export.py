@@ -130,6 +130,15 @@ def test_values_and_precision(painted: Clip, tmp_path: Path) -> None:
     assert "bottom" in said and "edited.png" not in said and not (tmp_path / "export" / "foreground" / "edited.png").exists()
 
 
+def test_a_clip_s_name_in_the_explanation_steers_no_terminal(fresh_clip: Clip, tmp_path: Path) -> None:
+    pytest.importorskip("OpenEXR")
+    fresh_clip.name = "\x1b[31mred\nand a second line"
+    fresh_clip.save()
+    export(ExportOptions(clip=fresh_clip.folder, output=tmp_path / "export", fit="truth", device="cpu", quiet=True))
+    said = (tmp_path / "export" / "README.txt").read_text(encoding="utf-8")
+    assert "\x1b" not in said and said.startswith(r"Layers of \x1b[31mred and a second line, front to back")
+
+
 def test_the_origin_is_at_the_bottom_left() -> None:
     corners = stmap(np.array([[[-1, -1], [1, -1]], [[-1, 1], [1, 1]]], np.float32))
     assert corners[0, 0].tolist() == [0, 1, 0] and corners[1, 1].tolist() == [1, 0, 0]
