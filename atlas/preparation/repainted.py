@@ -9,7 +9,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.atomic import set_aside
 from atlas.storage.images import read_image
-from atlas.storage.pictures import picture_header
+from atlas.storage.pictures import WantedSize, picture_bytes
 from atlas.storage.stamps import digest, read_json, write_json
 
 FILES = "files.json"
@@ -66,7 +66,7 @@ class Prepared:
             target = making.folder / name
             if not name.startswith(start) or not target.is_file() or name not in self.written:
                 continue
-            if picture_header(self.folder / name).size == (making.height, making.width):
+            if _is_frame(self.folder / name, WantedSize(making.height, making.width, "the clip is", "")):
                 shutil.copyfile(self.folder / name, target)
                 kept[name] = self.written[name]
         return kept
@@ -95,8 +95,18 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _is_image(path: Path) -> bool:
+    """Whether a file is a picture, of whatever size: it is not decoded, as there may be any number of them."""
     try:
-        read_image(path)
+        picture_bytes(path)
+    except UserError:
+        return False
+    return True
+
+
+def _is_frame(path: Path, size: WantedSize) -> bool:
+    """Whether a file is a readable picture of this size."""
+    try:
+        read_image(path, size=size)
     except UserError:
         return False
     return True

@@ -12,7 +12,7 @@ from atlas.errors import UserError
 from atlas.geometry.filling import nearest_seen
 from atlas.maps.maps import Maps
 from atlas.storage.images import read_image, to_16_bit, with_channels
-from atlas.storage.pictures import picture_header
+from atlas.storage.pictures import picture_bytes, picture_header
 from atlas.system.terminal import say
 from edit.editors.placing import check_placeable, placed
 from edit.editors.protocol import AtlasEditor, Editor, FittedLayer
@@ -39,7 +39,7 @@ class PaintedEditor(Editor[PaintedOptions], AtlasEditor):
         """UserError where the image is missing or unreadable, or where keyframes are asked for."""
         if self.options.keyframes is not None:
             raise UserError("a painted atlas has no keyframes: leave --keyframes out")
-        read_image(self._path)
+        picture_bytes(self._path)  # not decoded: how large it may be depends on the layer
 
     def open(self, layer: FittedLayer) -> AtlasEditor:
         """Read the image; UserError where it does not fit the layer's atlas."""

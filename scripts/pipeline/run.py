@@ -17,7 +17,7 @@ from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.rendering.frames import check_light
 from atlas.rendering.output import check_format, choose_output
 from atlas.rendering.stage import RenderOptions, render
-from atlas.storage.images import read_image
+from atlas.storage.pictures import picture_bytes
 from atlas.system.command import CommonOptions
 from atlas.system.device import Device
 from atlas.system.terminal import say
@@ -90,7 +90,7 @@ def _check_other_stages(options: RunOptions) -> None:
     """UserError for what is wrong with the stages around the edit, as far as that takes no clip."""
     checked_name(options.fit, "fit")
     if options.keep is not None:
-        read_image(options.keep)
+        picture_bytes(options.keep)  # not decoded: its size has to be the atlas's, which is still to be made
     check_format(options.format, alpha=options.alpha, crf=options.crf)
     check_light(options.mode, options.light)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -145,6 +147,18 @@ def test_repainted_masks_are_set_aside_for_another_clip(
     assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "00003.png")[..., 0] == mask(0)).all()
     assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "before.png")[..., 0] == mask(1)).all()
     assert (Clip.open(clip.folder).mask("foreground", 3) == mask(4)).all()
+
+
+def test_pictures_of_another_size_are_set_aside_without_being_decoded(shots: Path, tmp_path: Path) -> None:
+    """There may be any number of them, in a clip of somebody else's, each as large as a picture may be."""
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    write_image(tmp_path / "large.png", np.zeros((8000, 8000, 3), np.uint8))
+    for number in range(10):
+        shutil.copy(tmp_path / "large.png", clip.folder / "frames" / f"large{number}.png")
+    began = time.process_time()
+    run(shots, clip.folder, tmp_path / "masks", start=1)
+    assert time.process_time() - began < 3
+    assert (clip.folder / "replaced" / "frames" / "large2.png").is_file()
 
 
 def test_changed_frames_and_masks_are_noticed(shots: Path, tmp_path: Path) -> None:
