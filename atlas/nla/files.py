@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ _LARGEST_CHECKPOINT = 500_000_000
 """Bytes: the largest networks, and two moments of each of their numbers, in float64."""
 _LONGEST_PICKLE = 1_000_000
 """Bytes: what describes the tensors of published checkpoints has a few tens of thousands."""
+_LONGEST_READ = 2_000_000
+"""Bytes: the list of a checkpoint's entries, a tensor each, has some hundred for one; and the pickle."""
 _DESCRIBING = {
     "OrderedDict", "Size", "device", "Parameter", "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3",
     "_rebuild_parameter", "_rebuild_meta_tensor_no_storage",
@@ -91,7 +93,7 @@ def _loaded(path: Path) -> dict[Any, Any]:
         raise UserError(f"{path} is missing: give the folder that holds config.json and checkpoint")
     try:
         size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as stream, zipfile.ZipFile(_ShortReads(stream)) as archive:
             entries = archive.infolist()
             programs = [entry for entry in entries if entry.filename.lower().endswith(".pkl")]
             # torch never compresses, and never stores two things in one place: what does may unpack to any size.
@@ -122,6 +124,21 @@ def _loaded(path: Path) -> dict[Any, Any]:
             f"{path} holds a {type(content).__name__}, no dictionary of networks: give a checkpoint of Layered Neural Atlases"
         )
     return content
+
+
+class _ShortReads:
+    """A file of which no more is read at once than a checkpoint's list of entries has: zipfile makes an object of each."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.seek, self.tell, self.seekable, self.close = stream.seek, stream.tell, stream.seekable, stream.close
+        self._stream = stream
+
+    def read(self, count: int = -1) -> bytes:
+        """Read bytes; BadZipFile where they are too many."""
+        data = self._stream.read(_LONGEST_READ + 1 if count < 0 else min(count, _LONGEST_READ + 1))
+        if len(data) > _LONGEST_READ:
+            raise zipfile.BadZipFile
+        return data
 
 
 def _check_pickle(path: Path, pickled: bytes) -> None:

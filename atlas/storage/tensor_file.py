@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
 from typing import Any
+
+from atlas.storage.json_text import parsed
 
 _LONGEST = 8_000_000  # bytes of a header: those of the largest published models have a few hundred thousand
 _BYTES = {
@@ -30,10 +31,7 @@ def tensor_header(path: Path) -> tuple[Described, dict[str, str]]:
         if not 0 < length <= min(left, _LONGEST):
             raise ValueError("its header is cut off or far too long")
         text = stream.read(length)
-    try:
-        header = json.loads(text)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
+    header = parsed(text)
     texts = header.pop("__metadata__", None) or {} if isinstance(header, dict) else None
     if not isinstance(texts, dict) or not all(isinstance(value, str) for value in texts.values()):
         raise ValueError("its header is no description of tensors")
