@@ -207,7 +207,7 @@ def test_networks_that_are_none_are_refused(damage: Callable[[dict[str, Any]], o
         NetworkConfig.from_dict(plain["mapping"])
     for content in (plain, plain | {"mapping": [3]}, {"preset": "standard"}):
         write_json(tmp_path / "config.json", content)
-        with pytest.raises(UserError, match="of another version|is not valid JSON") as caught:
+        with pytest.raises(UserError, match=r"config\.json is (of another version|not valid JSON)") as caught:
             open_model(tmp_path)
         assert "\n" not in str(caught.value)
 
