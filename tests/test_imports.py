@@ -71,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate.network": _of("aggregate", "averages windows") | _SHARED,
     "aggregate.merging": _of("aggregate", "match network averages windows") | _SHARED,
     "aggregate.stage": _of("aggregate", "averages keyframes merging network lighting repainted") | _SHARED,
-    "aggregate.api": {"aggregate.stage", "atlas.api"},
+    "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
     "scripts.jobs": {"scripts.pipeline"},

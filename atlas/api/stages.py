@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from atlas.api.keywords import options_from, with_keywords_of
-from atlas.api.things import Edit, Fit, opened
+from atlas.api.things import Edit, Fit, opened, opened_edit
 from atlas.clip.clip import Clip
 from atlas.evaluation import stage as evaluation
 from atlas.fitting import stage as fitting
@@ -53,14 +53,16 @@ def fit(clip: Clip | Path | str, **options: Any) -> Fit:
 
 
 @with_keywords_of(rendering.RenderOptions)
-def render(edit: Edit, **options: Any) -> Path:
-    """Render an edit to a film or a folder of images; returns its path.
+def render(edited: Edit | Clip | Path | str, edit: str | None = None, **options: Any) -> Path:
+    """Render an edit, or the edit of this name of a clip, to a film or a folder of images; returns its path.
 
     Keywords: the fields of `RenderOptions`, such as format, mode, size, output. `Edit.frames` gives arrays instead.
     """
-    chosen = options_from(rendering.RenderOptions, clip=edit.clip.folder, edit=edit.name, **options)
+    opened = opened_edit(edited, edit)
+    chosen = options_from(rendering.RenderOptions, clip=opened.clip.folder, edit=opened.name, **options)
     rendering.render(chosen)
-    return choose_output(edit.clip, edit.name, chosen.format, alpha=chosen.alpha, crf=chosen.crf, path=chosen.output).path
+    output = choose_output(opened.clip, opened.name, chosen.format, alpha=chosen.alpha, crf=chosen.crf, path=chosen.output)
+    return output.path
 
 
 @with_keywords_of(evaluation.EvaluateOptions)

@@ -20,6 +20,15 @@ def opened(clip: Clip | Path | str) -> Clip:
     return clip if isinstance(clip, Clip) else Clip.open(Path(clip))
 
 
+def opened_edit(edited: Edit | Clip | Path | str, name: str | None) -> Edit:
+    """Open an edit by its clip and its name; an edit is returned as it is. TypeError where a clip comes without a name."""
+    if isinstance(edited, Edit):
+        return edited
+    if name is None:
+        raise TypeError("name the edit: give an atlas.Edit, or a clip and edit=NAME")
+    return Edit(edited, name)
+
+
 class Fit:
     """A finished fit of a clip. UserError where there is none of this name."""
 

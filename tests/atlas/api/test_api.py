@@ -68,6 +68,10 @@ def test_a_stage_after_the_other_equals_the_commands(fresh_clip: Clip) -> None:
     measured = atlas.evaluate(red)
     assert measured["fit"] == "truth" and measured["edit"]["keyframe_fidelity"]["foreground"] < 0.02
     assert atlas.evaluate(red.fit)["reconstruction"] == measured["reconstruction"]
+    assert atlas.render(fresh_clip.folder, edit="red") == film, "a clip and a name stand for the edit, as on the command line"
+    assert aggregate.aggregate(fresh_clip, edit="red", method="mean").folder == red.folder
+    with pytest.raises(TypeError, match="edit=NAME"):
+        atlas.render(fresh_clip)
 
 
 def test_images_and_atlases_are_given_as_arrays(fresh_clip: Clip) -> None:
@@ -99,7 +103,7 @@ def test_images_and_atlases_are_given_as_arrays(fresh_clip: Clip) -> None:
 def test_keywords_are_the_options_of_the_command(function, options) -> None:
     keywords = inspect.signature(function).parameters
     assert {field.name for field in fields(options)} - {"clip", "edit"} <= set(keywords)
-    given = {"source", "clip", "edit", "name", "measured"}
+    given = {"source", "clip", "edit", "edited", "name", "measured"}
     for field in fields(options):
         if field.name in keywords and field.name not in given and isinstance(field.default, (str, int, float, bool)):
             assert keywords[field.name].default == (True if field.name == "quiet" else field.default), field.name
