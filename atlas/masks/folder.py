@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
@@ -231,6 +230,8 @@ def _plane(path: Path, masks: MaskFolder) -> np.ndarray:
     """The one channel that says what is inside: (H, W) uint8 or uint16."""
     pixels = read_image(path, size=masks.wanted())
     if masks.palette and picture_header(path).palette:
+        from PIL import Image  # for palettes alone; commands that read none start without it
+
         with Image.open(io.BytesIO(picture_bytes(path)[0])) as image:  # the numbers themselves
             return np.array(image)
     if pixels.shape[2] == 4 and masks.alpha:

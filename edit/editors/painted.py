@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.geometry.filling import nearest_seen
-from atlas.maps.maps import Maps
 from atlas.storage.images import read_image, to_16_bit, with_channels
 from atlas.storage.pictures import picture_bytes, picture_header
 from atlas.system.terminal import say
-from edit.editors.placing import check_placeable, placed
 from edit.editors.protocol import AtlasEditor, Editor, FittedLayer
 from edit.request.options import LayerOptions
+
+if TYPE_CHECKING:
+    from atlas.maps.maps import Maps
 
 _RIM = 3  # texels
 
@@ -72,6 +73,8 @@ def read_painted(
     whole atlas with some of it repainted (`layers/<layer>/atlas.png` of the fit), or paint alone on transparent. The
     latter may have another size (`edit.editors.placing`); a line on standard error then says where it was put.
     """
+    from edit.editors.placing import check_placeable, placed  # not with the options: --help is there at once
+
     reference = to_16_bit(read_image(maps.atlas_path(layer), mode="rgba"))
     header = picture_header(path)
     if header.size != reference.shape[:2]:
@@ -105,6 +108,8 @@ def paired(
 
 def _carried_on(painted: np.ndarray, reference: np.ndarray, transparent: np.ndarray) -> np.ndarray:
     """(N, N, 3) uint16: reference plus the difference at the nearest painted texel, where one is near."""
+    from atlas.geometry.filling import nearest_seen
+
     if transparent.all():
         return reference[..., :3]
     distance, nearest = nearest_seen(~transparent)

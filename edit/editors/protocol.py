@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from atlas.clip.clip import Clip
-from atlas.maps.maps import Maps
 from edit.request.keyframes import chosen, named
 from edit.request.options import LayerOptions
 
 if TYPE_CHECKING:
     from atlas.maps.coverage import Visibility
+    from atlas.maps.maps import Maps
 
 Options = TypeVar("Options", bound=LayerOptions)
 
