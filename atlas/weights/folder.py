@@ -7,7 +7,6 @@ formats, or for more memory than any machine has; the libraries follow it, each 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ import torch
 from torch.nn.modules import module as registration
 
 from atlas.errors import UserError
+from atlas.storage.json_text import parsed, read_bounded
+from atlas.storage.tensor_file import Described, tensor_header
 
 LARGEST_SIDE = 2048
 """Pixels a side beyond what any of these networks sees."""
@@ -35,11 +36,9 @@ def described(file: Path) -> dict[str, Any]:
     """Read a description; UserError where it is missing, no plain file, too long or damaged. {} where it is no JSON object."""
     if not file.is_file():  # reading a pipe would wait for ever
         raise UserError(f"{file} is missing or no file: download the folder again")
-    if file.stat().st_size > _LARGEST_TEXT:
-        raise UserError(f"{file} is too long for the description of a model: download it again")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):  # no JSON, a number of 5000 digits, brackets in brackets
+        content = parsed(read_bounded(file, _LARGEST_TEXT), finite=False)  # schedulers' hold infinity
+    except ValueError:
         raise UserError(f"{file} is damaged and does not describe a model: download it again") from None
     return content if isinstance(content, dict) else {}
 
@@ -82,25 +81,12 @@ def weight_bytes(folder: Path, network: str) -> int:
     return sum(sizes)
 
 
-@contextlib.contextmanager
-def opened_tensors(file: Path) -> Iterator[Any]:
-    """A .safetensors file, opened; UserError where it is none."""
-    from safetensors import SafetensorError, safe_open
-
-    if not file.is_file():
-        raise UserError(f"{file} is missing or no file: download it again")
+def weights_header(file: Path) -> tuple[Described, dict[str, str]]:
+    """Read the header of a .safetensors file of weights: its tensors by name, and texts; UserError where it is none."""
     try:
-        opened = safe_open(str(file), framework="pt")
-    except (SafetensorError, OSError, ValueError):
+        return tensor_header(file)
+    except (OSError, ValueError):
         raise UserError(f"{file} is no safetensors file: download it again") from None
-    with opened as tensors:
-        yield tensors
-
-
-def tensor_names(file: Path) -> list[str]:
-    """Names of the tensors in a .safetensors file, from its header alone."""
-    with opened_tensors(file) as tensors:
-        return list(tensors.keys())
 
 
 def check_room(folder: Path, network: str, make: Callable[[], Any], size: int) -> None:

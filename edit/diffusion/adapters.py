@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError, one_line
-from atlas.weights.folder import check_folder, opened_tensors, weight_bytes
+from atlas.storage.json_text import parsed
+from atlas.weights.folder import check_folder, weight_bytes, weights_header
 from atlas.weights.hub import located
 from edit.diffusion.model_folder import check_network
 
@@ -74,10 +74,9 @@ def _image_encoder(folder: Path, pipeline: Any) -> Any:
 
 def _check_lora(path: Path) -> None:
     """UserError where the names or settings in a LoRA's file are more than data to peft, or take any time or memory."""
-    with opened_tensors(path) as file:
-        settings = (file.metadata() or {}).get(_SETTINGS)
-        names = list(file.keys())
-    for name in names:
+    tensors, texts = weights_header(path)
+    settings = texts.get(_SETTINGS)
+    for name in tensors:
         if not _PLAIN.fullmatch(name):
             raise UserError(
                 f"the LoRA {path} has a tensor named {ascii(name)[:80]}, which is no layer's name: nothing is loaded"
@@ -85,8 +84,8 @@ def _check_lora(path: Path) -> None:
     if not settings:
         return
     try:
-        entries = dict(json.loads(settings))
-    except (ValueError, TypeError, RecursionError):
+        entries = dict(parsed(settings.encode(), finite=False))
+    except (ValueError, TypeError):
         raise UserError(f"the LoRA {path} has settings that are no JSON ({_SETTINGS}): download it again") from None
     for name, value in entries.items():
         if not _is_plain(name.rpartition(".")[2], value):

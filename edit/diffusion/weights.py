@@ -17,7 +17,7 @@ import torch
 
 from atlas.errors import UserError, one_line
 from atlas.system.quiet import quiet_diffusers
-from atlas.weights.folder import check_folder, described, tensor_names, weight_bytes
+from atlas.weights.folder import check_folder, described, weight_bytes, weights_header
 from atlas.weights.hub import located
 from edit.diffusion.adapters import add_image_prompt, add_loras
 from edit.diffusion.model import StableDiffusion
@@ -175,7 +175,7 @@ def _controlnet(name: str, weights: Weights) -> Any:
 def is_xl_model(path: Path, config: str | None, *, offline: bool) -> bool:
     """Whether the model found at `path` is of the XL family; UserError where it is of none that this editor takes."""
     if path.is_file() and config is None:
-        return any(key.startswith("conditioner.embedders.1") for key in tensor_names(path))
+        return any(key.startswith("conditioner.embedders.1") for key in weights_header(path)[0])
     folder = path if path.is_dir() else located(config or "", "configuration", offline=offline)
     return "XL" in check_model(folder)
 
@@ -186,7 +186,7 @@ def _file_config(weights: Weights, path: Path) -> str | None:
         return str(located(weights.model_config, "configuration", offline=weights.offline))
     if not weights.offline:
         return None
-    keys = tensor_names(path)
+    keys = weights_header(path)[0]
     v2 = any(key.startswith("cond_stage_model.model.") for key in keys)
     xl = any(key.startswith("conditioner.embedders.1") for key in keys)
     return str(located(_XL_CONFIG if xl else _V2_CONFIG if v2 else _V1_CONFIG, "configuration", offline=True))
