@@ -226,3 +226,28 @@ def save_ip_adapter(folder: Path, model: Path) -> Path:
         number += 2
     save_file(tensors, folder / "ip-adapter.safetensors")
     return folder / "ip-adapter.safetensors"
+
+
+def save_depth(folder: Path) -> None:
+    """A depth estimator whose depth differs from place to place."""
+    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
+
+    config = DPTConfig(
+        hidden_size=8,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=8,
+        image_size=32,
+        patch_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        backbone_out_indices=[0, 1, 2, 3],
+    )
+    torch.manual_seed(0)
+    network = DPTForDepthEstimation(config)
+    with torch.no_grad():
+        for values in network.parameters():  # a fresh network's depth is the same everywhere, and cut off at 0
+            values.normal_(std=0.4)
+        network.head.head[-2].weight.abs_()
+    network.save_pretrained(folder)
+    DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)

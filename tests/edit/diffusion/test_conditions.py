@@ -13,6 +13,7 @@ from skimage import data
 from atlas.errors import UserError
 from edit.diffusion.conditions import DepthEstimator, canny
 from edit.diffusion.crop import Crop
+from tests.edit import tiny
 
 
 def detector(image: np.ndarray, low: int, high: int, resolution: int) -> np.ndarray:
@@ -47,27 +48,7 @@ def test_edges_are_those_of_the_installed_detector() -> None:
 
 
 def test_depth(models: Path, tmp_path: Path) -> None:
-    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
-
-    config = DPTConfig(
-        hidden_size=8,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=8,
-        image_size=32,
-        patch_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-    )
-    torch.manual_seed(0)
-    network = DPTForDepthEstimation(config)
-    with torch.no_grad():
-        for values in network.parameters():  # a fresh network's depth is the same everywhere, and cut off at 0
-            values.normal_(std=0.4)
-        network.head.head[-2].weight.abs_()
-    network.save_pretrained(tmp_path / "depth")
-    DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "depth")
+    tiny.save_depth(tmp_path / "depth")
     image = np.ascontiguousarray(data.chelsea()[:64, :128])
     found = DepthEstimator(tmp_path / "depth", torch.device("cpu"))(image)
     assert found.shape == (64, 128, 3) and found.dtype == np.uint8 and found.min() == 0 and found.max() == 255

@@ -68,24 +68,10 @@ def sd(models: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def untouched(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of every other kind of network, by the names in `FOLDERS`. Shared: only read it."""
-    from transformers import DPTConfig, DPTForDepthEstimation, DPTImageProcessor
-
     folder = tmp_path_factory.mktemp("untouched")
     shutil.copytree(models / "controlnet-sd", folder / "controlnet")
     tiny.save_ip_adapter(folder / "adapter", models / "sd")
-    config = DPTConfig(
-        hidden_size=8,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=8,
-        image_size=32,
-        patch_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-    )
-    DPTForDepthEstimation(config).save_pretrained(folder / "depth")
-    DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "depth")
+    tiny.save_depth(folder / "depth")
     tiny_embeddings.save_clip(folder / "clip")
     tiny_embeddings.save_dino(folder / "dino")
     return folder
