@@ -90,19 +90,23 @@ class PromptAtlas(AtlasEditor):
             options.negative,
             controls,
             options.control_scales(),
-            options.guidance,
+            options.keyframe_guidance(),
             self.sources.image_prompt(),
             at_once,
         )
         strength = 1.0 if options.strength is None else options.strength
-        steps = tqdm(total=options.steps, desc=visible(f"edit {self.layer.name}"), unit="step", disable=options.quiet)
+        steps = tqdm(
+            total=options.keyframe_steps(), desc=visible(f"edit {self.layer.name}"), unit="step", disable=options.quiet
+        )
 
         def make() -> Tensor:
             steps.reset()
             generator = torch.Generator().manual_seed(options.seed)
             known = model.encode(picture, generator) if strength < 1 else None
             noise = draw(model.latent_shape(crop.height, crop.width), generator)
-            return denoise(denoiser, Start(noise, generator, known, None, strength), steps=options.steps, on_step=steps.update)
+            return denoise(
+                denoiser, Start(noise, generator, known, None, strength), steps=options.keyframe_steps(), on_step=steps.update
+            )
 
         tiles = model.tiled_decoding() if isinstance(denoiser, Tiled) else contextlib.nullcontext()
         with steps, tiles:

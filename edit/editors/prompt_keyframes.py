@@ -107,16 +107,18 @@ class PromptKeyframes(KeyframeEditor):
             options.negative,
             controls,
             options.control_scales(),
-            options.guidance,
+            options.keyframe_guidance(),
             self.sources.image_prompt(),
         )
         strategy = STRATEGIES[options.strategy]()
 
         def make() -> Tensor:
-            bar = tqdm(total=options.steps, desc=f"  keyframe {index}", unit="step", leave=False, disable=options.quiet)
+            bar = tqdm(
+                total=options.keyframe_steps(), desc=f"  keyframe {index}", unit="step", leave=False, disable=options.quiet
+            )
             with bar:
                 start = strategy.start(self._view(model, crop, index))
-                return self.denoise(model, start, steps=options.steps, on_step=bar.update)
+                return self.denoise(model, start, steps=options.keyframe_steps(), on_step=bar.update)
 
         return made_carefully(model, make, options, f"keyframe {index} at {crop.width}x{crop.height}", self.notes)
 

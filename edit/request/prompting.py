@@ -17,6 +17,8 @@ XL_CONTROLNETS = {"canny": "diffusers/controlnet-canny-sdxl-1.0", "depth": "diff
 IP_ADAPTER = "h94/IP-Adapter"
 DEPTH_MODEL = "Intel/dpt-hybrid-midas"
 STRENGTH = 0.8
+STEPS = 20
+GUIDANCE = 9.0
 
 Control = Literal["canny", "depth", "images"]
 Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lms", "pndm", "unipc"]
@@ -38,10 +40,10 @@ class DiffusionOptions:
     """How far a keyframe may leave what it starts from: 0 keeps it, 1 forgets it. Default: 0.8; with --on atlas 1 (from noise alone)."""  # noqa: E501
     hold: float = 0.0
     """With propagate: share by which every step is drawn back to what earlier keyframes show, from 0 (free) to 1 (held)."""
-    steps: int = 20
-    """Denoising steps."""
-    guidance: float = 9.0
-    """How strongly the prompt counts; 1 and below switches guidance off."""
+    steps: int | None = None
+    """Denoising steps. Default: 20; with --on frames the recipe's."""
+    guidance: float | None = None
+    """How strongly the prompt counts; 1 and below switches guidance off. Default: 9; with --on frames the recipe's."""
     on: Literal["keyframes", "atlas"] | None = None
     """What is edited: keyframes, or the layer's atlas itself. Default: the background's atlas, other layers' keyframes."""
     model: str = MODEL
@@ -128,6 +130,14 @@ class DiffusionOptions:
         """How far keyframes may leave what they start from."""
         return STRENGTH if self.strength is None else self.strength
 
+    def keyframe_steps(self) -> int:
+        """Denoising steps of keyframes and atlases."""
+        return STEPS if self.steps is None else self.steps
+
+    def keyframe_guidance(self) -> float:
+        """How strongly the prompt counts for keyframes and atlases."""
+        return GUIDANCE if self.guidance is None else self.guidance
+
     def controlnets(self, is_xl: bool = False) -> tuple[str, ...]:
         """The ControlNet of each control; where none is named, that of the model's family."""
         return self.controlnet or tuple((XL_CONTROLNETS if is_xl else CONTROLNETS)[kind] for kind in self.control)
@@ -165,6 +175,8 @@ class DiffusionOptions:
         chosen = {f.name: getattr(self, f.name) for f in fields(DiffusionOptions)}
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
         defaults = {f.name: f.default for f in fields(DiffusionOptions)}
+        for name, usual in (("steps", STEPS), ("guidance", GUIDANCE)):  # given as what it is anyway: not chosen
+            plain[name] = None if plain[name] == usual else plain[name]
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in plain.items()

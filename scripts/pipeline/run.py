@@ -44,8 +44,8 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
     """Where to compute; auto takes a GPU where there is one."""
     seed: int = 0
     """Seed of every stage that draws random numbers."""
-    steps: int = EditOptions.steps
-    """With --editor diffusion: denoising steps."""
+    steps: int | None = EditOptions.steps
+    """With --editor diffusion: denoising steps. Default: 20; with --on frames the recipe's."""
     merge_steps: tyro.conf.Suppress[int] = AggregateOptions.merge_steps  # --steps is the edit's
 
 
