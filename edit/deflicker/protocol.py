@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from atlas.maps.views import ViewMaps
 from atlas.storage.stack import FrameStack
+
+if TYPE_CHECKING:
+    from edit.deflicker.options import DeflickerOptions
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Deflicker(ABC):
     """Whether it cannot do without a fit."""
     version: ClassVar[int] = 1
     """To be raised when the same input gives another result."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, options: DeflickerOptions) -> Deflicker:
+        """Make it from the options of the command; what was not given there (None) keeps its default."""
 
     @abstractmethod
     def agree(
