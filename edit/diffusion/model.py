@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,6 @@ class StableDiffusion:
                     f"the {what} is {len(tokens) - most} tokens too long for the model, which would not read {cut!r}: cut it"
                 )
 
-    @torch.no_grad()
     def condition(
         self,
         prompt: str,
@@ -142,8 +141,22 @@ class StableDiffusion:
 
         tile: (H, W) of what a network sees at once, where that is not all of it.
         """
+        seen = tile or controls[0].shape[:2]
+        worded = self.worded(prompt, negative, guidance, (int(seen[0]), int(seen[1])), image_prompt)
+        self.conditioning = self.controlled(worded, controls, scales)
+        return self.conditioning
+
+    @torch.no_grad()
+    def worded(
+        self,
+        prompt: str,
+        negative: str,
+        guidance: float,
+        size: tuple[int, int],  # (H, W) that a network sees at once
+        image_prompt: np.ndarray | None = None,  # (H, W, 3) uint8
+    ) -> Conditioning:
+        """Encode a prompt, still without control images: one for all frames that it holds for."""
         pipe, guided, negative_prompt = self.pipeline, guidance > 1, negative or None
-        height, width = controls[0].shape[:2]
         added = None
         if self.is_xl:
             text, no_text, pooled, no_pooled = pipe.encode_prompt(
@@ -155,8 +168,7 @@ class StableDiffusion:
             )
             encoder = pipe.text_encoder_2
             projection = int(pooled.shape[-1]) if encoder is None else encoder.config.projection_dim
-            seen = tile or (height, width)
-            times = pipe._get_add_time_ids(seen, (0, 0), seen, text.dtype, projection)
+            times = pipe._get_add_time_ids(size, (0, 0), size, text.dtype, projection)
             if guided:
                 pooled, times = torch.cat([no_pooled, pooled]), torch.cat([times, times])
             added = {"text_embeds": pooled.to(self.device), "time_ids": times.to(self.device)}
@@ -164,7 +176,23 @@ class StableDiffusion:
             text, no_text = pipe.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
         if guided:
             text = torch.cat([no_text, text])
+        embedding = None
+        if image_prompt is not None:
+            pictures = [Image.fromarray(image_prompt)]
+            embedding = pipe.prepare_ip_adapter_image_embeds(pictures, None, self.device, 1, guided)
+        return Conditioning(text.to(self.device), None, None, guidance, added, embedding)
+
+    @torch.no_grad()
+    def controlled(
+        self,
+        worded: Conditioning,
+        controls: Sequence[np.ndarray],  # each (H, W, 3) uint8
+        scales: Sequence[float],
+    ) -> Conditioning:
+        """Add control images to an encoded prompt."""
+        pipe = self.pipeline
         nets = getattr(pipe.controlnet, "nets", None)
+        height, width = controls[0].shape[:2]
         images = [
             pipe.prepare_image(
                 image=Image.fromarray(control),
@@ -174,23 +202,15 @@ class StableDiffusion:
                 num_images_per_prompt=1,
                 device=self.device,
                 dtype=pipe.controlnet.dtype,
-                do_classifier_free_guidance=guided,
+                do_classifier_free_guidance=worded.guided,
             )
             for control in controls
         ]
-        embedding = None
-        if image_prompt is not None:
-            pictures = [Image.fromarray(image_prompt)]
-            embedding = pipe.prepare_ip_adapter_image_embeds(pictures, None, self.device, 1, guided)
-        self.conditioning = Conditioning(
-            text.to(self.device),
-            images[0] if nets is None else images,
-            float(scales[0]) if nets is None else [float(scale) for scale in scales],
-            guidance,
-            added,
-            embedding,
+        return replace(
+            worded,
+            controls=images[0] if nets is None else images,
+            scales=float(scales[0]) if nets is None else [float(scale) for scale in scales],
         )
-        return self.conditioning
 
     def predict(self, latents: Tensor, index: int) -> Tensor:
         """The guided prediction, both prompts in one batch."""
@@ -239,12 +259,13 @@ class StableDiffusion:
     def encode(
         self,
         image: np.ndarray,  # (H, W, 3) float32 in [0, 1]
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> Tensor:  # (1, C, h, w)
-        """The image as a latent, drawn from the autoencoder's distribution."""
+        """The image as a latent, drawn from the autoencoder's distribution; without a generator the mean of that."""
         vae = self.pipeline.vae
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(self.device, vae.dtype)
-        latent = vae.encode(2 * pixels - 1).latent_dist.sample(generator)
+        distribution = vae.encode(2 * pixels - 1).latent_dist
+        latent = distribution.mode() if generator is None else distribution.sample(generator)
         return (vae.config.scaling_factor * latent).to(self.dtype)
 
     @torch.no_grad()
