@@ -6,7 +6,7 @@ The networks, and how they are called, are those of diffusers' pipelines; what d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,16 +38,22 @@ class Conditioning:
         """Whether the prompt is set against the negative one."""
         return self.guidance > 1
 
-    def to(self, dtype: torch.dtype) -> Conditioning:
-        """The same in another precision."""
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Conditioning:
+        """The same in another precision, or elsewhere."""
+        return self._mapped(lambda tensor: tensor.to(device=device, dtype=dtype))
 
-        def cast(value: Any) -> Any:
+    def half(self, number: int) -> Conditioning:
+        """Of a guided one what the network sees without the prompt (0) or with it (1), unguided."""
+        return replace(self._mapped(lambda tensor: tensor.chunk(2)[number]), guidance=1.0)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        def changed(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return value.to(dtype)
-            return [cast(entry) for entry in value] if isinstance(value, list) else value
+                return change(value)
+            return [changed(entry) for entry in value] if isinstance(value, list) else value
 
-        added = None if self.added is None else {name: cast(value) for name, value in self.added.items()}
-        return Conditioning(cast(self.text), cast(self.controls), self.scales, self.guidance, added, cast(self.image))
+        added = None if self.added is None else {name: changed(value) for name, value in self.added.items()}
+        return replace(self, text=changed(self.text), controls=changed(self.controls), added=added, image=changed(self.image))
 
     def part(self, box: tuple[slice, slice]) -> Conditioning:
         """The same for a part of the picture, in pixels."""
@@ -219,23 +225,34 @@ class StableDiffusion:
 
     def predict_with(self, conditioning: Conditioning, latents: Tensor, index: int) -> Tensor:
         """The guided prediction under a given conditioning."""
-        pipe = self.pipeline
-        time = self._times()[index]
         doubled = torch.cat([latents] * 2) if conditioning.guided else latents
         doubled = self.scheduler.scale_model_input(doubled, self.scheduler.timesteps[index])
+        predicted = self.output(conditioning, doubled, self._times()[index])
+        if not conditioning.guided:
+            return predicted
+        without, with_prompt = predicted.chunk(2)
+        return without + conditioning.guidance * (with_prompt - without)
+
+    def output(self, conditioning: Conditioning, latents: Tensor, time: Tensor) -> Tensor:
+        """The UNet's output under the ControlNet's residuals, for every entry of the batch; nothing is guided yet.
+
+        Gradients, where they are recorded, reach the UNet alone: the ControlNet is never trained.
+        """
+        pipe = self.pipeline
         more = {} if conditioning.added is None else {"added_cond_kwargs": conditioning.added}
-        down, middle = pipe.controlnet(
-            doubled,
-            time,
-            encoder_hidden_states=conditioning.text,
-            controlnet_cond=conditioning.controls,
-            conditioning_scale=conditioning.scales,
-            return_dict=False,
-            **more,
-        )
+        with torch.no_grad():
+            down, middle = pipe.controlnet(
+                latents,
+                time,
+                encoder_hidden_states=conditioning.text,
+                controlnet_cond=conditioning.controls,
+                conditioning_scale=conditioning.scales,
+                return_dict=False,
+                **more,
+            )
         added = dict(conditioning.added or {}) | ({} if conditioning.image is None else {"image_embeds": conditioning.image})
-        predicted = pipe.unet(
-            doubled,
+        return pipe.unet(
+            latents,
             time,
             encoder_hidden_states=conditioning.text,
             down_block_additional_residuals=down,
@@ -243,10 +260,6 @@ class StableDiffusion:
             added_cond_kwargs=added or None,
             return_dict=False,
         )[0]
-        if not conditioning.guided:
-            return predicted
-        without, with_prompt = predicted.chunk(2)
-        return without + conditioning.guidance * (with_prompt - without)
 
     def _times(self) -> Tensor:
         """The scheduler's timesteps on the device, moved there once."""
