@@ -50,14 +50,14 @@ def denoise(model: Denoiser, start: Start, *, steps: int, on_step: Callable[[], 
     scheduler.set_timesteps(steps, device="cpu")
     times = scheduler.timesteps
     noise, known, mask = _placed(start, model)
-    enters = 0 if known is None else _first_step(steps, start.strength, len(times), scheduler.order)
+    enters = 0 if known is None else first_step(steps, start.strength, len(times), scheduler.order)
     first = enters if known is not None and mask is None else 0
     if first >= len(times):
         assert known is not None
         return known
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
-    extra = _extra_arguments(scheduler, start.generator)
+    extra = extra_arguments(scheduler, start.generator)
     latents = noise * scheduler.init_noise_sigma
     for i in range(first, len(times)):
         if known is not None:
@@ -77,7 +77,7 @@ def _placed(start: Start, model: Denoiser) -> tuple[Tensor, Tensor | None, Tenso
     return noise, start.known.to(model.device, model.dtype), None if start.mask is None else start.mask.to(model.device)
 
 
-def _first_step(steps: int, strength: float, times: int, order: int) -> int:
+def first_step(steps: int, strength: float, times: int, order: int) -> int:
     """The one of `times` at which what is known enters: `int` as diffusers rounds it. PNDM has one time more than steps."""
     left = min(int(steps * strength), steps)
     return (steps - left) * order if left else times
@@ -94,7 +94,8 @@ def _blended(latents: Tensor, target: Tensor, mask: Tensor | None, weight: float
     return drawn if mask is None else torch.where(mask, drawn, latents)
 
 
-def _extra_arguments(scheduler: Any, generator: torch.Generator) -> dict[str, Any]:
+def extra_arguments(scheduler: Any, generator: torch.Generator | list[torch.Generator]) -> dict[str, Any]:
+    """What the scheduler's `step` takes beside the prediction: no further noise where it can, else what the generator draws."""
     known = inspect.signature(scheduler.step).parameters
     arguments = {"eta": 0.0, "generator": generator}
     return {name: value for name, value in arguments.items() if name in known}
