@@ -25,12 +25,14 @@ class EditResult:
     keyframes: list[int]
     """Frames that were edited; none where the atlas itself was."""
     covered: float | None = None
-    """Share of the layer's visible pixels that these keyframes see; None where the atlas itself was edited."""
+    """Share of the layer's visible pixels that these keyframes see; None where the atlas or every frame was edited."""
     up_to_date: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         edited = "its atlas" if not self.keyframes else f"keyframes {', '.join(map(str, self.keyframes))}"
+        if self.edit.is_on_frames(self.layer):
+            edited = f"all {len(self.keyframes)} frames"
         share = "" if self.covered is None else f", seeing {self.covered:.1%} of its visible pixels"
         state = " (up to date)" if self.up_to_date else ""
         return "\n".join([f"{self.layer}: {edited}{share}, in {self.edit.folder}{state}", *self.notes])

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from atlas.clip.clip import Clip, checked_name
 from atlas.clip.edits import Edit
 from atlas.clip.keep import read_keep
-from atlas.maps.maps import Maps, fit_identity, open_maps
+from atlas.maps.maps import open_maps
 from atlas.storage.images import to_float, to_uint8, write_image
 from atlas.storage.stamps import digest
 from atlas.system.cost import measured
@@ -34,26 +34,34 @@ class _Job:
 
     def made_from(self, editor: LayerEditor, *keyframes: list[int]) -> str:
         """Digest of all that decides the result."""
-        fit = [] if editor.holds_fit else [fit_identity(self.layer.clip, self.layer.maps, self.layer.name)]
+        fit = [] if editor.holds_fit else [self.layer.identity()]
         return digest(self.request.fingerprint(), *keyframes, editor.fingerprint(), *fit)
+
+    @property
+    def on_frames(self) -> bool:
+        """Whether every frame is edited."""
+        return self.request.target == "frames"
 
 
 def edit(options: EditOptions) -> EditResult:
-    """Edit one layer and record the request in the edit's folder; other layers of the edit stay as they are.
+    """Edit one layer, or whole frames, and record the request in the edit's folder; its other layers stay as they are.
 
     Everything is checked before anything is written. An unchanged request whose files are there does nothing, so
     that keyframes repainted by hand stay; where a changed one replaces them, they move to the edit's replaced/.
     Raises UserError for an unknown layer, fit, filter or keyframe, and for images that do not fit the clip.
     """
     clip = Clip.open(options.clip)
-    checked_name(options.name, "edit")
-    clip.check_layer(options.layer)
+    for name, kind in ((options.name, "edit"), (options.fit, "fit")):
+        checked_name(name, kind)
+    clip.check_editable(options.layer)
     editor = chosen_editor(options)
-    maps = open_maps(clip, options.fit, options.layer)
+    maps = open_maps(clip, options.fit) if editor.needs_fit(options.layer) else None
     entry = Edit.open_or_new(clip, options.name, options.fit)
-    mask = _keep_mask(options.keep, maps, options.layer)
+    entry.check_addition(options.layer)
     layer = FittedLayer(clip, maps, options.layer, entry.cache_folder(options.layer))
-    job = _Job(entry, layer, EditRequest.of(options, editor.asked_for(options.layer)), options.quiet)
+    mask = None if options.keep is None else _keep_mask(options.keep, layer)
+    request = EditRequest.of(options, editor.target(options.layer), editor.asked_for(options.layer))
+    job = _Job(entry, layer, request, options.quiet)
     opened = editor.open(layer)
     result = _edit_keyframes(job, opened) if isinstance(opened, KeyframeEditor) else _edit_atlas(job, opened)
     if mask is not None:
@@ -64,7 +72,7 @@ def edit(options: EditOptions) -> EditResult:
 def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
     entry, layer, clip = job.entry, job.layer.name, job.layer.clip
     keyframes = editor.keyframes
-    result = EditResult(entry, layer, keyframes, job.layer.seen.share(keyframes))
+    result = EditResult(entry, layer, keyframes, _covered(job, keyframes))
     made_from = job.made_from(editor, keyframes)
     if is_done(entry, layer, made_from, [entry.keyframe_path(layer, index) for index in keyframes]):
         result.up_to_date = True
@@ -72,17 +80,27 @@ def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
         editor.check()
         with (
             measured(clip.folder, f"edit {entry.name} {layer}") as cost,
-            replaced_when_done(entry, layer, result.notes, in_place=editor.is_slow) as folder,
+            # All frames at once have their place taken when they are done: signing them one by one is quadratic work.
+            replaced_when_done(entry, layer, result.notes, in_place=editor.is_slow and not job.on_frames) as folder,
         ):
-            for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit="keyframe", disable=job.quiet):
-                keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.maps.opacity(layer, index))
+            unit = "frame" if job.on_frames else "keyframe"
+            for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit=unit, disable=job.quiet):
+                keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.opacity(index))
                 write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
                 if folder == entry.keyframes_folder(layer):
                     entry.sign_keyframes(layer)  # a killed run's keyframes are no repainted ones
+            if job.on_frames:
+                entry.sign_frames(layer, job.layer.identity())
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
     result.notes += editor.notes
     record(entry, layer, job.request, keyframes, made_from, result.up_to_date)
     return result
+
+
+def _covered(job: _Job, keyframes: list[int]) -> float | None:
+    """Share of the layer's visible pixels that the keyframes see; UserError where it has none. None of whole frames."""
+    share = None if job.layer.is_whole else job.layer.seen.share(keyframes)
+    return None if job.on_frames else share
 
 
 def _edit_atlas(job: _Job, editor: AtlasEditor) -> EditResult:
@@ -96,17 +114,14 @@ def _edit_atlas(job: _Job, editor: AtlasEditor) -> EditResult:
         with measured(clip.folder, f"edit {entry.name} {layer}") as cost:
             edited, reference = editor.edit()
             forget(entry, layer, result.notes)
-            save_atlas(entry, layer, edited, reference, fit_identity(clip, job.layer.maps, layer))
+            save_atlas(entry, layer, edited, reference, job.layer.identity())
             cost.update(frames=0, width=edited.shape[1], height=edited.shape[0])
     result.notes += editor.notes
     record(entry, layer, job.request, [], made_from, result.up_to_date)
     return result
 
 
-def _keep_mask(
-    path: Path | None,
-    maps: Maps,
-    layer: str,
-) -> np.ndarray | None:  # (N, N) uint8
+def _keep_mask(path: Path, layer: FittedLayer) -> np.ndarray:  # (N, N) uint8
     """The mask of --keep, checked; UserError where it is no image or not of the atlas's size."""
-    return None if path is None else to_uint8(read_keep(path, maps.atlas_path(layer), maps.atlas_size(layer)))
+    maps, name = layer.maps, layer.name
+    return to_uint8(read_keep(path, maps.atlas_path(name), maps.atlas_size(name)))

@@ -16,11 +16,13 @@ from atlas.storage.bounds import MOST_PACKETS, is_rate, is_side
 from atlas.storage.images import read_image
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.pictures import WantedSize
-from atlas.storage.stamps import read_versioned, write_json
+from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json
 from atlas.video.colour_tags import check_colour
 
 VERSION = 1
 BACKGROUND = "background"
+WHOLE_FRAME = "all"
+"""What stands in a layer's place where whole frames are edited: no clip has a layer of this name."""
 _LONGEST_NAME, _MOST_BYTES = 100, 200  # file systems take 255 bytes, and what is made beside a folder is named after it
 _JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {kind + n for kind in ("COM", "LPT") for n in "0123456789¹²³"}
@@ -128,6 +130,8 @@ class Clip:
             return "it has the same layer twice"
         if self.layers[-1] != BACKGROUND:
             return "its last layer is not the background"
+        if WHOLE_FRAME in self.layers:
+            return f"{WHOLE_FRAME!r}, which means the whole frame, names one of its layers"
         if not is_rate(self.fps):
             return "its fps is no frame rate"
         if self.frames < 1 or not (is_side(self.width) and is_side(self.height)):
@@ -196,6 +200,15 @@ class Clip:
         """UserError where the clip has no such layer."""
         if layer not in self.layers:
             raise UserError(f"{self.folder} has no layer {layer!r}: choose one of {', '.join(self.layers)}")
+
+    def check_editable(self, layer: str) -> None:
+        """UserError where `layer` is none of the clip's layers, nor `all`, the whole frame."""
+        if layer != WHOLE_FRAME:
+            self.check_layer(layer)
+
+    def identity(self) -> str:
+        """Digest what the clip was prepared from: what an edit of whole frames depends on."""
+        return digest(read_stamp(self.folder))
 
 
 def _whole(data: Mapping[str, Any], key: str) -> int:

@@ -1,7 +1,8 @@
 """The folder of an edit: edit.json, keyframes, partial atlases, the edited atlas and what it is compared with.
 
 edit.json                     version, name, fit, and for each layer what was asked for
-keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it
+keyframes/<layer>/00012.png   RGBA, frame-sized: an edited keyframe, anyone may repaint it; of an edit on frames, all of them
+keyframes/all/00012.png       the same of whole frames, where no layer is edited for itself
 made/<layer>/00012.png        that keyframe as it was made: what differs was repainted
 partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas, to look at; alpha = coverage
 atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from atlas.clip.clip import Clip, checked_name
+from atlas.clip.clip import WHOLE_FRAME, Clip, checked_name
 from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
 from atlas.storage.images import read_image, write_image
@@ -40,8 +41,8 @@ class LayerRequest:
     The file may come from anyone: what is not of its type counts as not there.
     """
 
-    target: Literal["keyframes", "atlas"] = "keyframes"
-    """What was edited: keyframes, or the layer's atlas itself (by hand or by a prompt)."""
+    target: Literal["keyframes", "atlas", "frames"] = "keyframes"
+    """What was edited: keyframes, the layer's atlas itself (by hand or by a prompt), or every frame."""
     prompt: str | None = None
     """The text of an edit by a prompt."""
     strategy: str | None = None
@@ -50,14 +51,18 @@ class LayerRequest:
     @classmethod
     def of(cls, saved: dict[str, Any]) -> LayerRequest:
         """From what stands in edit.json for the layer."""
+        on_frames = saved.get("on") == "frames"
         is_atlas = saved.get("editor") == "atlas" or saved.get("frames") == []
         chosen = saved.get("diffusion")
         if not isinstance(chosen, dict):
-            return cls("atlas" if is_atlas else "keyframes")
+            return cls("frames" if on_frames else "atlas" if is_atlas else "keyframes")
         prompt, strategy = (chosen.get(name) for name in ("prompt", "strategy"))
+        text = prompt.strip() or None if isinstance(prompt, str) else None
+        if on_frames:
+            return cls("frames", text)
         return cls(
             "atlas" if is_atlas or chosen.get("on") == "atlas" else "keyframes",
-            prompt.strip() or None if isinstance(prompt, str) else None,
+            text,
             strategy if isinstance(strategy, str) else "propagate",
         )
 
@@ -92,10 +97,13 @@ class Edit:
         try:  # the file may come from anyone, and these names become paths
             checked_name(fit, "fit")
             for layer in layers:
-                clip.check_layer(layer)
+                clip.check_editable(layer)
         except UserError as problem:
             raise UserError(f"{path} does not fit its clip ({problem}): run {EDIT} again") from None
-        return cls(folder, name, fit, layers)
+        edit = cls(folder, name, fit, layers)
+        if WHOLE_FRAME in layers and (len(layers) > 1 or edit.request(WHOLE_FRAME).target != "frames"):
+            raise UserError(f"{path} is damaged ({WHOLE_FRAME!r} is there beside layers, or not on frames): run {EDIT} again")
+        return edit
 
     @classmethod
     def open_or_new(cls, clip: Clip, name: str, fit: str) -> Edit:
@@ -110,6 +118,14 @@ class Edit:
                 f"choose another --name or --fit {edit.fit}"
             )
         return edit
+
+    def check_addition(self, layer: str) -> None:
+        """UserError where `layer` cannot join what the edit holds: whole frames leave nothing to a layer, nor it to them."""
+        others = self.layers.keys() - {layer}
+        if others and WHOLE_FRAME in {layer, *others}:
+            held = "whole frames" if layer != WHOLE_FRAME else " and ".join(others)
+            added = "whole frames" if layer == WHOLE_FRAME else layer
+            raise UserError(f"edit {self.name!r} is one of {held}, {added} cannot be added to it: choose another --name")
 
     def save(self) -> None:
         """Write edit.json."""
@@ -144,6 +160,18 @@ class Edit:
                     shutil.copyfile(path, temporary)
         self.sign(self.keyframes_folder(layer))
 
+    def sign_frames(self, layer: str, made_on: str) -> None:
+        """Remember the fit, or of whole frames the clip, that every frame of the layer was edited on (a digest)."""
+        write_stamp(self.folder, made_on, self._frames_stamp(layer))
+
+    def frames_are_of(self, layer: str, made_on: str) -> bool:
+        """Whether the layer's frames were edited on this fit or clip, as far as that is known."""
+        return read_stamp(self.folder).get(self._frames_stamp(layer), made_on) == made_on
+
+    @staticmethod
+    def _frames_stamp(layer: str) -> str:
+        return f"frames {layer}"
+
     def keyframes(self, layer: str) -> dict[int, Path]:
         """The keyframes that lie in the layer's folder, by frame number."""
         files = self.keyframes_folder(layer).glob("*.png")
@@ -172,6 +200,10 @@ class Edit:
     def is_painted(self, layer: str) -> bool:
         """Whether the layer's atlas was edited itself, by hand or by a prompt: there are no keyframes then."""
         return self.request(layer).target == "atlas"
+
+    def is_on_frames(self, layer: str) -> bool:
+        """Whether every frame was edited: there is a keyframe of each, and they can be rendered without an atlas."""
+        return self.request(layer).target == "frames"
 
     def keep_path(self, layer: str) -> Path:
         """Mask of the layer's atlas: white keeps the original. It need not exist."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from atlas.clip.clip import WHOLE_FRAME
 from atlas.errors import UserError
 from edit.editors import EDITORS
 from edit.editors.protocol import Editor
@@ -31,9 +32,25 @@ def chosen_editor(options: LayerOptions) -> Editor[Any]:
                 other_than = f"not --editor {options.editor}: leave one of them out"
                 raise UserError(f"--{_dashed(option)} is for --editor {name}, {other_than}")
     opened = editor(options)
+    _check_target(opened)
     opened.check_early()
     automatic_count(options.keyframes or DEFAULT)
     return opened
+
+
+def _check_target(editor: Editor[Any]) -> None:
+    """UserError where an editor cannot edit what --on names, or where other options say something else than --on."""
+    options = editor.options
+    if options.on is not None and options.on not in editor.targets:
+        can = " or ".join(editor.targets)
+        raise UserError(f"--on {options.on} is not for --editor {options.editor}, which edits {can}: say --on {can}")
+    if options.on == "frames":
+        if options.keyframes is not None:
+            raise UserError("--keyframes chooses some frames, --on frames edits every one: leave one of them out")
+        if options.keep is not None:
+            raise UserError("--keep is a mask of the atlas, --on frames edits the frames themselves: leave one of them out")
+    elif options.layer == WHOLE_FRAME:
+        raise UserError(f"--layer {WHOLE_FRAME}, the whole frame, is for --on frames: say that too, or name one layer")
 
 
 def _dashed(option: str) -> str:

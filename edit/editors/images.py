@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.clip.clip import Clip
+from atlas.errors import UserError, a_few
 from atlas.storage.images import to_float
 from atlas.storage.stamps import digest
 from atlas.video.numbered import NumberedImages, check_folder
@@ -21,7 +22,7 @@ class ImagesOptions(LayerOptions):
     """Options of --editor images."""
 
     images: Path | None = None
-    """With --editor images: folder of edited frames named by frame number (12.png, frame_00012.jpg), RGB or RGBA, alpha = where the edit applies."""  # noqa: E501
+    """With --editor images: folder of edited frames named by frame number (12.png, frame_00012.jpg), RGB or RGBA, alpha = where the edit applies; with --on frames one of every frame."""  # noqa: E501
 
 
 class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
@@ -62,8 +63,14 @@ class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
     def _checked_keyframes(self, clip: Clip) -> list[int] | None:
         """The keyframes, their images checked; None where coverage is to choose them."""
         self._images = NumberedImages(self._folder, clip.width, clip.height, "--images")
+        found = list(self._images.files)
+        if self.options.on == "frames" and (missing := sorted(set(range(clip.frames)) - set(found))):
+            raise UserError(
+                f"{self._folder} has no image of frame {a_few(missing)}: --on frames needs one of each, 00000.png to "
+                f"{clip.frames - 1:05d}.png"
+            )
         if self.options.keyframes is None:
-            numbers: list[int] | None = checked(list(self._images.files), clip.frames)
+            numbers: list[int] | None = checked(found, clip.frames)
         else:
             numbers = self.named_keyframes(clip)
         self._images.check(numbers or [])

@@ -35,6 +35,7 @@ class PaintedEditor(Editor[PaintedOptions], AtlasEditor):
     """Takes a painted atlas for the layer's own."""
 
     meaning, needs, options_type = "a painted atlas", "image", PaintedOptions
+    targets = ("atlas",)
 
     def check_early(self) -> None:
         """UserError where the image is missing or unreadable, or where keyframes are asked for."""

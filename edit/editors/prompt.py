@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import BACKGROUND, Clip
 from atlas.errors import UserError
 from edit.editors.protocol import AtlasEditor, Editor, FittedLayer, KeyframeEditor
 from edit.request.keyframes import checked, outwards
-from edit.request.options import LayerOptions
+from edit.request.options import LayerOptions, Target
 from edit.request.prompting import DiffusionOptions
 from edit.strategies import STRATEGIES
 
@@ -32,11 +32,20 @@ class PromptOptions(DiffusionOptions, LayerOptions):
 
     strategy: Annotated[Strategy, tyro.conf.arg(help=f"{_HELP}.")] = DiffusionOptions.strategy
 
+    def target(self, layer: str) -> Target:
+        """What is edited of `layer`."""
+        return self.on or ("atlas" if layer == BACKGROUND else "keyframes")
+
 
 class PromptEditor(Editor[PromptOptions]):
     """Stable Diffusion under ControlNet, on keyframes or on the atlas of the layer."""
 
     meaning, needs, options_type = "by a prompt", "prompt", PromptOptions
+    targets = ("keyframes", "atlas")
+
+    def target(self, layer: str) -> Target:
+        """What is edited: as the options say, and the background's atlas where they say nothing."""
+        return self.options.target(layer)
 
     def check_early(self) -> None:
         """UserError for what is wrong whatever the weights are."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import WHOLE_FRAME, Clip
 from edit.request.keyframes import chosen, named
-from edit.request.options import LayerOptions
+from edit.request.options import LayerOptions, Target
 
 if TYPE_CHECKING:
     from atlas.maps.coverage import Visibility
@@ -35,13 +35,38 @@ class Keyframe:
 
 @dataclass(frozen=True)
 class FittedLayer:
-    """The layer that is edited: of which clip, in the maps of which fit."""
+    """The layer that is edited: of which clip, in the maps of which fit. The whole frame, `all`, is one that needs no fit."""
 
     clip: Clip
-    maps: Maps
+    fit: Maps | None
+    """None where no fit is needed, and none was opened."""
     name: str
     cache: Path
     """Folder for what a model makes of it."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether whole frames are edited: there is no uv, no atlas and no light of `all`."""
+        return self.name == WHOLE_FRAME
+
+    @property
+    def maps(self) -> Maps:
+        """The maps of the fit; TypeError where none was opened."""
+        if self.fit is None:
+            raise TypeError(f"{self.name} is edited without a fit")
+        return self.fit
+
+    def opacity(self, frame: int) -> np.ndarray:
+        """Visible opacity in a frame, (H, W) float32 in [0, 1]; 1 everywhere of whole frames."""
+        if self.is_whole:
+            return np.ones((self.clip.height, self.clip.width), np.float32)
+        return self.maps.opacity(self.name, frame)
+
+    def identity(self) -> str:
+        """Digest what an edit of it depends on: the fit and the clip below it, or for whole frames the clip alone."""
+        from atlas.maps.maps import fit_identity
+
+        return self.clip.identity() if self.is_whole else fit_identity(self.clip, self.maps, self.name)
 
     @cached_property
     def seen(self) -> Visibility:
@@ -109,6 +134,8 @@ class Editor(ABC, Generic[Options]):
     """Name of the option that it cannot do without."""
     options_type: ClassVar[type[LayerOptions]]
     """Dataclass of its options; those that it has beyond `LayerOptions` are refused with other editors."""
+    targets: ClassVar[tuple[Target, ...]] = ("keyframes", "frames")
+    """What of a layer it can edit (--on); first what it does where the user says nothing."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -127,6 +154,14 @@ class Editor(ABC, Generic[Options]):
     def default_name(self) -> str:
         """Name for an edit that the user gave none."""
         return self.options.editor
+
+    def target(self, layer: str) -> Target:
+        """What of a layer is edited."""
+        return self.options.on or self.targets[0]
+
+    def needs_fit(self, layer: str) -> bool:
+        """Whether a fit must be there: whole frames are edited without one, where the editor does not look through it."""
+        return layer != WHOLE_FRAME
 
     def check_early(self) -> None:
         """UserError for what is wrong whatever the clip. Nothing is loaded for it, and nothing fetched."""
@@ -152,11 +187,13 @@ class Editor(ABC, Generic[Options]):
         return {name: value for name, value in plain.items() if values[name] != self.own_options()[name]}
 
     def named_keyframes(self, clip: Clip) -> list[int] | None:
-        """The keyframes that the user named; None where coverage is to choose them."""
+        """The keyframes that the user named, or all frames with --on frames; None where coverage is to choose them."""
+        if self.options.on == "frames":
+            return list(range(clip.frames))
         return named(self.options.keyframes, clip.frames)
 
     def chosen_keyframes(self, layer: FittedLayer) -> list[int]:
-        """The keyframes: those that the user named, or those that cover most of the layer."""
+        """The keyframes: those that the user named, all frames, or those that cover most of the layer."""
         numbers = self.named_keyframes(layer.clip)
         return chosen(self.options.keyframes, layer.seen) if numbers is None else numbers
 

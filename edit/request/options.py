@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from atlas.system.command import CommonOptions
 from atlas.system.device import Device
+
+Target = Literal["keyframes", "atlas", "frames"]
+"""What of a layer is edited."""
 
 
 @dataclass(kw_only=True)
@@ -20,11 +24,13 @@ class LayerOptions(CommonOptions):
     name: str
     """Name of the edit; one edit may hold several layers."""
     layer: str
-    """Layer to edit: `foreground`, `background`, `foreground-1`, ..."""
+    """Layer to edit: `foreground`, `background`, `foreground-1`, ...; with --on frames also `all`, the whole frame."""
     editor: str
     """Name of the editor."""
     fit: str = "default"
     """Fit that the edit stands on."""
+    on: Target | None = None
+    """What is edited: `keyframes`, the layer's `atlas` itself, or `frames`, every one of them. Default: keyframes; with --editor atlas, and by a prompt on the background, the atlas."""  # noqa: E501
     keyframes: str | None = None
     """Frame numbers such as 0,12,24, or auto:K for the K frames that together cover most of the layer. Default: auto:5; with --editor images the frames found there."""  # noqa: E501
     seed: int = 0

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -44,8 +43,6 @@ class DiffusionOptions:
     """Denoising steps. Default: 20; with --on frames the recipe's."""
     guidance: float | None = None
     """How strongly the prompt counts; 1 and below switches guidance off. Default: 9; with --on frames the recipe's."""
-    on: Literal["keyframes", "atlas"] | None = None
-    """What is edited: keyframes, or the layer's atlas itself. Default: the background's atlas, other layers' keyframes."""
     model: str = MODEL
     """Base model: hub id, folder, or .safetensors file; Stable Diffusion 1.x, 2.x or XL."""
     model_config: str | None = None
@@ -121,10 +118,6 @@ class DiffusionOptions:
             raise UserError(f"--control-images {self.control_images} is missing: check the path")
         if not 0 <= self.canny[0] <= self.canny[1]:
             raise UserError(f"--canny {self.canny[0]} {self.canny[1]}: the lower threshold comes first")
-
-    def target(self, layer: str) -> str:
-        """What is edited of `layer`: "keyframes" or "atlas"."""
-        return self.on or ("atlas" if layer == BACKGROUND else "keyframes")
 
     def keyframe_strength(self) -> float:
         """How far keyframes may leave what they start from."""
