@@ -1,4 +1,4 @@
-"""A folder of frame-sized images named by frame number: keyframes that were edited elsewhere, control images."""
+"""A folder of files named by frame number: images of the frames' size (edited keyframes, control images), poses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atlas.errors import UserError
 from atlas.storage.images import read_image
 from atlas.storage.pictures import WantedSize
 
-_NUMBERED = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
+_IMAGE = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
 
 
 class NumberedImages:
@@ -20,7 +20,7 @@ class NumberedImages:
     def __init__(self, folder: Path, width: int, height: int, option: str) -> None:
         check_folder(folder, option)
         self.folder, self.width, self.height = folder, width, height
-        self.files = _numbered_images(folder)
+        self.files = numbered_files(folder, _IMAGE, "image", "00012.png")
 
     def check(self, indices: list[int]) -> None:
         """UserError where an image is missing, unreadable or of another size. Nothing has been written yet."""
@@ -47,17 +47,25 @@ def check_folder(folder: Path, option: str) -> None:
         raise UserError(f"{option} {folder} {is_none}: give the folder with the images of the keyframes")
 
 
-def _numbered_images(folder: Path) -> dict[int, Path]:
-    """Images by the last number of their name, sorted; UserError where there are none or two of a number."""
+def numbered_files(
+    folder: Path,
+    pattern: re.Pattern[str],  # of a whole name, its first group the number
+    kind: str,
+    example: str,
+) -> dict[int, Path]:
+    """Find the files of a folder by frame number, sorted; UserError where there are none or two of a number.
+
+    kind, example: what they are and the name of that of frame 12, for messages.
+    """
     files: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
-        match = _NUMBERED.fullmatch(path.name)
+        match = pattern.fullmatch(path.name)
         if path.name.startswith(".") or not path.is_file() or match is None:
             continue
         index = int(match[1])
         if index in files:
-            raise UserError(f"{folder} has two images of keyframe {index} ({files[index].name}, {path.name}): remove one")
+            raise UserError(f"{folder} has two {kind}s of keyframe {index} ({files[index].name}, {path.name}): remove one")
         files[index] = path
     if not files:
-        raise UserError(f"{folder} holds no image named by a frame number: name them 00012.png for frame 12")
+        raise UserError(f"{folder} holds no {kind} named by a frame number: name them {example} for frame 12")
     return dict(sorted(files.items()))

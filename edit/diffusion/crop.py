@@ -56,6 +56,14 @@ class Crop:
         """The box of a frame-sized image, at the size that the model sees."""
         return resized(image[self.box], self.height, self.width)
 
+    def moved(
+        self,
+        points: np.ndarray,  # (..., 2) x and y in pixels of the frame from its upper left corner
+    ) -> np.ndarray:  # (..., 2) in pixels that the model sees, from the crop's upper left corner
+        """Transform points of the frame into the crop; those outside of it stay outside."""
+        scale = np.array([self.width / (self.right - self.left), self.height / (self.bottom - self.top)])
+        return (points - np.array([self.left, self.top])) * scale
+
     def paste(
         self,
         edited: np.ndarray,  # (height, width, 3) float32

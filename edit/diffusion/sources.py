@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,26 @@ import torch
 
 from atlas.errors import UserError
 from atlas.storage.images import read_image, to_8_bit
+from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
 from atlas.system.device import choose_device
 from atlas.video.numbered import NumberedImages
 from atlas.weights.hub import Kind, fingerprint, located, named
+from edit.controls.drawing import draw_poses
+from edit.controls.poses import Poses
+from edit.controls.smoothing import usual_window
+from edit.controls.soft_edges import SoftEdges, check_soft_edges
 from edit.diffusion.adapters import ip_adapter_files
 from edit.diffusion.conditions import DepthEstimator, canny
+from edit.diffusion.crop import Crop
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
 from edit.request.prompting import DiffusionOptions
 
 # What does not change the picture, or stands in `identity` in another form.
 _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
-          "control_images", "offline", "offload", "vae_slicing", "compile", "on", "dtype"}  # fmt: skip
+          "control_images", "poses", "pose_window", "softedge", "offline", "offload", "vae_slicing", "compile", "on",
+          "dtype"}  # fmt: skip
 
 
 class Sources:
@@ -39,7 +46,10 @@ class Sources:
         self.is_xl = is_xl_model(model, options.model_config, offline=options.offline)
         self.weights = Weights.of(options, self.device, self.is_xl)
         self._images: NumberedImages | None = None
+        self._atlas_image: np.ndarray | None = None
+        self._poses: Poses | None = None
         self._depth: DepthEstimator | None = None
+        self._soft_edges: SoftEdges | None = None
         self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt, mode="rgb")
         self._paths = self._located(model)
 
@@ -55,11 +65,13 @@ class Sources:
         model.check_prompt(self.options.negative, "negative prompt")
         if "depth" in self.options.control:
             self._depth_estimator()
+        if "softedge" in self.options.control:
+            self._soft_edge_detector()
 
     def make_room(self) -> None:
         """Let go of networks on a GPU, for a stage that needs its memory; in main memory they wait for their use."""
         if self.device.type != "cpu":
-            self._depth = None
+            self._depth = self._soft_edges = None
             load.cache_clear()
             gc.collect()
             if self.device.type == "cuda":
@@ -69,35 +81,57 @@ class Sources:
         """(H, W, 3) uint8."""
         return None if self._image_prompt is None else to_8_bit(self._image_prompt)
 
-    def open_images(self, width: int, height: int, indices: Sequence[int]) -> None:
-        """Check the control images of all keyframes."""
+    def open_controls(self, width: int, height: int, fps: float, frames: Sequence[int]) -> None:
+        """Read what controls of a clip's frames are made from: images and poses; UserError where some of `frames` have none."""
+        options = self.options
+        if options.control_images is not None:
+            self._images = NumberedImages(options.control_images, width, height, "--control-images")
+            self._images.check(list(frames))
+        if options.poses is not None:
+            window = usual_window(fps) if options.pose_window is None else options.pose_window
+            self._poses = Poses(options.poses, width, height, window)
+            self._poses.check(frames)
+
+    def open_atlas_control(self, size: WantedSize | None = None) -> None:
+        """Read the user's own control image of an atlas of `size`; UserError where it is not one image, or of another size."""
+        path = self.options.control_images
+        if path is not None:
+            if not path.is_file():
+                raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
+            self._atlas_image = to_8_bit(read_image(path, mode="rgba", size=size))[..., :3]
+
+    def control_identity(self, frame: int | None) -> str | None:
+        """Digest of what controls of a frame (None: of an atlas) are made from beside its picture; None where that is all."""
+        own = None
         if self.options.control_images is not None:
-            self._images = NumberedImages(self.options.control_images, width, height, "--control-images")
-            self._images.check(list(indices))
-
-    def control_image(self, index: int) -> np.ndarray:
-        """The user's own control image of a frame, (H, W, 3) uint8."""
-        assert self._images is not None
-        return to_8_bit(self._images.read(index))[..., :3]
-
-    def control_identity(self, index: int) -> str | None:
-        """Digest of that image; None where there is none."""
-        return None if self._images is None else digest(self._images.files[index])
+            own = digest(self.options.control_images if frame is None else self._numbered().files[frame])
+        if self.options.poses is None or frame is None:
+            return own
+        return digest(own, self._followed().identity(frame))
 
     def controls(
         self,
         image: np.ndarray,  # (H, W, 3) uint8, at the model's size
-        own: Callable[[], np.ndarray],
+        crop: Crop,
+        frame: int | None,
     ) -> list[np.ndarray]:  # each (H, W, 3) uint8
-        """The control images of a picture, in the order of --control; `own` gives the user's."""
+        """Make the control images of a picture, in the order of --control.
+
+        crop: what it shows of the frame of that number, or of an atlas (None).
+        """
         images = []
         for kind in self.options.control:
             if kind == "canny":
                 images.append(canny(image, *self.options.canny))
             elif kind == "depth":
                 images.append(self._depth_estimator()(image))
+            elif kind == "softedge":
+                images.append(self._soft_edge_detector()(image))
+            elif kind == "pose":
+                assert frame is not None
+                images.append(draw_poses(crop.moved(self._followed().at(frame)), crop.height, crop.width))
             else:
-                images.append(own())
+                images.append(crop.cut(self._own_image(frame)))
         return images
 
     def identity(self) -> dict[str, Any]:
@@ -121,6 +155,11 @@ class Sources:
                 _ = name is None or named(name, kind)
             except UserError as problem:
                 problems.append(str(problem))
+        if options.softedge is not None:
+            try:
+                check_soft_edges(options.softedge)
+            except UserError as problem:
+                problems.append(str(problem))
         if problems:
             raise UserError("; ".join(problems))
 
@@ -134,6 +173,8 @@ class Sources:
             paths[f"ControlNet {number}"] = located(name, "ControlNet", offline=offline)
         if "depth" in options.control:
             paths["depth"] = located(options.depth_model, "depth estimator", offline=offline)
+        if options.softedge is not None:
+            paths["soft edges"] = options.softedge
         if options.image_prompt is not None:
             files = ip_adapter_files(self.is_xl)
             paths["IP-Adapter"] = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=files)
@@ -145,3 +186,23 @@ class Sources:
                 raise UserError(f"--depth-model {self.options.depth_model} is no folder and no hub id: name one that is")
             self._depth = DepthEstimator(self._paths["depth"], self.device)
         return self._depth
+
+    def _soft_edge_detector(self) -> SoftEdges:
+        if self._soft_edges is None:
+            self._soft_edges = SoftEdges(self._paths["soft edges"], self.device)
+        return self._soft_edges
+
+    def _own_image(self, frame: int | None) -> np.ndarray:
+        """The user's own control image of a frame, or of the atlas: (H, W, 3) uint8."""
+        if frame is not None:
+            return to_8_bit(self._numbered().read(frame))[..., :3]
+        assert self._atlas_image is not None, "open_atlas_control comes first"
+        return self._atlas_image
+
+    def _numbered(self) -> NumberedImages:
+        assert self._images is not None, "open_controls comes first"
+        return self._images
+
+    def _followed(self) -> Poses:
+        assert self._poses is not None, "open_controls comes first"
+        return self._poses

@@ -70,11 +70,9 @@ class PromptEditor(Editor[PromptOptions]):
         if options.target(layer) == "keyframes":
             prompted = checked(list(options.keyframe_prompts()), clip.frames)
             self._check_prompts(prompted if numbers is None else numbers)
-            self._sources.open_images(clip.width, clip.height, numbers or [])
-        elif options.control_images is not None:
-            from edit.editors.prompt_atlas import control_image
-
-            control_image(options.control_images)
+            self._sources.open_controls(clip.width, clip.height, clip.fps, numbers or [])
+        else:
+            self._sources.open_atlas_control()
 
     def open(self, layer: FittedLayer) -> KeyframeEditor | AtlasEditor:
         """Begin with the layer's keyframes, or with its atlas."""
@@ -91,14 +89,15 @@ class PromptEditor(Editor[PromptOptions]):
 
         keyframes = self.chosen_keyframes(layer)
         self._check_prompts(keyframes)
-        self._sources.open_images(layer.clip.width, layer.clip.height, keyframes)
+        self._sources.open_controls(layer.clip.width, layer.clip.height, layer.clip.fps, keyframes)
         return PromptKeyframes(self.options, layer, self._sources, outwards(keyframes, layer.seen))
 
     def _on_atlas(self, layer: FittedLayer) -> AtlasEditor:
         from edit.editors.prompt_atlas import PromptAtlas
 
         options, editor = self.options, PromptAtlas(self.options, layer, self._sources)
-        for name, is_given in (("strategy", options.strategy != DiffusionOptions.strategy), ("hold", options.hold > 0)):
+        for_keyframes = {"strategy": options.strategy != DiffusionOptions.strategy, "hold": options.hold > 0}
+        for name, is_given in (for_keyframes | {"steady-controls": options.steady_controls}).items():
             if is_given:
                 editor.notes.append(
                     f"--{name} is for keyframes and changed nothing: the atlas of {layer.name} is edited itself"
@@ -112,8 +111,10 @@ class PromptEditor(Editor[PromptOptions]):
         return Sources(self.options, self.options.device)
 
     def _check_target(self, layer: str) -> None:
-        """UserError where options for keyframes were given and the atlas is edited itself."""
+        """UserError where options for keyframes or frames were given and the atlas is edited itself."""
         options = self.options
+        if options.target(layer) == "atlas" and "pose" in options.control:
+            raise UserError(f"--control pose follows frames, and the atlas of {layer} is edited itself: say --on keyframes")
         if options.target(layer) == "atlas" and (options.keyframes is not None or options.prompt_at):
             raise UserError(
                 f"the atlas of {layer} is edited itself: leave --keyframes and --prompt-at out, or say --on keyframes"

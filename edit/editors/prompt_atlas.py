@@ -13,7 +13,7 @@ from tqdm import tqdm
 from atlas.errors import UserError
 from atlas.geometry.filling import push_pull
 from atlas.maps.maps import fit_identity
-from atlas.storage.images import read_image, to_8_bit, to_16_bit, to_float, to_uint8, to_uint16, write_image
+from atlas.storage.images import read_image, to_16_bit, to_float, to_uint8, to_uint16, write_image
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
 from atlas.system.terminal import visible
@@ -40,13 +40,13 @@ class PromptAtlas(AtlasEditor):
     def __init__(self, options: PromptOptions, layer: FittedLayer, sources: Sources) -> None:
         self.options, self.layer, self.sources = options, layer, sources
         self.notes: list[str] = []
-        own = options.control_images
-        self._own = None if own is None else self._checked(own)
+        size = layer.maps.atlas_size(layer.name)
+        sources.open_atlas_control(WantedSize(*size, "the atlas is", "make it that size"))
         self.key = digest(
             {name: value for name, value in sources.identity().items() if name not in _OF_KEYFRAMES}
             | {"version": VERSION, "seed": options.seed, "prompt": options.prompt},
             fit_identity(layer.clip, layer.maps, layer.name),
-            None if own is None else digest(own),
+            sources.control_identity(None),
         )
 
     def fingerprint(self) -> str:
@@ -83,7 +83,7 @@ class PromptAtlas(AtlasEditor):
         colours, seen = torch.from_numpy(np.ascontiguousarray(atlas)).split([3, 1], -1)
         picture = crop.cut(push_pull(colours, seen[..., 0]).numpy())
         denoiser = self._denoiser(model, crop, tile)
-        controls = self.sources.controls(to_uint8(picture), lambda: crop.cut(self._own_image()))
+        controls = self.sources.controls(to_uint8(picture), crop, None)
         at_once = (min(crop.height, tile), min(crop.width, tile)) if isinstance(denoiser, Tiled) else None
         model.condition(
             (options.prompt or "").strip(),
@@ -116,21 +116,6 @@ class PromptAtlas(AtlasEditor):
         if max(crop.height, crop.width) <= 2 * tile and min(crop.height, crop.width) <= tile:
             return model
         return Tiled(model, crop.height, crop.width, tile)
-
-    def _own_image(self) -> np.ndarray:
-        assert self._own is not None
-        return self._own
-
-    def _checked(self, path: Path) -> np.ndarray:
-        size = self.layer.maps.atlas_size(self.layer.name)
-        return control_image(path, WantedSize(*size, "the atlas is", "make it that size"))
-
-
-def control_image(path: Path, size: WantedSize | None = None) -> np.ndarray:  # (H, W, 3) uint8
-    """The user's own control image of an atlas; UserError where `path` is not one image."""
-    if not path.is_file():
-        raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
-    return to_8_bit(read_image(path, mode="rgba", size=size))[..., :3]
 
 
 def working_crop(

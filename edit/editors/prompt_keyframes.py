@@ -101,7 +101,7 @@ class PromptKeyframes(KeyframeEditor):
         options, index = self.options, keyframe.index
         model, crop = self.sources.model(), self._crop(index)
         cut = crop.cut(self.layer.clip.frame(index))
-        controls = self.sources.controls(cut, lambda: crop.cut(self.sources.control_image(index)))
+        controls = self.sources.controls(cut, crop, index)
         model.condition(
             self._prompt(index),
             options.negative,

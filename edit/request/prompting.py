@@ -6,20 +6,34 @@ import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from atlas.errors import UserError
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-CONTROLNETS = {"canny": "lllyasviel/control_v11p_sd15_canny", "depth": "lllyasviel/control_v11f1p_sd15_depth"}
+CONTROLNETS = {
+    "canny": "lllyasviel/control_v11p_sd15_canny",
+    "depth": "lllyasviel/control_v11f1p_sd15_depth",
+    "pose": "lllyasviel/control_v11p_sd15_openpose",
+    "softedge": "lllyasviel/control_v11p_sd15_softedge",
+}
+# XL's for poses lie under names of their own (thibaud's) or want thicker limbs than others do (xinsir's): none is a default.
 XL_CONTROLNETS = {"canny": "diffusers/controlnet-canny-sdxl-1.0", "depth": "diffusers/controlnet-depth-sdxl-1.0"}
 IP_ADAPTER = "h94/IP-Adapter"
 DEPTH_MODEL = "Intel/dpt-hybrid-midas"
 STRENGTH = 0.8
 STEPS = 20
 GUIDANCE = 9.0
+_LONGEST_WINDOW = 999  # frames
 
-Control = Literal["canny", "depth", "images"]
+Control = Literal["canny", "depth", "pose", "softedge", "images"]
+STEADIED: tuple[Control, ...] = ("depth", "softedge", "images")
+"""What --steady-controls makes agree: edges of a steadied picture would be other edges, and poses are smoothed as points."""
+_READ: dict[Control, tuple[str, str]] = {
+    "pose": ("poses", "DIR"),
+    "softedge": ("softedge", "FILE"),
+    "images": ("control_images", "DIR"),
+}  # the option that names what a control is read from
 Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lms", "pndm", "unipc"]
 
 
@@ -48,13 +62,21 @@ class DiffusionOptions:
     model_config: str | None = None
     """With a .safetensors file as --model: folder or hub id with its configuration. Default: that of the file's kind, from the hub."""  # noqa: E501
     control: tuple[Control, ...] = ("canny",)
-    """What the picture is held to: canny (edges), depth, images (your own, see --control-images); several add up."""
+    """What the picture is held to: canny (edges), depth, pose (see --poses), softedge (see --softedge), images (your own, see --control-images); several add up."""  # noqa: E501
     controlnet: tuple[str, ...] = ()
-    """ControlNet for each --control: hub id, folder or .safetensors file. Default: canny and depth of the model's family."""
+    """ControlNet for each --control: hub id, folder or .safetensors file. Default: that of the model's family; --control images needs one, and with Stable Diffusion XL pose and softedge do."""  # noqa: E501
     control_scale: tuple[float, ...] = ()
     """Weight of each ControlNet. Default: 1."""
     control_images: Path | None = None
     """For --control images: folder of frame-sized images named by frame number; with --on atlas one image of its size."""
+    poses: Path | None = None
+    """For --control pose: folder of OpenPose's JSON files named by frame number (walk_000000000012_keypoints.json, 00012.json)."""  # noqa: E501
+    pose_window: int | None = None
+    """Frames over which poses are smoothed, an odd number; 0 for none. Default: about 0.3 seconds."""
+    softedge: Path | None = None
+    """For --control softedge: ControlNet's HED network as a .safetensors file (docs/prompts.md says how it is made)."""
+    steady_controls: bool = False
+    """Make depth maps, soft edges and control images of your own agree through the atlas before they are used."""
     canny: tuple[int, int] = (100, 200)
     """Lower and upper threshold of the edges."""
     depth_model: str = DEPTH_MODEL
@@ -102,7 +124,7 @@ class DiffusionOptions:
 
     def _check_controls(self) -> None:
         if not self.control:
-            raise UserError("--control is empty: choose canny, depth or images")
+            raise UserError(f"--control is empty: choose one of {', '.join(get_args(Control))}")
         needed = [kind for kind in self.control if kind not in CONTROLNETS]
         if self.controlnet and len(self.controlnet) != len(self.control):
             raise UserError(
@@ -112,12 +134,29 @@ class DiffusionOptions:
             raise UserError("--control images needs --controlnet: name the ControlNet that was made for such images")
         if self.control_scale and len(self.control_scale) != len(self.control):
             raise UserError("give one --control-scale for each --control, or none")
-        if ("images" in self.control) != (self.control_images is not None):
-            raise UserError("--control images and --control-images DIR belong together: give both or none")
-        if self.control_images is not None and not self.control_images.exists():
-            raise UserError(f"--control-images {self.control_images} is missing: check the path")
+        for kind, (name, what) in _READ.items():
+            self._check_read(kind, name, what)
+        self._check_steadiness()
         if not 0 <= self.canny[0] <= self.canny[1]:
             raise UserError(f"--canny {self.canny[0]} {self.canny[1]}: the lower threshold comes first")
+
+    def _check_read(self, kind: Control, name: str, what: str) -> None:
+        path, option = getattr(self, name), f"--{name.replace('_', '-')}"
+        if (kind in self.control) != (path is not None):
+            raise UserError(f"--control {kind} and {option} {what} belong together: give both or none")
+        if path is not None and not path.exists():
+            raise UserError(f"{option} {path} is missing: check the path")
+
+    def _check_steadiness(self) -> None:
+        window = self.pose_window
+        if window is not None and self.poses is None:
+            raise UserError("--pose-window is for --control pose: leave it out")
+        if window and not (window % 2 and 3 <= window <= _LONGEST_WINDOW):
+            raise UserError(
+                f"--pose-window {window} is no window: choose an odd number from 3 to {_LONGEST_WINDOW}, or 0 for none"
+            )
+        if self.steady_controls and not set(STEADIED) & set(self.control):
+            raise UserError(f"--steady-controls has nothing to steady: it is for --control {', '.join(STEADIED)}")
 
     def keyframe_strength(self) -> float:
         """How far keyframes may leave what they start from."""
@@ -132,8 +171,12 @@ class DiffusionOptions:
         return GUIDANCE if self.guidance is None else self.guidance
 
     def controlnets(self, is_xl: bool = False) -> tuple[str, ...]:
-        """The ControlNet of each control; where none is named, that of the model's family."""
-        return self.controlnet or tuple((XL_CONTROLNETS if is_xl else CONTROLNETS)[kind] for kind in self.control)
+        """The ControlNet of each control; where none is named, that of the model's family. UserError where it has none."""
+        usual = XL_CONTROLNETS if is_xl else CONTROLNETS
+        unknown = [kind for kind in self.control if kind not in usual]
+        if unknown and not self.controlnet:
+            raise UserError(f"--control {unknown[0]} has no usual ControlNet with this model: name one with --controlnet")
+        return self.controlnet or tuple(usual[kind] for kind in self.control)
 
     def control_scales(self) -> tuple[float, ...]:
         """The weight of each control."""

@@ -53,7 +53,7 @@ class ToySources:
     def model(self) -> Toy:
         return Toy()
 
-    def controls(self, image: np.ndarray, own: Any) -> list[np.ndarray]:
+    def controls(self, image: np.ndarray, crop: Crop, frame: int) -> list[np.ndarray]:
         return []
 
     def image_prompt(self) -> None:
