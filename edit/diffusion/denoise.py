@@ -119,6 +119,13 @@ class Start:
     """Share by which each of these steps draws back what is known."""
 
 
+def own_generator(seed: int, index: int, *, is_first: bool) -> torch.Generator:
+    """The generator of a frame: the first one's is the seed's, as of the pipelines of diffusers; on the CPU, so that every
+    device draws the same numbers."""
+    own = seed if is_first else ((seed + 1) * 1_000_003 + index) % 2**63  # all that torch takes
+    return torch.Generator().manual_seed(own)
+
+
 def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:  # (1, C, h, w)
     """Standard normal noise."""
     return torch.randn((1, *shape), generator=generator)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edit.diffusion.denoise import Start
+from edit.diffusion.denoise import Start, own_generator
 
 DependsOn = Literal["all", "last", "first", "none"]
 
@@ -55,10 +55,8 @@ class View:
         return self.position == 0
 
     def generator(self) -> torch.Generator:
-        """This keyframe's own: the first one's is the seed's, as of the pipelines of diffusers; on the CPU, so that every
-        device draws the same numbers."""
-        own = self.seed if self.is_first else ((self.seed + 1) * 1_000_003 + self.index) % 2**63  # all that torch takes
-        return torch.Generator().manual_seed(own)
+        """This keyframe's own."""
+        return own_generator(self.seed, self.index, is_first=self.is_first)
 
 
 class Strategy(ABC):
