@@ -13,7 +13,7 @@ def grids(frames: int, side: int, step: int, seed: int) -> list[list[int]]:
 
     Where frames are missing to fill the last grid, the first of the same shuffle come again, after all that are new.
     """
-    order = np.random.default_rng([seed, step]).permutation(frames).tolist()
+    order = np.random.default_rng([seed % 2**64, step]).permutation(frames).tolist()
     size = side * side
     order += [order[number % frames] for number in range(-frames % size)]
     return [order[start : start + size] for start in range(0, len(order), size)]
@@ -25,7 +25,7 @@ def to_grid(
     """Lay images out as a grid, row by row: latents, or control images."""
     side = isqrt(len(images))
     _, channels, height, width = images.shape
-    placed = images.view(side, side, channels, height, width).permute(2, 0, 3, 1, 4)
+    placed = images.reshape(side, side, channels, height, width).permute(2, 0, 3, 1, 4)
     return placed.reshape(1, channels, side * height, side * width)
 
 
@@ -35,5 +35,5 @@ def from_grid(
 ) -> Tensor:  # (side * side, C, h, w)
     """Take a grid apart again: the inverse of `to_grid`, exactly."""
     _, channels, height, width = grid.shape
-    parts = grid.view(channels, side, height // side, side, width // side).permute(1, 3, 0, 2, 4)
+    parts = grid.reshape(channels, side, height // side, side, width // side).permute(1, 3, 0, 2, 4)
     return parts.reshape(side * side, channels, height // side, width // side)
