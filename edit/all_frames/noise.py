@@ -45,7 +45,7 @@ class AtlasNoise:
     ) -> None:
         self._maps, self._shape, self._seed, self._device = maps, shape, seed, torch.device(device)
         self._sizes = {layer: noise_texels(maps, layer, shape) for layer in layers}
-        generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device draws the same numbers
+        generator = _generator(seed, 0)
         self._texels = {
             layer: torch.randn(size[0] * size[1], shape[0], generator=generator).to(self._device)
             for layer, size in self._sizes.items()
@@ -60,7 +60,7 @@ class AtlasNoise:
             texel, cell = self._seen(layer, index)
             total.index_add_(0, cell, texels[texel])
             count.index_add_(0, cell, torch.ones(len(cell), 1, device=self._device))
-        own = draw(self._shape, _own_generator(self._seed, index)).to(self._device)
+        own = draw(self._shape, _generator(self._seed, index + 1)).to(self._device)
         cells = (total / count.clamp(min=1).sqrt()).T.view(1, *self._shape)
         return torch.where(count.view(1, 1, rows, columns) > 0, cells, own)
 
@@ -77,10 +77,10 @@ class AtlasNoise:
         return torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
 
 
-def _own_generator(seed: int, frame: int) -> torch.Generator:
-    """A frame's own, with other numbers than those of any seed by itself: the texels have these."""
-    mixed = np.random.SeedSequence([seed % 2**64, frame]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed))
+def _generator(seed: int, number: int) -> torch.Generator:
+    """Its own for each number, with others than the seed's by itself: a scheduler that draws in each step has these."""
+    mixed = np.random.SeedSequence([seed % 2**64, number]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed))  # on the CPU, so that every device draws the same numbers
 
 
 def noise_texels(maps: ViewMaps, layer: str, shape: tuple[int, int, int]) -> tuple[int, int]:  # (H, W)
