@@ -21,6 +21,8 @@ from atlas.maps.views import ViewMaps
 VISIBLE = 0.5
 """Opacity above which a layer is what one sees of a pixel."""
 _KEPT = 32  # inverse maps of a layer in a frame: 4 MB each at 512 texels
+_COARSE = 8192  # cells: places of so few are kept, since attention asks for the same ones in every step of a sampling
+_KEPT_PLACES = 2048  # 150 MB at most: 256 frames in 4 others, at two sizes
 _WHOLE = 0.999  # share of the four texels around a place that must be known: beyond that the inverse would be extrapolated
 
 
@@ -38,6 +40,7 @@ class Tracks:
         self.layers, self.device = tuple(layers), torch.device(device)
         self._maps, self._most_texels = maps, most_texels
         self._inverse = lru_cache(maxsize=_KEPT)(self._inverted)
+        self._kept = lru_cache(maxsize=_KEPT_PLACES)(self._looked_up)
 
     def places(
         self,
@@ -48,9 +51,14 @@ class Tracks:
         """Look up where `other` shows what the centre of each cell of `frame` shows, through the layer that is seen there.
 
         Not known is a place at which no layer is seen in `frame`, or its layer is not seen in `other`: those hold the
-        cell's own centre. A frame's places in itself are its cells' centres, all known.
+        cell's own centre. A frame's places in itself are its cells' centres, all known. What is returned is kept: do not
+        change it.
         """
         height, width = size or (self._maps.height, self._maps.width)
+        look_up = self._kept if height * width <= _COARSE else self._looked_up
+        return look_up(frame, other, height, width)
+
+    def _looked_up(self, frame: int, other: int, height: int, width: int) -> tuple[Tensor, Tensor]:
         place = _centres(height, width, self.device)
         if frame == other:
             return place, torch.ones(height, width, dtype=torch.bool, device=self.device)

@@ -82,6 +82,13 @@ def test_cells_are_looked_up_at_their_centres(maps: Maps) -> None:
     assert torch.allclose(coarse[both], fine[1::3, 1::3][both], atol=1e-5)
 
 
+def test_places_of_few_cells_are_looked_up_once(maps: Maps) -> None:
+    tracks = Tracks(maps, maps.layers)
+    assert tracks.places(2, 5, (8, 12))[0] is tracks.places(2, 5, (8, 12))[0]
+    assert tracks.places(2, 5, (8, 12))[0] is not tracks.places(5, 2, (8, 12))[0]
+    assert tracks.places(2, 5, (100, 100))[0] is not tracks.places(2, 5, (100, 100))[0]  # those would take memory
+
+
 def test_what_the_other_frame_does_not_show_is_not_known_and_stays_where_it_is(sample: Sample, maps: Maps) -> None:
     tracks = Tracks(maps, ["background"])
     place, known = tracks.places(0, 6)
