@@ -18,10 +18,10 @@ from aggregate.lighting import unlit_share
 from aggregate.merging import merge
 from aggregate.network import Training
 from aggregate.repainted import unclaimed
-from atlas.clip.clip import Clip
+from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
-from atlas.errors import EDIT, UserError
+from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import covered_share, visibility
 from atlas.storage.atomic import atomic_folder
@@ -105,6 +105,11 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
     """
     clip = Clip.open(options.clip)
     edit = Edit.open(clip, options.edit)
+    if WHOLE_FRAME in edit.layers:
+        raise UserError(
+            f"{edit.folder} is an edit of whole frames, which have no atlas to be merged in: render it, or let its frames agree"
+            f" first with {DEFLICKER} {clip.folder} --edit {edit.name}"
+        )
     device = choose_device(options.device)
     layers = [LayerKeyframes.open(clip, edit, layer) for layer in edit.layers if not edit.is_painted(layer)]
     painted = [LayerResult(layer, []) for layer in edit.layers if edit.is_painted(layer)]

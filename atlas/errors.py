@@ -10,6 +10,7 @@ FIT = "scripts/fit.py"
 EDIT = "scripts/edit.py"
 AGGREGATE = "scripts/aggregate.py"
 ORACLE = "scripts/oracle.py"
+DEFLICKER = "scripts/deflicker.py"
 
 
 class UserError(Exception):

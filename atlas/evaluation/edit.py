@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.flow import dense_flow, flow_validity
-from atlas.errors import ORACLE, UserError
+from atlas.errors import ORACLE, UserError, a_few
 from atlas.evaluation.learned import Learned
 from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.coverage import covered_share
+from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.quality.summary import finite
 from atlas.rendering.frames import Rendering
@@ -32,7 +33,8 @@ def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) 
 def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
     """Measure warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer.
 
-    And what `learned` can say; under `absent` the reason for each metric that cannot be had.
+    And what `learned` can say; under `absent` the reason for each metric that cannot be had. Frames that were edited themselves
+    have neither fidelity nor coverage.
     """
     clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
     series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -60,7 +62,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
             first = now
         seen.add(source, result)
         for layer, files in keyframes.items():
-            if index in files:
+            if maps and index in files:
                 keyframe = read_keyframe(files[index], clip)
                 fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
         previous = now
@@ -71,15 +73,33 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
         values["long_term_warp_error"] = {which: (against[which] + values["warp_error"][which]) / 2 for which in against}
     for value in values.values():
         value["ratio"] = metrics.ratio(value["edit"], value["source"])
-    coverage = {layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()}
-    overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in rendering.layers}
-    of_layers = {
-        "keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()},
-        "keyframe_overlap": {layer: overlap and asdict(overlap) for layer, overlap in overlaps.items()},
-        "coverage": coverage,
-    }
-    by_networks = seen.values() | {"absent": seen.absent}
+    of_layers = {"keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()}}
+    of_layers |= _through_maps(rendering, maps) if maps else {"keyframe_overlap": {}, "coverage": {}}
+    by_networks = seen.values() | {"absent": seen.absent | _absent_of_frames(rendering)}
     return values | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
+
+
+def _through_maps(rendering: Rendering, maps: Maps) -> dict[str, Any]:
+    """Measure keyframe overlap and coverage per layer, which the atlas tells."""
+    clip, edit, laid = rendering.clip, rendering.edit, rendering.laid
+    overlaps = {
+        layer: keyframe_overlap(clip, maps, edit, layer) for layer in [*rendering.layers, *(laid.layers if laid else ())]
+    }
+    return {
+        "keyframe_overlap": {layer: overlap and asdict(overlap) for layer, overlap in overlaps.items()},
+        "coverage": {
+            layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()
+        },
+    }
+
+
+def _absent_of_frames(rendering: Rendering) -> dict[str, str]:
+    """Say what frames that were edited themselves cannot be measured by."""
+    if rendering.laid is None:
+        return {}
+    reason = f"every frame of {a_few(rendering.laid.layers)} was edited: none is reached from another"
+    absent = dict.fromkeys(("coverage", "keyframe_fidelity"), reason)
+    return absent if rendering.maps else absent | {"keyframe_overlap": "whole frames have no atlas in which they overlap"}
 
 
 def _oracle(edit: Edit, made_from: str) -> dict[str, Any] | None:

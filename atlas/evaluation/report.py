@@ -19,6 +19,7 @@ from atlas.evaluation.learned import Learned
 from atlas.evaluation.measures import COST, Measure, cells_of, edit_measures, fit_measures, machine_of, networks_used, reasons
 from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
 from atlas.evaluation.table import table
+from atlas.maps.maps import Maps
 from atlas.quality.summary import PLOT
 from atlas.rendering.frames import Rendering
 from atlas.storage.atomic import atomic_file
@@ -63,12 +64,14 @@ def write_report(options: EvaluateOptions, measured: dict[str, Any]) -> Path:
         _film(film, "Source left, result right."),
         _section("Frames", "Source above, result below.", _image(sheet)),
         _section("The edit", networks_used(measured["edit"]), _numbers(edit_measures(measured["edit"]))),
-        _section("Atlases", "Of each edited layer: as the fit has it, and edited.", _image(_atlases(rendering))),
-        _section(
-            "The fit it stands on", f"Fit {edit.fit}.", _numbers(fit_measures(measured["reconstruction"])) + _weak(measured)
-        ),
     ]
-    if (plot := rendering.maps.folder / PLOT).is_file():
+    if rendering.layers and rendering.maps:
+        atlases = _image(_atlases(rendering, rendering.maps))
+        parts.append(_section("Atlases", "Of each edited layer: as the fit has it, and edited.", atlases))
+    if measured["fit"]:
+        numbers = _numbers(fit_measures(measured["reconstruction"])) + _weak(measured)
+        parts.append(_section("The fit it stands on", f"Fit {measured['fit']}.", numbers))
+    if rendering.maps and (plot := rendering.maps.folder / PLOT).is_file():
         parts.append(_section("The fit, frame by frame", "", _image(read_image(plot, mode="rgb"))))
     parts.append(
         _section("What was asked for", "", _rows([[k, str(v)] for layer in edit.layers for k, v in _request(edit, layer)]))
@@ -135,8 +138,12 @@ def _write_comparison(
     parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{_escaped(note)}</p>" for note in notes))]
     for rendering in renderings:
         film, sheet = _pictures(rendering, quiet=options.quiet)
-        parts += [_section(rendering.edit.name, f"Fit {rendering.edit.fit}.", _film(film, "") + _image(sheet))]
+        parts += [_section(rendering.edit.name, _fit_of(rendering), _film(film, "") + _image(sheet))]
     return _write(clip.folder / "edits" / COMPARISON, f"{clip.name}: {', '.join(columns)}", f"{clip.frames} frames", parts)
+
+
+def _fit_of(rendering: Rendering) -> str:
+    return f"Fit {rendering.edit.fit}." if rendering.maps else "Whole frames, edited without a fit."
 
 
 def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
@@ -160,11 +167,11 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
         return path.read_bytes(), contact_sheet(columns)
 
 
-def _atlases(rendering: Rendering) -> np.ndarray:
+def _atlases(rendering: Rendering, maps: Maps) -> np.ndarray:
     """Draw each edited layer's atlas, original and edited, on dark ground."""
     columns = []
     for layer, pair in rendering.layers.items():
-        atlas = rendering.maps.atlas(layer)
+        atlas = maps.atlas(layer)
         top = np.iinfo(pair.edited.dtype).max
         share = pair.edited[..., 3:].astype(np.float32) / top
         edited_colours = atlas[..., :3] + share * (pair.edited[..., :3].astype(np.float32) / top - atlas[..., :3])

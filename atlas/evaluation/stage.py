@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
@@ -17,7 +17,8 @@ from atlas.metrics.mapping import mapping_accuracy, open_truth
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import finite, report_quality
 from atlas.rendering.edited import Light, Transfer
-from atlas.rendering.frames import Rendering, RenderSettings
+from atlas.rendering.frames import Rendering
+from atlas.rendering.settings import Mode, RenderSettings
 from atlas.system.command import CommonOptions
 from atlas.system.cost import read_costs
 
@@ -32,7 +33,7 @@ class EvaluateOptions(LearnedOptions, CommonOptions):
     """Name of the fit. Default: that of the edit, else "default"."""
     edit: str | None = None
     """Name of an edit to measure as well."""
-    mode: Literal["delta", "full"] = "delta"
+    mode: Mode = "auto"
     """How the edit is rendered for it, as in scripts/render.py."""
     transfer: Transfer = "local"
     """What becomes of detail that the fit does not hold, as in scripts/render.py."""
@@ -51,35 +52,50 @@ class EvaluateOptions(LearnedOptions, CommonOptions):
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure a fit and an edit; returns what is printed. A number that cannot be had is None, and `absent` says why.
 
-    Frames stream: memory does not grow with the clip's length. UserError for an unknown fit or edit.
+    An edit of whole frames is measured without a fit where there is none: then there is no reconstruction. Frames stream:
+    memory does not grow with the clip's length. UserError for an unknown fit or edit.
     """
     clip = Clip.open(options.clip)
     rendering = None if options.edit is None else opened(options, options.edit)
     fit = options.fit or (rendering.edit.fit if rendering else "default")
-    if rendering and rendering.edit.fit != fit:
+    if rendering and rendering.maps and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
-    maps = rendering.maps if rendering else open_maps(clip, fit)
-    truth = None if options.truth is None else open_truth(options.truth, maps)
+    maps = _maps(options, clip, fit, rendering)
+    if options.truth is not None and maps is None:
+        raise UserError("--truth is compared with a fit, and whole frames were edited without one: leave it out")
+    truth = None if options.truth is None or maps is None else open_truth(options.truth, maps)
 
     options.check_weights(with_edit=rendering is not None)
     learned = Learned.open(options) if rendering else None
 
-    report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height, "fit": fit}
-    series = measure_frames(clip, maps, quiet=options.quiet)
-    report["reconstruction"] = finite(series.averages())
-    report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
-    if truth:
+    report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height}
+    report["fit"] = fit if maps else None
+    if maps:
+        series = measure_frames(clip, maps, quiet=options.quiet)
+        report["reconstruction"] = finite(series.averages())
+        report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
+    if maps and truth:
         report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}
     wanted = ["prepare", f"fit {fit}"]
     if rendering and learned:
         report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
         report["absent"] = report["edit"].pop("absent")
+        if not maps:
+            report["absent"]["reconstruction"] = "whole frames were edited without a fit"
         name = rendering.edit.name
-        wanted += [f"{stage} {name} {layer}" for layer in rendering.layers for stage in ("edit", "aggregate")]
+        wanted += [f"{stage} {name} {layer}" for layer in rendering.edit.layers for stage in ("edit", "aggregate")]
         wanted += [f"render {name}"]
     costs = read_costs(clip.folder)
     report["cost"] = {stage: costs[stage] for stage in wanted if stage in costs}
     return report
+
+
+def _maps(options: EvaluateOptions, clip: Clip, fit: str, rendering: Rendering | None) -> Maps | None:
+    """Open the maps of the fit that is measured; None where whole frames were edited and nobody fitted the clip."""
+    if rendering and rendering.maps:
+        return rendering.maps
+    fitted = (clip.fit_folder(fit) / "maps" / "maps.json").is_file()
+    return None if rendering and options.fit is None and not fitted else open_maps(clip, fit)
 
 
 def opened(options: EvaluateOptions, name: str) -> Rendering:

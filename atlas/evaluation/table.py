@@ -25,12 +25,14 @@ _WIDER = 11  # for the word "difference" as well
 
 def table(report: dict[str, Any]) -> str:
     """Lay out the report of `evaluate` as text to read."""
-    lines = [f"{report['clip']}: {report['frames']} frames of {report['width']}x{report['height']}, fit {report['fit']}"]
-    lines += ["", *_grid("reconstruction", FIT, fit_parts(report["reconstruction"]))]
+    fit = f"fit {report['fit']}" if report["fit"] else "no fit"
+    lines = [f"{report['clip']}: {report['frames']} frames of {report['width']}x{report['height']}, {fit}"]
+    if report["fit"]:
+        lines += ["", *_grid("reconstruction", FIT, fit_parts(report["reconstruction"]))]
     if truth := report.get("truth"):
         lines += ["", *_grid("mapping against truth", TRUTH, truth)]
-    if report["weaknesses"]:
-        lines += ["", *(f"weak: {weakness['sentence']}; {weakness['advice']}" for weakness in report["weaknesses"])]
+    if weaknesses := report.get("weaknesses"):
+        lines += ["", *(f"weak: {weakness['sentence']}; {weakness['advice']}" for weakness in weaknesses)]
     if edit := report.get("edit"):
         lines += ["", *_edit_lines(edit)]
         lines += [f"  {names}: absent, {reason}" for names, reason in reasons(report["absent"])]

@@ -11,34 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import Box, bounding_box, box_within, union_of
+from atlas.geometry.boxes import box_within, union_of
 from atlas.geometry.texture import Texture
+from atlas.maps.layer_view import FrameMaps, LayerView, Outline, layer_view, whole_share
 from atlas.maps.maps import Maps
-
-_MIXED, _PURE = 0.8, 0.98  # opacity up to which a pixel's colour is not taken for the layer's, and from which it is
-
-
-class FrameMaps(Protocol):
-    """Maps at the size that is rendered: those of a fit, or `ScaledMaps` of them."""
-
-    height: int
-    width: int
-
-    def uv(self, layer: str, frame: int) -> np.ndarray:
-        """(H, W, 2) float32 in [-1, 1]."""
-        ...
-
-    def opacity(self, layer: str, frame: int) -> np.ndarray:
-        """(H, W) float32 in [0, 1], of what one sees of the layer."""
-        ...
-
-    def light(self, layer: str, frame: int) -> np.ndarray:
-        """(H, W, 3) float32 gain."""
-        ...
-
-    def has_light(self, layer: str) -> bool:
-        """Whether the fit models the layer's light."""
-        ...
 
 
 class ScaledMaps:
@@ -75,9 +51,22 @@ DeltaKind = Literal["lit", "gain", "unlit"]
 class Delta:
     """What an edit adds to a layer at some pixels: light * lit + gain * frame + unlit; three planes each, None for 0."""
 
-    lit: list[Tensor]
+    lit: list[Tensor] | None = None
     gain: list[Tensor] | None = None
     unlit: list[Tensor] | None = None
+
+
+class LayerDelta(Protocol):
+    """Where the delta of a layer comes from: its edited atlas, or a frame that was edited itself."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        ...
+
+    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:  # frame: (h, w, 3), what the view shows of it
+        """Find the delta of a view of the layer. Its planes are the caller's own."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,16 +87,9 @@ class DeltaTexture:
         planes = self.texture.at(uv, seen)
         return Delta(**{kind: planes[3 * number : 3 * number + 3] for number, kind in enumerate(self.kinds)})
 
-
-@dataclass
-class _View:
-    """A layer in the part of a frame where it is visible, plane by plane."""
-
-    box: Box
-    uv: np.ndarray  # (h, w, 2)
-    seen: np.ndarray  # (h, w)
-    opacity: Tensor  # (h, w), the same on the device
-    light: list[Tensor]  # red, green, blue, each (h, w); empty for 1
+    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:
+        """Look the delta up at the pixels of a view."""
+        return self.at(view.uv, view.seen)
 
 
 @torch.no_grad()
@@ -115,7 +97,7 @@ def add_deltas(
     frame: np.ndarray,  # (H, W, 3) uint8 or uint16
     index: int,
     maps: FrameMaps,
-    deltas: Mapping[str, DeltaTexture],
+    deltas: Mapping[str, LayerDelta],
     own: Mapping[str, Texture] | None = None,  # layer -> 3 planes: the colours that were edited
 ) -> np.ndarray:  # (H, W, 3), of the frame's type
     """Delta rendering: frame + sum over layers of opacity * (light * lit(uv) + gain(uv) * frame + unlit(uv)), rounded once.
@@ -123,7 +105,7 @@ def add_deltas(
     On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
     `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
     """
-    views = {layer: _view(index, layer, maps, deltas[layer].device) for layer in deltas}
+    views = {layer: layer_view(index, layer, maps, deltas[layer].device) for layer in deltas}
     boxes = [view.box for view in views.values() if view]
     result = frame.copy()
     if not boxes:
@@ -135,10 +117,10 @@ def add_deltas(
     for layer, view in views.items():
         if view:
             within = box_within(view.box, union)
-            delta = deltas[layer].at(view.uv, view.seen)
-            outline = _Outline.of(view, own[layer], top) if own and delta.gain else None
+            delta = deltas[layer].seen_in(view, frame[view.box])
+            outline = Outline.of(view, own[layer], top) if own and delta.gain else None
             for channel in range(3):
-                added = delta.lit[channel].mul_(top)
+                added = delta.lit[channel].mul_(top) if delta.lit else torch.zeros_like(view.opacity)
                 if view.light:
                     added.mul_(view.light[channel])
                 if delta.gain:
@@ -171,7 +153,7 @@ def composite_frame(
     device = next(iter(textures.values())).device
     total = torch.zeros(3, maps.height, maps.width, device=device)
     for layer, colours in textures.items():
-        view = _view(index, layer, maps, device)
+        view = layer_view(index, layer, maps, device)
         if view:
             planes = colours.at(view.uv, smooth=False)
             if changes and layer in changes:
@@ -189,7 +171,7 @@ def layers_alone(
     index: int,
     maps: FrameMaps,
     textures: Mapping[str, Texture],  # layer -> 3 planes of colour: the layers that are shown
-    deltas: Mapping[str, DeltaTexture],
+    deltas: Mapping[str, LayerDelta],
     *,
     detail: bool = True,
 ) -> np.ndarray:  # (H, W, 4) of the frame's type, not premultiplied; alpha = what one sees of these layers
@@ -199,7 +181,7 @@ def layers_alone(
     with what lies behind, so there the layer's own takes its place; without `detail` it does everywhere.
     """
     result = np.zeros((*frame.shape[:2], 4), frame.dtype)
-    views = {layer: view for layer in textures if (view := _view(index, layer, maps, textures[layer].device))}
+    views = {layer: view for layer in textures if (view := layer_view(index, layer, maps, textures[layer].device))}
     if not views:
         return result
     union, top = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
@@ -208,12 +190,12 @@ def layers_alone(
     total = [torch.zeros_like(plane) for plane in (*source, source[0])]
     for layer, view in views.items():
         within = box_within(view.box, union)
-        own, delta = textures[layer].at(view.uv, smooth=False), deltas[layer].at(view.uv, view.seen)
-        whole = _whole(view.opacity) if detail else torch.zeros_like(view.opacity)
+        own, delta = textures[layer].at(view.uv, smooth=False), deltas[layer].seen_in(view, frame[view.box])
+        whole = whole_share(view.opacity) if detail else torch.zeros_like(view.opacity)
         for channel in range(3):
             light = view.light[channel] if view.light else 1.0
             colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
-            added = delta.lit[channel] * light * top
+            added = delta.lit[channel] * light * top if delta.lit else torch.zeros_like(colour)
             if delta.gain:
                 added.addcmul_(delta.gain[channel], colour)
             if delta.unlit:
@@ -225,48 +207,6 @@ def layers_alone(
     rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in planes]
     result[union] = cv2.merge(rounded)
     return result
-
-
-def _view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> _View | None:
-    opacity = maps.opacity(layer, index)
-    box = bounding_box(opacity)
-    if box is None:
-        return None
-    seen = opacity[box]
-    light = cv2.split(maps.light(layer, index)[box]) if maps.has_light(layer) else ()
-    return _View(
-        box,
-        maps.uv(layer, index)[box],
-        seen,
-        torch.from_numpy(seen).to(device),
-        [torch.from_numpy(plane).to(device) for plane in light],
-    )
-
-
-def _whole(opacity: Tensor) -> Tensor:
-    """Measure how far a pixel shows the layer alone, rather than a mix with what lies behind."""
-    return ((opacity - _MIXED) / (_PURE - _MIXED)).clamp(0, 1)
-
-
-@dataclass
-class _Outline:
-    """Where a layer is seen, but not alone."""
-
-    place: tuple[Tensor, Tensor]  # rows and columns in the view
-    share: Tensor  # how far the frame's colour there is not to be taken for the layer's
-    own: list[Tensor]  # the layer's colour there, under its light, in the frame's units, for each channel
-
-    @classmethod
-    def of(cls, view: _View, own: Texture, top: float) -> _Outline | None:
-        mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(_PURE))
-        edge = np.divmod(np.flatnonzero(mixed), mixed.shape[1])
-        if not len(edge[0]):
-            return None
-        rows, columns = (torch.from_numpy(index).to(view.opacity.device) for index in edge)
-        place = rows, columns
-        colours = own.at_places(view.uv[edge])
-        lit = [colour * (view.light[c][place] * top if view.light else top) for c, colour in enumerate(colours)]
-        return cls(place, 1 - _whole(view.opacity[place]), lit)
 
 
 def fit_textures(maps: Maps, device: torch.device | str = "cpu") -> dict[str, Texture]:

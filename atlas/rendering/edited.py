@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,8 +41,8 @@ class EditedLayer:
     """1 for an edit that maps the colours seen, light and all; 0 for one that takes on the layer's light."""
 
 
-def read_edited_layers(edit: Edit, maps: Maps) -> dict[str, EditedLayer]:
-    """Read the layers of an edit that have an edited atlas, in the fit's order.
+def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) -> dict[str, EditedLayer]:
+    """Read the layers of an edit that have an edited atlas, in the fit's order, `without` some.
 
     The images may have been painted over: 8 or 16 bit, grey, RGB (then opaque) or RGBA. A layer without a reference is
     compared with the fit's atlas. What keep/<layer>.png keeps is not covered. UserError where an image has not the size
@@ -50,7 +51,7 @@ def read_edited_layers(edit: Edit, maps: Maps) -> dict[str, EditedLayer]:
     layers = {}
     for layer in maps.layers:
         path, reference = edit.atlas_path(layer), edit.reference_path(layer)
-        if not path.is_file():
+        if layer in without or not path.is_file():
             continue
         unlit = _unlit(edit.lighting_path(layer)) if reference.is_file() else 0.0
         if not reference.is_file():
@@ -114,6 +115,16 @@ def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
         unknown = pair.reference[..., 3] == 0
         colours[unknown] = atlas[unknown, :3]
         _carry_over_rim(colours, ~unknown | (atlas[..., 3] > 0))
+        textures[layer] = Texture(colours, device)
+    return textures
+
+
+def fit_colours(maps: Maps, layers: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Texture]:
+    """Make textures of layers' colours in the fit, 3 planes, carried on over the rim of what was ever seen."""
+    textures = {}
+    for layer in layers:
+        colours, seen = maps.atlas(layer)[..., :3].copy(), maps.atlas(layer)[..., 3] > 0
+        _carry_over_rim(colours, seen)
         textures[layer] = Texture(colours, device)
     return textures
 

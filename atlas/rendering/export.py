@@ -106,7 +106,7 @@ def _refuse_work(output: Path) -> None:
 def _edited(options: ExportOptions, clip: Clip) -> dict[str, EditedLayer]:
     if options.edit is None:
         return {}
-    rendering = Rendering.open(options.clip, options.edit, RenderSettings(device="cpu"))
+    rendering = Rendering.open(options.clip, options.edit, RenderSettings(mode="delta", device="cpu"))
     if options.fit not in (None, rendering.edit.fit):
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {options.fit!r}: leave out --fit")
     return rendering.layers

@@ -1,56 +1,35 @@
 """Rendering an edit frame by frame: `Rendering` opens and checks it and streams its frames, `RenderSettings` say how.
 
-`render` writes these frames and `evaluate` measures them. The pixels themselves are made in `atlas.maps.compositing`, the
-textures that these look up in `atlas.rendering.edited`.
+`render` writes these frames and `evaluate` measures them. The pixels themselves are made in `atlas.maps.compositing` and
+`atlas.maps.lay_over`, the textures that these look up in `atlas.rendering.edited`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.errors import AGGREGATE, EDIT, UserError
-from atlas.maps.compositing import DeltaTexture, FrameMaps, add_deltas, composite_frame, fit_textures, layers_alone
 from atlas.maps.maps import Maps, fit_identity, open_maps
-from atlas.rendering.edited import EditedLayer, Light, Transfer, delta_textures, full_changes, own_textures, read_edited_layers
+from atlas.rendering.edited import EditedLayer, read_edited_layers
+from atlas.rendering.edited_frames import EditedFrames
 from atlas.rendering.full_size import evaluated_from, maps_at_size
-from atlas.storage.images import to_16_bit, to_uint8, to_uint16
+from atlas.rendering.renderers import Renderer, layers_renderer, whole_renderer
+from atlas.rendering.settings import RenderSettings, check_light, chosen_mode
+from atlas.storage.images import to_16_bit
 from atlas.storage.stamps import digest, read_stamp
-from atlas.system.device import Device, choose_device
+from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order, one_thread
 from atlas.video.source import FrameSource, fit_image, has_content, open_source
-
-
-@dataclass(frozen=True, kw_only=True)
-class RenderSettings:
-    """How an edit is rendered: the render command's options, without where it is written."""
-
-    mode: Literal["delta", "full"] = "delta"
-    """delta: add to the frames what the edit changed; full: composite the layers alone."""
-    transfer: Transfer = "local"
-    """With delta, how the edit carries over to the residual of the fit: multiplied by a local gain, or left as it is."""
-    light: Light = "auto"
-    """With delta, whether the fit's light is applied to what the edit adds."""
-    size: Literal["fit", "source"] = "fit"
-    """Size of the frames: as prepared, or as the source has them."""
-    device: Device = "auto"
-    """Where to compute."""
-    deep: bool = False
-    """Render 16 bits for each channel."""
-    alone: bool = False
-    """Render the edited layers alone, with transparency."""
-    quiet: bool = True
-    """Show no progress of what must be made first (maps at the source's size)."""
 
 
 @dataclass
@@ -59,42 +38,37 @@ class Rendering:
 
     clip: Clip
     edit: Edit
-    maps: Maps
+    maps: Maps | None
+    """None for an edit of whole frames, which needs no fit."""
     layers: dict[str, EditedLayer]
+    """The layers that are rendered by their edited atlas."""
     settings: RenderSettings
+    """Its mode is the one that was chosen."""
     device: torch.device
     """What `settings.device` came to."""
+    laid: EditedFrames | None = None
+    """In the mode `frames`, the layers that are laid over as they were edited."""
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
     seconds: float = 0.0
     """Spent so far on reading and rendering frames, on all cores at once; what is done with them then is not counted."""
 
     @classmethod
-    def open(cls, folder: Path, name: str, settings: RenderSettings = RenderSettings()) -> Rendering:
+    def open(cls, folder: Path, name: str, settings: RenderSettings | None = None) -> Rendering:
         """Open edit `name` of the clip in `folder`; every reason why it cannot be rendered is a UserError, before any work."""
+        settings = settings or RenderSettings()
         check_light(settings.mode, settings.light)
         device = choose_device(settings.device)
         clip = Clip.open(folder)
         edit = Edit.open(clip, name)
-        maps = open_maps(clip, edit.fit)
-        stamps = read_stamp(edit.folder)
-        for layer in edit.layers:
-            maps.check_layer(layer)
-            if stamps.get(f"fit {layer}", identity := fit_identity(clip, maps, layer)) != identity:
-                raise UserError(
-                    f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run {EDIT} and {AGGREGATE} again"
-                )
-            if not edit.atlas_path(layer).is_file():
-                raise UserError(
-                    f"{edit.folder} has no edited atlas of {layer}: run {AGGREGATE} {clip.folder} --edit {name} first"
-                )
-        layers = read_edited_layers(edit, maps)
-        if not layers:
-            raise UserError(f"{edit.folder} has no edited atlas: run {EDIT} and {AGGREGATE} first")
+        settings = replace(settings, mode=chosen_mode(edit, settings.mode))
+        maps = None if WHOLE_FRAME in edit.layers else open_maps(clip, edit.fit)
+        laid = EditedFrames.open(clip, edit, maps, device) if settings.mode == "frames" else None
+        layers = {} if maps is None else _opened_layers(clip, edit, maps, laid)
         # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
         resized = (clip.source.width, clip.source.height) != (clip.width, clip.height)
         source = open_checked_source(clip) if settings.size == "source" and (settings.deep or resized) else None
-        return cls(clip, edit, maps, layers, settings, device, source)
+        return cls(clip, edit, maps, layers, settings, device, laid, source)
 
     @property
     def height(self) -> int:
@@ -112,21 +86,21 @@ class Rendering:
         files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
         beside = [path(layer) for layer in self.layers for path in (self.edit.keep_path, self.edit.lighting_path)]
         files += [path for path in beside if path.is_file()]
-        stamps = [read_stamp(self.clip.folder), read_stamp(self.maps.folder)]
-        evaluated = evaluated_from(self.maps) if self.source else ""
-        originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
+        stamps, evaluated, originals = [read_stamp(self.clip.folder)], "", []
+        if self.maps:
+            stamps.append(read_stamp(self.maps.folder))
+            evaluated = evaluated_from(self.maps) if self.source else ""
+            originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
         how = [settings.mode, settings.transfer, settings.light, self.width, self.height, settings.deep, settings.alone]
-        return digest(stamps, evaluated, list(self.layers), *files, *originals, *how)
+        laid = [self.laid.layers, *self.laid.paths()] if self.laid else []
+        return digest(stamps, evaluated, list(self.layers), *files, *originals, *how, *laid)
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Render (source frame, rendered frame) one after the other: memory does not grow with length.
 
         (H, W, 3), or for layers alone (H, W, 4) as the second; uint8, or uint16 where `deep`.
         """
-        maps = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.settings.quiet)
-        started = time.perf_counter()
-        render_one = self._alone_frames(maps) if self.settings.alone else self._whole_frames(maps)
-        self.seconds += time.perf_counter() - started
+        render_one = self._renderer()
 
         def one(item: tuple[int, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray, float]:
             began = time.perf_counter()
@@ -142,29 +116,16 @@ class Rendering:
                 self.seconds += seconds / WORKERS
                 yield frame, result
 
-    def _whole_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
-        """Make the textures; returns what renders frame `index`: delta rendering, or the layers composited."""
-        if self.settings.mode == "delta":
-            deltas = self._deltas()
-            own = own_textures(self.layers, self.maps, self.device) if self.settings.transfer == "local" else None
-            return lambda index, frame: add_deltas(frame, index, maps, deltas, own)
-        textures, changes = fit_textures(self.maps, self.device), full_changes(self.layers, self.maps, self.device)
-        rounded = to_uint16 if self.settings.deep else to_uint8
-        return lambda index, frame: rounded(composite_frame(index, maps, textures, changes))
-
-    def _alone_frames(self, maps: FrameMaps) -> Callable[[int, np.ndarray], np.ndarray]:
-        """Make the textures; returns what renders the edited layers of frame `index` on transparent."""
-        textures = {layer: own for layer, own in fit_textures(self.maps, self.device).items() if layer in self.layers}
-        if self.settings.mode == "delta":
-            deltas = self._deltas()
-        else:
-            changes = full_changes(self.layers, self.maps, self.device)
-            deltas = {layer: DeltaTexture(change) for layer, change in changes.items()}
-        detail = self.settings.mode == "delta"
-        return lambda index, frame: layers_alone(frame, index, maps, textures, deltas, detail=detail)
-
-    def _deltas(self) -> dict[str, DeltaTexture]:
-        return delta_textures(self.layers, self.maps, self.settings.transfer, self.device, light=self.settings.light)
+    def _renderer(self) -> Renderer:
+        """Make what renders each frame."""
+        if self.maps is None:
+            assert self.laid is not None
+            return whole_renderer(self.settings, self.laid)
+        sized = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.settings.quiet)
+        started = time.perf_counter()
+        made = layers_renderer(self.settings, self.maps, sized, self.layers, self.laid, self.device)
+        self.seconds += time.perf_counter() - started
+        return made
 
     def _work(self) -> Generator[tuple[int, np.ndarray | None], None, None]:
         """Yield frame numbers, with the frames where these are not the clip's own files."""
@@ -175,10 +136,24 @@ class Rendering:
                 yield from enumerate(frames)
 
 
-def check_light(mode: str, light: Light) -> None:
-    """UserError where a choice of light has no say."""
-    if mode == "full" and light != "auto":
-        raise UserError(f"--light {light} is for --mode delta: layers that are rendered alone always have their light")
+def _opened_layers(clip: Clip, edit: Edit, maps: Maps, laid: EditedFrames | None) -> dict[str, EditedLayer]:
+    """Read the edited atlases of the layers that are not laid over; UserError where one is missing or of another fit."""
+    stamps, on_frames = read_stamp(edit.folder), laid.layers if laid else []
+    for layer in edit.layers:
+        if layer in on_frames:
+            continue
+        if stamps.get(f"fit {layer}", identity := fit_identity(clip, maps, layer)) != identity:
+            raise UserError(
+                f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run {EDIT} and {AGGREGATE} again"
+            )
+        if not edit.atlas_path(layer).is_file():
+            raise UserError(
+                f"{edit.folder} has no edited atlas of {layer}: run {AGGREGATE} {clip.folder} --edit {edit.name} first"
+            )
+    layers = read_edited_layers(edit, maps, without=on_frames)
+    if not layers and not on_frames:
+        raise UserError(f"{edit.folder} has no edited atlas: run {EDIT} and {AGGREGATE} first")
+    return layers
 
 
 def open_checked_source(clip: Clip) -> FrameSource:

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.rendering.edited import Light, Transfer
-from atlas.rendering.frames import Rendering, RenderSettings
+from atlas.rendering.frames import Rendering
 from atlas.rendering.output import check_format, choose_output, shown
+from atlas.rendering.settings import Mode, RenderSettings
 from atlas.storage.images import write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp
 from atlas.system.command import CommonOptions
@@ -34,8 +35,10 @@ class RenderOptions(CommonOptions):
     """Folder of the clip."""
     edit: str
     """Name of the edit."""
-    mode: Literal["delta", "full"] = "delta"
-    """`delta` adds what the edit changed to the frames and leaves all else untouched; `full` renders the layers alone."""
+    mode: Mode = "auto"
+    """`delta` adds what the edited atlases changed to the frames, all else stays as it is; `full` renders the layers alone;
+    `frames` lays frames edited with --on frames over the source. `auto` is `frames` where a layer was edited so and has no
+    edited atlas that is newer than they are, else `delta`."""
     transfer: Transfer = "local"
     """With delta, what becomes of detail that the fit does not hold: `local` changes it as the edit changed the detail round
     about, `additive` leaves it as it is."""
@@ -52,7 +55,8 @@ class RenderOptions(CommonOptions):
     output: Path | None = None
     """Where to write. Default: in the edit's folder, named by the format."""
     size: Literal["fit", "source"] = "fit"
-    """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept)."""
+    """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept; edited frames are
+    enlarged by Lanczos and cut out by the opacity of that size)."""
     device: Device = "auto"
     """Where to render."""
 
@@ -60,8 +64,8 @@ class RenderOptions(CommonOptions):
 def render(options: RenderOptions) -> str:
     """Render an edit of a clip; returns a line that says where the result is.
 
-    UserError where the edit has no aggregated atlas, where an atlas has another size than the fit's, or where the fit has
-    changed since the edit was made.
+    UserError where the edit has neither an edited atlas nor all frames edited, where one of them has another size than it
+    should, or where the fit has changed since the edit was made.
     """
     check_format(options.format, alpha=options.alpha, crf=options.crf)
     output = choose_output(
