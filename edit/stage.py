@@ -60,9 +60,9 @@ def edit(options: EditOptions) -> EditResult:
     entry.check_addition(options.layer)
     layer = FittedLayer(clip, maps, options.layer, entry.cache_folder(options.layer))
     mask = None if options.keep is None else _keep_mask(options.keep, layer)
+    opened = editor.open(layer)
     request = EditRequest.of(options, editor.target(options.layer), editor.asked_for(options.layer))
     job = _Job(entry, layer, request, options.quiet)
-    opened = editor.open(layer)
     result = _edit_keyframes(job, opened) if isinstance(opened, KeyframeEditor) else _edit_atlas(job, opened)
     if mask is not None:
         entry.save_keep(options.layer, mask)

@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.api": _STAGES | _SHARED,
     "atlas": _of("atlas", "api clip errors"),  # its face: what others import from Python
     "edit.request": _of("atlas", "clip maps system errors"),
-    "edit.recipes": _of("atlas", "errors"),
+    "edit.recipes": {"edit.tuning"} | _of("atlas", "errors"),
     "edit.controls": _of("edit", "request") | _of("atlas", "weights maps clip video geometry storage system errors"),
     "edit.diffusion": _of("edit", "request controls") | _of("atlas", "weights video storage system errors"),
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),

@@ -48,12 +48,12 @@ def denoise_frames(
     agree: Agree | None = None,
     agree_at: Callable[[int], set[int]] = lambda times: set(),
     state: LoopState | None = None,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:  # (F, C, h, w)
     """Denoise the latents of all frames in `steps` of the scheduler, which stays on the CPU with them.
 
     agree_at: of how many times the schedule has -> those at which estimates are made to agree. state: where each step is kept;
-    what a killed run kept is taken up. `on_step` is called after each step that is done, those of the killed run included.
+    what a killed run kept is taken up. on_step: told before the first and after each step how many are done, of how many.
     """
     scheduler.set_timesteps(steps, device="cpu")
     times = scheduler.timesteps
@@ -72,8 +72,7 @@ def denoise_frames(
         start = times[first : first + 1]
         latents = begin.noise * scheduler.init_noise_sigma if known is None else scheduler.add_noise(known, begin.noise, start)
     chosen, extra = agree_at(len(times)), extra_arguments(scheduler, begin.generators)
-    for _ in range(done - first):
-        on_step()
+    on_step(done - first, len(times) - first)
     for index in range(done, len(times)):
         prediction = predict(latents, index)
         if agree is not None and index in chosen:
@@ -83,5 +82,5 @@ def denoise_frames(
         latents = scheduler.step(prediction, times[index], latents, **extra, return_dict=False)[0]
         if state is not None:
             state.save(index + 1, latents, memory, begin.generators)
-        on_step()
+        on_step(index + 1 - first, len(times) - first)
     return latents

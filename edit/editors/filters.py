@@ -107,9 +107,10 @@ class FilterEditor(Editor[FilterOptions], KeyframeEditor):
     """Applies one filter, given as NAME[:key=value,...], to every keyframe."""
 
     meaning, needs, options_type = "needs no model", "filter", FilterOptions
+    explains = ("filter",)
 
     @classmethod
-    def explain(cls) -> str:
+    def explain(cls, option: str) -> str:
         """The list of filters."""
         return "\n".join(filter_help())
 

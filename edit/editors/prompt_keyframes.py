@@ -110,7 +110,7 @@ class PromptKeyframes(KeyframeEditor):
             options.keyframe_guidance(),
             self.sources.image_prompt(),
         )
-        strategy = STRATEGIES[options.strategy]()
+        strategy = STRATEGIES[options.keyframe_strategy()]()
 
         def make() -> Tensor:
             bar = tqdm(
@@ -175,7 +175,7 @@ class PromptKeyframes(KeyframeEditor):
         identity = fit_identity(self.layer.clip, self.layer.maps, self.layer.name)
         common = self.sources.identity() | {"version": VERSION, "fit": identity, "seed": self.options.seed}
         keys: dict[int, str] = {}
-        depends_on = STRATEGIES[self.options.strategy]().depends_on
+        depends_on = STRATEGIES[self.options.keyframe_strategy()]().depends_on
         for index in self.order:
             chosen = dict(common)
             if index == self.order[0]:

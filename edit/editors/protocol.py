@@ -134,6 +134,8 @@ class Editor(ABC, Generic[Options]):
     """Name of the option that it cannot do without."""
     options_type: ClassVar[type[LayerOptions]]
     """Dataclass of its options; those that it has beyond `LayerOptions` are refused with other editors."""
+    explains: ClassVar[tuple[str, ...]] = ()
+    """Options after which `help` is a question (`explain` answers it)."""
     targets: ClassVar[tuple[Target, ...]] = ("keyframes", "frames")
     """What of a layer it can edit (--on); first what it does where the user says nothing."""
 
@@ -147,9 +149,9 @@ class Editor(ABC, Generic[Options]):
         return {field.name: field.default for field in fields(cls.options_type) if field.name not in shared}
 
     @classmethod
-    def explain(cls) -> str | None:
-        """What may be written after the option that it needs, in answer to `help` there; None where that is no question."""
-        return None
+    def explain(cls, option: str) -> str:
+        """What may be written after one of the options in `explains`, in answer to `help` there."""
+        raise NotImplementedError(option)
 
     def default_name(self) -> str:
         """Name for an edit that the user gave none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -190,6 +189,3 @@ def _check_related(options: FramesOptions, stages: list[Stage]) -> None:
         raise UserError(
             "--tune fused learns from frames that were sampled before: use --recipe consistency-tuning, or --tune clip"
         )
-    for tune in tunes:
-        if tune.rate <= 0 or not math.isfinite(tune.rate):
-            raise UserError(f"--tune-rate {tune.rate} is out of range: choose from 1e-9 to 1")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from atlas.errors import UserError
+from edit.tuning.settings import TuneSettings
 
 Noise = Literal["own", "fixed", "atlas"]
 Agreeing = Literal["none", "atlas", "patches", "fusion", "flow"]
@@ -79,6 +80,10 @@ class Tune:
     masks: bool = False
     """Whether foreground and background count once more, each for itself."""
 
+    def settings(self, seed: int) -> TuneSettings:
+        """The part that training asks for."""
+        return TuneSettings(self.steps, self.rate, self.late, self.how, self.weight, seed=seed)
+
 
 @dataclass(frozen=True)
 class Finish:
@@ -139,8 +144,8 @@ def check_stage(stage: Stage) -> None:
     elif isinstance(stage, Tune):
         if not (stage.on in ("clip", "fused") or re.fullmatch(r"edit:.+", stage.on)):
             raise UserError(f"--tune {stage.on!r} is not understood: write none, clip, fused or edit:NAME")
-        _check_ranges(("tune-steps", stage.steps, 1, 1_000_000), ("tune-rate", stage.rate, 1e-9, 1.0))
-        _check_ranges(("tune-late", stage.late, 1, 1000), ("tune-pairs", stage.pairs, 1, 300))
+        stage.settings(0).check()
+        _check_ranges(("tune-pairs", stage.pairs, 1, 300))
     elif stage.by.partition(":")[0] == "tone":
         tone_of(stage.by.partition(":")[2], "--finish")
     elif stage.by not in FINISHES:

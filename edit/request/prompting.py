@@ -24,6 +24,7 @@ DEPTH_MODEL = "Intel/dpt-hybrid-midas"
 STRENGTH = 0.8
 STEPS = 20
 GUIDANCE = 9.0
+STRATEGY = "propagate"
 _LONGEST_WINDOW = 999  # frames
 
 Control = Literal["canny", "depth", "pose", "softedge", "images"]
@@ -47,7 +48,7 @@ class DiffusionOptions:
     """Another prompt for single keyframes, as FRAME:TEXT."""
     negative: str = ""
     """What is not wanted."""
-    strategy: str = "propagate"
+    strategy: str | None = None
     """How keyframes are kept alike."""
     strength: float | None = None
     """How far a keyframe may leave what it starts from: 0 keeps it, 1 forgets it. Default: 0.8; with --on atlas 1 (from noise alone)."""  # noqa: E501
@@ -162,6 +163,10 @@ class DiffusionOptions:
         """How far keyframes may leave what they start from."""
         return STRENGTH if self.strength is None else self.strength
 
+    def keyframe_strategy(self) -> str:
+        """How keyframes are kept alike."""
+        return STRATEGY if self.strategy is None else self.strategy
+
     def keyframe_steps(self) -> int:
         """Denoising steps of keyframes and atlases."""
         return STEPS if self.steps is None else self.steps
@@ -207,8 +212,8 @@ class DiffusionOptions:
         return weighted
 
     def settings(self) -> dict[str, Any]:
-        """What was chosen, JSON-ready: every option that is not at its default, and the strategy."""
-        chosen = {f.name: getattr(self, f.name) for f in fields(DiffusionOptions)}
+        """What was chosen, JSON-ready: every option that is not at its default, the strategy and the model."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(DiffusionOptions)} | {"strategy": self.keyframe_strategy()}
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
         defaults = {f.name: f.default for f in fields(DiffusionOptions)}
         for name, usual in (("steps", STEPS), ("guidance", GUIDANCE)):  # given as what it is anyway: not chosen

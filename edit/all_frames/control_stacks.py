@@ -1,0 +1,29 @@
+"""Control images of all frames, made once before sampling and kept on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from atlas.storage.stack import FrameStack
+from edit.all_frames.scene import Scene
+from edit.diffusion.sources import Sources
+
+
+@contextlib.contextmanager
+def control_stacks(scene: Scene, sources: Sources, folder: Path, *, quiet: bool) -> Iterator[list[FrameStack]]:
+    """Make the control images of every frame, a stack for each --control, gone again when the block ends."""
+    kinds = sources.options.control
+    with contextlib.ExitStack() as opened:
+        stacks = [
+            opened.enter_context(FrameStack(folder / f"control-{number}.bin", scene.shape)) for number in range(len(kinds))
+        ]
+        for index in tqdm(range(scene.frames), desc="controls", unit="frame", disable=quiet, leave=False):
+            images = sources.controls(scene.picture(index), scene.crops[index], index)
+            for stack, image in zip(stacks, images, strict=True):
+                stack[index] = image.astype(np.float32) / 255
+        yield stacks
