@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend
 
 from edit.all_frames.track_attention import Places, along_tracks
 
-_MOST_SCORES = 2**28  # numbers, 1 GiB: what is held of them where no kernel does without
+_MOST_SCORES = 2**28  # numbers: 1 GiB at a time where no kernel does without them, 2.4 with the copies that torch makes
 _TRACKED_BLOCKS = 2  # the decoder's finest that have attention (FRESCO)
 
 Attend = Callable[[str, Tensor, Tensor, Tensor], Tensor]
