@@ -25,7 +25,7 @@ def _of(package: str, names: str) -> set[str]:
 _SHARED = _of("atlas", "clip maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
-_EDIT = _of("edit", "request recipes diffusion strategies deflicker tuning controls all_frames editors record questions")
+_EDIT = _of("edit", "request recipes diffusion strategies deflicker tuning controls sampling all_frames editors record questions")
 _AGGREGATE = _of("aggregate", "averages windows match network merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
 
@@ -58,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),
     "edit.deflicker": _of("edit", "record request") | _of("atlas", "rendering maps clip geometry storage system errors"),
     "edit.tuning": _of("edit", "diffusion request") | _of("atlas", "weights maps clip geometry storage system errors"),
-    "edit.all_frames": _of("edit", "recipes tuning deflicker strategies diffusion controls request")
+    "edit.sampling": _of("edit", "recipes tuning diffusion") | _of("atlas", "maps geometry storage system errors"),
+    "edit.all_frames": _of("edit", "sampling recipes tuning deflicker strategies diffusion controls request")
     | _of("atlas", "maps clip video geometry storage system errors"),
     "edit.editors": _of("edit", "all_frames recipes strategies diffusion controls request")
     | _of("atlas", "clip maps geometry video storage system errors"),

@@ -1,4 +1,4 @@
-"""Editing all frames by a prompt: recipes of sampling, tuning and finishing, each published method a preset of them.
+"""Editing all frames of a clip by a recipe: the scene, its control images, agreement, tuning, stage after stage.
 
-The loop over all frames, and what may change a prediction in it: noise, attention, windows, agreement.
+What a single prediction or step is made of stands in `edit.sampling`.
 """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from atlas.clip.edits import Edit
-from edit.all_frames.loop import Begin
-from edit.all_frames.noise import AtlasNoise
 from edit.all_frames.scene import Scene
 from edit.diffusion.denoise import draw, own_generator
 from edit.diffusion.model import StableDiffusion
 from edit.recipes.recipe import Sample
+from edit.sampling.loop import Begin
+from edit.sampling.noise import AtlasNoise
 
 
 def begin_sampling(model: StableDiffusion, scene: Scene, sample: Sample, seed: int, other: Edit | None) -> Begin:

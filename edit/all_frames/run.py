@@ -20,7 +20,7 @@ from atlas.storage.stamps import digest
 from edit.all_frames.agreement import decoded_frame, deflickered
 from edit.all_frames.control_stacks import control_stacks
 from edit.all_frames.learning import EditedKeyframes, Lessons
-from edit.all_frames.sampling import Sampler
+from edit.all_frames.sampler import Sampler
 from edit.all_frames.scene import Scene
 from edit.all_frames.ways import ways_of_finish
 from edit.diffusion.careful import within_memory

@@ -115,7 +115,7 @@ def test_one_window_anchors_of_all_and_fixed_batches_equal_plain_joint_attention
 def test_a_changed_finish_samples_nothing_again(fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(on_frames(prompted, fresh_clip, "layered"))
     before = crops(fresh_clip)
-    monkeypatch.setattr("edit.all_frames.sampling.begin_sampling", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr("edit.all_frames.sampler.begin_sampling", lambda *_: pytest.fail("sampled again"))
     edit(on_frames(prompted, fresh_clip, "layered", finish="none", name="t"))
     folders = [path for path in (fresh_clip.folder / "edits/t/cache/all").iterdir() if path.is_dir()]
     after = [sorted(folder.iterdir())[0].read_bytes() for folder in folders]

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from atlas.maps.tracks import Tracks
-from edit.all_frames.attention import FrameAttention
-from edit.all_frames.conditions import FrameConditions
-from edit.all_frames.grid import from_grid, grids, to_grid
-from edit.all_frames.track_attention import Places
-from edit.all_frames.windows import averaged, windows
 from edit.diffusion.model import StableDiffusion
 from edit.recipes.recipe import Sample, attending
+from edit.sampling.attention import FrameAttention
+from edit.sampling.conditions import FrameConditions
+from edit.sampling.grid import from_grid, grids, to_grid
+from edit.sampling.track_attention import Places
+from edit.sampling.windows import averaged, windows
 
 _TRACKED_ABOVE = 350  # timesteps: below, frames' own detail is made (FRESCO, CVPR 2024)
 
@@ -74,10 +74,14 @@ class Predictions:
 
     def _in_grids(self, latents: Tensor, index: int) -> Tensor:
         side, result = attending(self.sample.attend)[1] or 1, torch.zeros_like(latents)
+        left = set(range(self.frames))
         for frames in grids(self.frames, side, index, self.seed):
-            conditioning = self.conditions.grid(frames, side)
             picture = self._placed(to_grid(latents[frames]))
-            result[frames] = from_grid(self.model.predict_with(conditioning, picture, index), side).float().cpu()
+            predicted = self.model.predict_with(self.conditions.grid(frames, side), picture, index)
+            for frame, prediction in zip(frames, from_grid(predicted, side).float().cpu(), strict=True):
+                if frame in left:  # others fill the last grid: their own came before
+                    result[frame] = prediction
+                    left.remove(frame)
         return result
 
     def _batches(self, frames: Sequence[int], predict: Callable[[Sequence[int]], Tensor]) -> Tensor:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edit.all_frames.clean import clean, moved
-from edit.all_frames.state import LoopState, SchedulerState
 from edit.diffusion.denoise import extra_arguments, first_step
+from edit.sampling.clean import clean, moved
+from edit.sampling.state import LoopState, SchedulerState
 
 Predict = Callable[[Tensor, int], Tensor]
 """(F, C, h, w) latents at a step -> (F, C, h, w) guided predictions."""

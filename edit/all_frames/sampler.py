@@ -15,19 +15,19 @@ from atlas.storage.links import remove
 from atlas.storage.stack import FrameStack
 from atlas.storage.tensors import load_tensors, save_tensors
 from edit.all_frames.agreement import Agreement
-from edit.all_frames.attention import FrameAttention
 from edit.all_frames.begin import begin_sampling
-from edit.all_frames.conditions import FrameConditions
-from edit.all_frames.fusion import Fusion
-from edit.all_frames.loop import Agree, Begin, denoise_frames
-from edit.all_frames.predictions import Predictions
 from edit.all_frames.scene import Scene
-from edit.all_frames.state import LoopState
 from edit.all_frames.ways import ways_of_sample
 from edit.diffusion.denoise import draw, own_generator
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.sources import Sources
 from edit.recipes.recipe import Sample, attending, steps_at
+from edit.sampling.attention import FrameAttention
+from edit.sampling.conditions import FrameConditions
+from edit.sampling.fusion import Fusion
+from edit.sampling.loop import Agree, Begin, denoise_frames
+from edit.sampling.predictions import Predictions
+from edit.sampling.state import LoopState
 
 _ON_A_GPU = 8  # frames that go through the networks at once where nothing is said
 
@@ -85,8 +85,9 @@ class Sampler:
         )
         way, number = attending(sample.attend)
         tracks = Tracks(self.scene.maps, self.scene.layers, device=self.model.device) if way == "track" else None
+        tracked = shape[1:] if tracks else None
         with (
-            FrameAttention(self.model.pipeline, control=sample.attend_control, latent_size=shape[1:]) as attention,
+            FrameAttention(self.model.pipeline, control=sample.attend_control, latent_size=tracked) as attention,
             tqdm(desc="sample", unit="step", disable=self.quiet) as progress,
         ):
             predict = Predictions(

@@ -23,7 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch.nn.attention import SDPBackend
 
-from edit.all_frames.track_attention import Places, along_tracks
+from edit.sampling.track_attention import Places, along_tracks
 
 _MOST_SCORES = 2**28  # numbers: 1 GiB at a time where no kernel does without them, 2.4 with the copies that torch makes
 _TRACKED_BLOCKS = 2  # the decoder's finest that have attention (FRESCO)
