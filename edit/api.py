@@ -16,6 +16,8 @@ from atlas.storage.images import write_image
 from edit import stage
 from edit.editors import EditOptions
 
+_OF_SEVERAL = 4  # axes of an array that holds several images
+
 
 @with_keywords_of(EditOptions)
 def edit(
@@ -24,16 +26,17 @@ def edit(
     *,
     layer: str,
     editor: str,
-    images: Path | str | Mapping[int, np.ndarray] | None = None,
+    images: Path | str | Mapping[int, np.ndarray] | np.ndarray | None = None,
     image: Path | str | np.ndarray | None = None,
     keep: Path | str | np.ndarray | None = None,
     **options: Any,
 ) -> Edit:
-    """Edit a layer of a clip, by keyframes or by its atlas; the same name adds another layer to an edit.
+    """Edit a layer of a clip, by keyframes, by its atlas, or on every frame; the same name adds another layer to an edit.
 
-    images: with editor="images", a folder or edited frames by their numbers, each (H, W, 3 or 4); image: with
-    editor="atlas", a file or an array (N, N, 3 or 4); keep: a file or an array (N, N), white keeps the original. Arrays are
-    uint8, uint16, or floats in [0, 1]. Further keywords: the fields of `EditOptions`, such as filter, prompt, keyframes.
+    images: with editor="images", a folder or edited frames by their numbers, each (H, W, 3 or 4), or all of them as one array
+    (T, H, W, 3 or 4); image: with editor="atlas", a file or an array (N, N, 3 or 4); keep: a file or an array (N, N), white
+    keeps the original. Arrays are uint8, uint16, or floats in [0, 1]. layer="all" with on="frames" edits whole frames.
+    Further keywords: the fields of `EditOptions`, such as filter, prompt, keyframes, on.
     """
     clip = opened(clip)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,6 +48,8 @@ def edit(
 
 def _as_file(value: Path | str | np.ndarray | Mapping[int, np.ndarray], place: Path) -> Path | str:
     """A path as it is; an array as a PNG, several as a folder of PNGs named by their numbers."""
+    if isinstance(value, np.ndarray) and value.ndim == _OF_SEVERAL:
+        value = dict(enumerate(value))
     if isinstance(value, np.ndarray):
         place = place.with_suffix(".png")
         write_image(place, np.ascontiguousarray(value))

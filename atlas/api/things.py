@@ -11,7 +11,8 @@ import numpy as np
 from atlas.clip import edits
 from atlas.clip.clip import Clip
 from atlas.maps.maps import open_maps
-from atlas.rendering.frames import Rendering, RenderSettings
+from atlas.rendering.frames import Rendering
+from atlas.rendering.settings import RenderSettings
 from atlas.storage.images import read_image, to_float
 
 
@@ -88,15 +89,15 @@ class Edit:
         return Fit(self.clip, self.saved.fit)
 
     def keyframes(self, layer: str) -> dict[int, np.ndarray]:  # frame -> (H, W, 4) float32
-        """Read the edited keyframes of a layer, RGBA; empty where its atlas was edited itself."""
-        self.clip.check_layer(layer)
+        """Read the edited keyframes of a layer or of `all`, RGBA: each frame where all were edited, none where its atlas was."""
+        self.clip.check_editable(layer)
         return {index: to_float(read_image(path, mode="rgba")) for index, path in self.saved.keyframes(layer).items()}
 
     def frames(self, **how: Any) -> Iterator[np.ndarray]:  # each (H, W, 3) uint8
         """Render the frames one after the other; memory does not grow with their number.
 
         how: mode, transfer, light, size and device, as `render.py` takes them; deep for uint16, alone for RGBA of the
-        edited layers. UserError where nothing was aggregated yet.
+        edited layers. UserError where nothing was aggregated yet, and not every frame edited.
         """
         return (result for _, result in Rendering.open(self.clip.folder, self.name, RenderSettings(**how)).frames())
 

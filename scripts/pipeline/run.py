@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import tyro
 
 from aggregate.stage import AggregateOptions, aggregate
-from atlas.clip.clip import Clip, checked_name
+from atlas.clip.clip import WHOLE_FRAME, Clip, checked_name
+from atlas.errors import UserError
 from atlas.fitting.stage import FitOptions, fit
 from atlas.preparation.stage import PrepareOptions, prepare
-from atlas.rendering.frames import check_light
 from atlas.rendering.output import check_format, choose_output
+from atlas.rendering.settings import check_light
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.pictures import picture_bytes
 from atlas.system.command import CommonOptions
@@ -64,21 +65,25 @@ def run(options: RunOptions) -> str:
     _timed("prepare", prepare, _part(PrepareOptions, options))
     clip = Clip.open(options.clip)
     layer = options.layer or clip.layers[0]
-    clip.check_layer(layer)
+    clip.check_editable(layer)
     editor.check_for(clip, layer)
-    _timed("fit", fit, _part(FitOptions, options, name=options.fit))
+    if editor.needs_fit(layer):
+        _timed("fit", fit, _part(FitOptions, options, name=options.fit))
+    else:
+        say("[fit] left out: whole frames are edited, which needs none")
     _timed("edit", edit, _part(EditOptions, options, name=name, layer=layer))
-    _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name))
+    on_frames = editor.target(layer) == "frames"
+    if on_frames and options.mode in ("auto", "frames"):
+        say("[aggregate] left out: every frame is edited, and rendered as it is")
+    else:
+        _timed("aggregate", aggregate, _part(AggregateOptions, options, edit=name))
     _timed("render", render, _part(RenderOptions, options, edit=name))
     folder = clip.edit_folder(name)
     result = choose_output(clip, name, options.format, alpha=options.alpha, path=options.output).path
-    return "\n".join(
-        [
-            f"result: {result}",
-            f"source above, result below: {folder / 'sheet.png'}",
-            f"the layer's atlas, to paint on: {clip.fit_folder(options.fit) / 'layers' / layer / 'atlas.png'}",
-        ]
-    )
+    atlas = f"the layer's atlas, to paint on: {clip.fit_folder(options.fit) / 'layers' / layer / 'atlas.png'}"
+    frames = f"the edited frames, to repaint: {folder / 'keyframes' / layer}"
+    sheet = f"source above, result below: {folder / 'sheet.png'}"
+    return "\n".join([f"result: {result}", sheet, frames if on_frames else atlas])
 
 
 def default_name(options: RunOptions) -> str:
@@ -93,6 +98,10 @@ def _check_other_stages(options: RunOptions) -> None:
         picture_bytes(options.keep)  # not decoded: its size has to be the atlas's, which is still to be made
     check_format(options.format, alpha=options.alpha, crf=options.crf)
     check_light(options.mode, options.light)
+    if options.mode == "frames" and options.on != "frames":
+        raise UserError("--mode frames is for --on frames: say both, or leave --mode out")
+    if options.layer == WHOLE_FRAME and options.mode not in ("auto", "frames"):
+        raise UserError(f"--mode {options.mode} is through atlases, and whole frames have none: leave it out")
 
 
 def _part(stage: type[Stage], options: RunOptions, **changes: Any) -> Stage:

@@ -58,6 +58,7 @@ def _change(**values: object) -> Callable[[dict], dict]:
         (_change(layers=[]), "is damaged"),
         (_change(layers=["../../elsewhere", "background"]), "is damaged"),
         (_change(layers=["..", "background"]), "is damaged"),
+        (_change(layers=["all", "background"]), "is damaged .'all', which means the whole frame, names one of its layers."),
         (_change(source={"path": "x"}), "is incomplete"),
         (_change(source={"path": "x", "surprise": 1}), "is incomplete"),
         (_change(frames=13), "00012.png is missing"),

@@ -30,6 +30,11 @@ PROMPTED = {"editor": "diffusion", "seed": 0, "frames": [0, 6]}
         (PROMPTED | {"diffusion": {"prompt": {"a": 1}, "strategy": None}}, LayerRequest("keyframes", None, "propagate")),
         (PROMPTED | {"diffusion": ["prompt"], "editor": 3}, LayerRequest("keyframes", None, None)),
         ({"editor": ["atlas"], "frames": {}, "diffusion": "atlas"}, LayerRequest("keyframes", None, None)),
+        ({"editor": "images", "on": "frames", "frames": [0, 1]}, LayerRequest("frames", None, None)),
+        (PROMPTED | {"on": "frames", "diffusion": {"prompt": "a cat", "on": "frames"}}, LayerRequest("frames", "a cat", None)),
+        ({"editor": "filter", "on": ["frames"], "frames": [3]}, LayerRequest("keyframes", None, None)),
+        ({"editor": "filter", "on": "every frame"}, LayerRequest("keyframes", None, None)),
+        ({"editor": "atlas", "on": 1, "frames": "frames"}, LayerRequest("atlas", None, None)),
     ],
 )
 def test_requests(saved: dict[str, Any], expected: LayerRequest) -> None:
