@@ -6,11 +6,7 @@ from collections.abc import Iterable
 
 from edit.deflicker.protocol import Deflicker
 from edit.deflicker.registry import registered
-
-try:
-    from edit.deflicker.tone import Tone
-except ImportError:
-    Tone = None
+from edit.deflicker.tone import Tone
 from edit.recipes.recipe import Finish, Sample, tone_of
 
 
