@@ -23,7 +23,7 @@ class FramesOptions:
     recipe: Annotated[str | None, tyro.conf.arg(help=f"{_HELP}. Default: {DEFAULT}.")] = None
     noise: Noise | None = None
     """Noise of each frame: its own, fixed (the same for all), or atlas (it moves with the layers)."""
-    start: str | None = None
+    start_from: Annotated[str | None, tyro.conf.arg(name="start")] = None
     """What denoising starts from: noise, frames, or edit:NAME (the frames of another edit on frames)."""
     attend: str | None = None
     """Whom frames attend to: self, joint (all of the window), anchors[:N], anchors:first, track, or grid:N."""
@@ -83,7 +83,7 @@ def resolved(options: FramesOptions, *, strength: float | None, steps: int | Non
     if options.agree == "none":
         stages = [replace(s, agree="none", agree_at="") if isinstance(s, Sample) else s for s in stages]
     alone = {
-        "start": options.start,
+        "start": options.start_from,
         "strength": strength,
         "attend": options.attend,
         "attend_control": options.attend_control,

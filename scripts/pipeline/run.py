@@ -47,6 +47,8 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
     """Seed of every stage that draws random numbers."""
     steps: int | None = EditOptions.steps
     """With --editor diffusion: denoising steps. Default: 20; with --on frames the recipe's."""
+    start_from: str | None = None
+    """What denoising starts from with --on frames: noise, frames, or edit:NAME; --start is the source's first frame here."""
     merge_steps: tyro.conf.Suppress[int] = AggregateOptions.merge_steps  # --steps is the edit's
 
 

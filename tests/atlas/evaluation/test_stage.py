@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
+from atlas.evaluation.report import write_report
 from atlas.evaluation.stage import EvaluateOptions, evaluate
 from atlas.evaluation.table import table
 from atlas.maps.maps import Maps
@@ -115,6 +117,58 @@ def test_flicker_raises_the_warp_error(fresh_clip: Clip, sample: Sample) -> None
     edit.save()
     write_image(edit.atlas_path("background"), to_uint8(atlas))
     assert evaluate(options(fresh_clip, edit="dim"))["edit"]["warp_error"]["ratio"] < 1.1
+
+
+def on_frames(clip: Clip, name: str, layer: str) -> Edit:
+    """An edit of every frame: a little darker."""
+    request = {"editor": "filter", "on": "frames", "frames": [*range(clip.frames)]}
+    edit = Edit(clip.edit_folder(name), name, "truth", {layer: request})
+    edit.save()
+    for index in range(clip.frames):
+        opacity = 1 if layer == "all" else Maps(clip.fit_folder("truth")).opacity(layer, index)
+        alpha = np.full((clip.height, clip.width), 255 * opacity, np.uint8)
+        write_image(edit.keyframe_path(layer, index), np.dstack([clip.frame(index) // 2, alpha]))
+    return edit
+
+
+def test_frames_that_were_edited_themselves(fresh_clip: Clip) -> None:
+    """They have neither coverage nor fidelity, and that is not 0; all else is measured."""
+    on_frames(fresh_clip, "dark", "foreground")
+    report = evaluate(options(fresh_clip, edit="dark"))
+    found = report["edit"]
+    assert found["mode"] == "frames" and 0 < found["warp_error"]["ratio"] < 1
+    assert found["coverage"] == found["keyframe_fidelity"] == {}
+    for name in ("coverage", "keyframe_fidelity"):
+        assert report["absent"][name] == "every frame of foreground was edited: none is reached from another"
+    overlap = found["keyframe_overlap"]["foreground"]
+    assert overlap["edited"] == pytest.approx(overlap["source"] / 2, rel=0.1)
+    assert report["reconstruction"]["whole"]["psnr"] > 45
+    text = table(report)
+    assert "coverage, keyframe_fidelity: absent, every frame" in text and "fit truth" in text
+
+
+def test_whole_frames_without_a_fit(fresh_clip: Clip) -> None:
+    on_frames(fresh_clip, "dark", "all")
+    shutil.rmtree(fresh_clip.folder / "fits")
+    report = evaluate(options(fresh_clip, edit="dark"))
+    assert report["fit"] is None and "reconstruction" not in report
+    assert report["edit"]["warp_error"]["ratio"] == pytest.approx(0.25, abs=0.02)  # half of everything, squared
+    assert report["edit"]["coverage"] == report["edit"]["keyframe_overlap"] == {}
+    text = table(report)
+    assert "no fit" in text and "reconstruction: absent, whole frames were edited without a fit" in text
+    page = write_report(options(fresh_clip, edit="dark", report=True), report).read_text(encoding="utf-8")
+    assert "Numbers" not in page and "The fit it stands on" not in page and "The edit" in page
+    for changes, said in (({"truth": fresh_clip.folder}, "--truth is compared with a fit"), ({"fit": "other"}, "has no fit")):
+        with pytest.raises(UserError, match=said):
+            evaluate(options(fresh_clip, edit="dark", **changes))
+
+
+def test_whole_frames_beside_a_fit(fresh_clip: Clip) -> None:
+    on_frames(fresh_clip, "dark", "all")
+    report = evaluate(options(fresh_clip, edit="dark"))
+    assert (
+        report["fit"] == "truth" and report["reconstruction"]["whole"]["psnr"] > 45 and "reconstruction" not in report["absent"]
+    )
 
 
 def test_json_on_standard_output_and_nothing_else(fresh_clip: Clip) -> None:

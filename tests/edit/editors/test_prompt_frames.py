@@ -153,7 +153,7 @@ def test_a_prompt_holds_from_its_frame_on_until_the_next(fresh_clip: Clip, promp
         ({"recipe": "clip-tuning", "tune": "edit:none"}, "has no edit 'none'"),
         ({"recipe": "fixed", "finish": "blur"}, "--finish 'blur' is not understood"),
         ({"recipe": "fixed", "finish": "tone:1.1"}, "--finish tone '1.1' is not understood"),
-        ({"recipe": "fixed", "start": "edit:none"}, "has no edit 'none'"),
+        ({"recipe": "fixed", "start_from": "edit:none"}, "has no edit 'none'"),
         ({"recipe": "fixed", "batch": 0}, "--batch 0: give 1 or more"),
         ({"recipe": "fixed", "strategy": "random"}, "--strategy is for keyframes, --on frames has recipes"),
         ({"recipe": "fixed", "strategy": "propagate"}, "--strategy is for keyframes, --on frames has recipes"),

@@ -46,7 +46,7 @@ SINGLE: list[tuple[str, dict[str, Any], str, Any]] = [
     ("diffsynth", {"guidance": 9.0}, "guidance", 9.0),
     ("diffsynth", {"attend_control": False}, "attend_control", False),
     ("img2img", {"strength": 0.75}, "strength", 0.75),
-    ("img2img", {"start": "noise"}, "start", "noise"),
+    ("img2img", {"start_from": "noise"}, "start", "noise"),
     ("co-denoise", {"stride": 4}, "stride", 4),
 ]
 
@@ -138,7 +138,7 @@ def test_the_line_that_is_printed_says_what_was_chosen() -> None:
         ({"recipe": "fixed", "guidance": float("nan")}, "--guidance nan is out of range"),
         ({"recipe": "fixed", "window": -1}, "--window -1"),
         ({"recipe": "fixed", "window": 1}, "--window 1"),
-        ({"recipe": "fixed", "start": "edit:"}, "--start 'edit:' is not understood"),
+        ({"recipe": "fixed", "start_from": "edit:"}, "--start 'edit:' is not understood"),
         ({"recipe": "fixed", "tune": "all"}, "--tune 'all' is not understood"),
         ({"recipe": "clip-tuning", "tune_rate": 0.0}, "--tune-rate 0 is out of range"),
         ({"recipe": "clip-tuning", "tune_pairs": 0}, "--tune-pairs 0 is out of range"),

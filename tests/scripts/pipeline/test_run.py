@@ -74,6 +74,10 @@ def test_a_wrong_edit_is_found_before_anything_is_made(footage: Path, tmp_path: 
         (["--editor", "filter", "--filter", "hue", "--image", "x.png"], "--image is for --editor atlas"),
         (["--editor", "filter", "--filter", "hue", "--format", "avi"], "--format avi is not known"),
         (["--editor", "filter", "--filter", "hue", "--name", "../out"], "cannot name a folder"),
+        (["--editor", "filter", "--filter", "hue", "--layer", "all"], "--layer all, the whole frame, is for --on frames"),
+        (["--editor", "filter", "--filter", "hue", "--mode", "frames"], "--mode frames is for --on frames"),
+        (["--editor", "filter", "--filter", "hue", "--layer", "all", "--on", "frames", "--mode", "delta"], "have none"),
+        (["--editor", "filter", "--filter", "hue", "--on", "frames", "--keyframes", "0,1"], "leave one of them out"),
     ):
         with pytest.raises(UserError, match=message):
             run(parse_options(RunOptions, command(footage, clip, *more)))
@@ -85,12 +89,38 @@ def test_a_wrong_edit_is_found_before_anything_is_made(footage: Path, tmp_path: 
         (["--editor", "images", "--images", str(late)], "keyframe 12 is past the end"),
         (["--editor", "images", "--images", str(small)], "00003.png is 96x60"),
         (["--editor", "images", "--images", str(small), "--keyframes", "4"], "no image of keyframe 4"),
+        (["--editor", "images", "--images", str(small), "--on", "frames"], "no image of frame 0, 1, 2 and 8 more"),
         (["--editor", "filter", "--filter", "hue", "--layer", "sky"], "no layer 'sky'"),
         (["--editor", "filter", "--filter", "hue", "--keyframes", "0,12"], "keyframe 12 is past the end"),
     ):
         with pytest.raises(UserError, match=message):
             run(parse_options(RunOptions, command(footage, clip, *more)))
         assert not (clip / "fits").exists()
+
+
+def test_every_frame_is_rendered_as_it_was_edited(footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole frames need no fit, a layer's do; neither is merged in the atlas."""
+    command_line = [*command(footage, tmp_path / "clip"), "--on", "frames", "--editor", "filter", "--filter", "invert"]
+    run(parse_options(RunOptions, [*command_line, "--layer", "all", "--format", "png"]))
+    said = capsys.readouterr().out
+    assert "[fit] left out: whole frames are edited" in said and "[aggregate] left out: every frame" in said
+    clip = Clip.open(tmp_path / "clip")
+    assert not (clip.folder / "fits").exists()
+    for index in range(clip.frames):
+        result = read_image(clip.edit_folder("invert") / "frames" / f"{index:05d}.png")
+        np.testing.assert_array_equal(result, 255 - clip.frame(index))
+    closing = run(parse_options(RunOptions, [*command_line, "--name", "layer", "--format", "png"]))
+    assert "[aggregate] left out" in capsys.readouterr().out and "keyframes/foreground" in Path(closing).as_posix()
+    maps = Maps(clip.fit_folder("default"))
+    for index in range(clip.frames):
+        result, opacity = (
+            read_image(clip.edit_folder("layer") / "frames" / f"{index:05d}.png"),
+            maps.opacity("foreground", index),
+        )
+        np.testing.assert_array_equal(result[opacity == 0], clip.frame(index)[opacity == 0])
+        np.testing.assert_array_equal(result[opacity == 1], 255 - clip.frame(index)[opacity == 1])
+    run(parse_options(RunOptions, [*command_line, "--name", "layer", "--mode", "delta"]))
+    assert "[aggregate" in capsys.readouterr().out and (clip.edit_folder("layer") / "atlas" / "foreground.png").is_file()
 
 
 def test_the_name_of_the_edit() -> None:
