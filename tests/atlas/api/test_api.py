@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -87,6 +88,20 @@ def test_images_and_atlases_are_given_as_arrays(fresh_clip: Clip) -> None:
     paint = edit.edit(fresh_clip, "paint", layer="background", fit="truth", editor="atlas", image=whole, keep=keep)
     np.testing.assert_array_equal(read_image(paint.folder / "keep" / "background.png")[..., 0], keep)
     assert paint.keyframes("background") == {} and (next(iter(paint.frames())) != fresh_clip.frame(0)).any()
+
+
+def test_every_frame_is_given_as_one_array(fresh_clip: Clip) -> None:
+    shutil.rmtree(fresh_clip.folder / "fits")
+    painted = np.stack([255 - fresh_clip.frame(index) for index in range(fresh_clip.frames)])
+    negative = edit.edit(fresh_clip, "negative", layer="all", on="frames", editor="images", images=painted)
+    np.testing.assert_array_equal(list(negative), painted)
+    assert sorted(negative.keyframes("all")) == list(range(fresh_clip.frames))
+    assert atlas.render(negative, format="png") == negative.folder / "frames"
+    grey = edit.edit(fresh_clip, "grey", layer="all", on="frames", editor="filter", filter="grey")
+    assert all(np.ptp(frame, axis=-1).max() == 0 for frame in grey)
+    assert atlas.evaluate(grey)["fit"] is None
+    with pytest.raises(atlas.UserError, match="has no layer 'sky'"):
+        grey.keyframes("sky")
 
 
 @pytest.mark.parametrize(
