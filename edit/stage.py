@@ -12,7 +12,7 @@ from atlas.clip.clip import Clip, checked_name
 from atlas.clip.edits import Edit
 from atlas.clip.keep import read_keep
 from atlas.maps.maps import open_maps
-from atlas.storage.images import to_float, to_uint8, write_image
+from atlas.storage.images import to_float, to_uint8, to_uint16, write_image
 from atlas.storage.stamps import digest
 from atlas.system.cost import measured
 from atlas.system.terminal import visible
@@ -86,7 +86,8 @@ def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
             unit = "frame" if job.on_frames else "keyframe"
             for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit=unit, disable=job.quiet):
                 keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.opacity(index))
-                write_image(folder / f"{index:05d}.png", cut_out(keyframe, editor.edit(keyframe)))
+                image = cut_out(keyframe, editor.edit(keyframe))
+                write_image(folder / f"{index:05d}.png", to_uint16(image) if editor.deep else image)
                 if folder == entry.keyframes_folder(layer):
                     entry.sign_keyframes(layer)  # a killed run's keyframes are no repainted ones
             if job.on_frames:

@@ -93,7 +93,7 @@ def where_applied(
     return np.minimum(alpha / np.maximum(opacity, np.float32(1 / 255)), 1).astype(np.float32)
 
 
-def alone_without_others(edited: EditedFrame) -> np.ndarray:  # (H, W, 4) of its type
+def whole_on_transparent(edited: EditedFrame) -> np.ndarray:  # (H, W, 4) of its type
     """Render an edited whole frame on transparent: alpha is where the edit applies."""
     top = np.iinfo(edited.colour.dtype).max
     alpha = (edited.applies * np.float32(top) + np.float32(0.5)).astype(edited.colour.dtype)

@@ -10,7 +10,7 @@ import torch
 from atlas.clip.clip import WHOLE_FRAME
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaTexture, FrameMaps, LayerDelta, add_deltas, composite_frame, fit_textures, layers_alone
-from atlas.maps.lay_over import alone_without_others, lay_over
+from atlas.maps.lay_over import lay_over, whole_on_transparent
 from atlas.maps.maps import Maps
 from atlas.rendering.edited import EditedLayer, delta_textures, full_changes, own_textures
 from atlas.rendering.edited_frames import EditedFrames
@@ -54,7 +54,7 @@ def whole_renderer(settings: RenderSettings, laid: EditedFrames) -> Renderer:
 
     def one(index: int, frame: np.ndarray) -> np.ndarray:
         edited = laid.over(index, frame)
-        return alone_without_others(edited[WHOLE_FRAME]) if settings.alone else lay_over(frame, index, edited)
+        return whole_on_transparent(edited[WHOLE_FRAME]) if settings.alone else lay_over(frame, index, edited)
 
     return one
 

@@ -10,6 +10,7 @@ import numpy as np
 from atlas.clip.clip import Clip
 from atlas.errors import UserError, a_few
 from atlas.storage.images import to_float
+from atlas.storage.pictures import picture_header
 from atlas.storage.stamps import digest
 from atlas.video.numbered import NumberedImages, check_folder
 from edit.editors.protocol import Editor, FittedLayer, Keyframe, KeyframeEditor
@@ -45,6 +46,7 @@ class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
             numbers = self.chosen_keyframes(layer)
             self._images.check(numbers)
         self.order = numbers
+        self.deep = self.options.on == "frames" and any(picture_header(self._images.files[i]).depth > 1 for i in numbers)
         return self
 
     def fingerprint(self) -> str:

@@ -98,6 +98,8 @@ class KeyframeEditor(LayerEditor):
 
     order: list[int]
     """The keyframes in the order in which they are edited."""
+    deep: bool = False
+    """Whether what it edits has 16 bits for each channel, which are kept."""
     is_slow: ClassVar[bool] = False
     """Whether a keyframe takes long: where none is replaced each is then written to its place as soon as it is made, so that
     a killed run leaves it."""

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
+from atlas.rendering.export import ExportOptions, export
+from atlas.rendering.frames import Rendering
+from atlas.rendering.settings import RenderSettings
 from atlas.storage.images import read_image, to_uint8, write_image
 from atlas.storage.stamps import read_json, write_json
 from edit.editors import EDITORS, EditOptions
@@ -80,6 +84,35 @@ def test_images_of_every_frame_come_back_to_the_bit(unfitted: Clip, tmp_path: Pa
         np.testing.assert_array_equal(written[..., 3], image[..., 3])
         applies = image[..., 3:] > 0
         np.testing.assert_array_equal(written[..., :3], np.where(applies, image[..., :3], unfitted.frame(index)))
+
+
+def test_sixteen_bits_are_kept(unfitted: Clip, tmp_path: Path) -> None:
+    """From a film scan to png16 without a step in between that rounds."""
+    scan = np.random.default_rng(0).integers(0, 65536, (12, unfitted.height, unfitted.width, 3), np.uint16)
+    for index, image in enumerate(scan):
+        write_image(tmp_path / "scan" / f"{index}.png", image)
+    edit(options(unfitted, editor="images", images=tmp_path / "scan"))
+    settings = RenderSettings(device="cpu", deep=True)
+    results = [result for _, result in Rendering.open(unfitted.folder, "test", settings).frames()]
+    np.testing.assert_array_equal(results, scan)
+
+
+@pytest.mark.slow
+def test_all_frames_of_a_layer_are_merged(fresh_clip: Clip) -> None:
+    made = edit(options(fresh_clip, layer="foreground")).edit
+    ask = AggregateOptions(clip=fresh_clip.folder, edit="test", method="mean", quiet=True, device="cpu")
+    assert "12 keyframes cover" in str(aggregate(ask))
+    rendering = Rendering.open(fresh_clip.folder, "test")
+    assert rendering.settings.mode == "delta" and made.atlas_path("foreground").is_file()
+    inside = Maps(fresh_clip.fit_folder("truth")).opacity("foreground", 5) == 1
+    for index, (source, result) in enumerate(rendering.frames()):
+        if index == 5:
+            assert np.abs(result[inside] - (255.0 - source[inside])).mean() < 6
+    edit(options(fresh_clip, name="whole"))
+    with pytest.raises(UserError, match="edit of whole frames, which have no atlas to be merged in: render it, or let"):
+        aggregate(AggregateOptions(clip=fresh_clip.folder, edit="whole", quiet=True))
+    with pytest.raises(UserError, match="edit of whole frames, of which there is no atlas"):
+        export(ExportOptions(clip=fresh_clip.folder, edit="whole", output=fresh_clip.folder.parent / "out"))
 
 
 def test_a_frame_for_each(unfitted: Clip, tmp_path: Path) -> None:

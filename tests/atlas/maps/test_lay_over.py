@@ -9,7 +9,7 @@ import torch
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.geometry.texture import Texture
 from atlas.geometry.warp import sample as look_up
-from atlas.maps.lay_over import EditedFrame, alone_without_others, lay_over, where_applied
+from atlas.maps.lay_over import EditedFrame, lay_over, where_applied, whole_on_transparent
 from atlas.maps.maps import Maps
 from atlas.sample.scene import Sample
 
@@ -59,7 +59,7 @@ def test_whole_frames_are_blended_by_where_the_edit_applies(maps: Maps, dtype: n
     np.testing.assert_array_equal(result[:, 20:40], between)
     same = lay_over(frame, INDEX, {WHOLE_FRAME: EditedFrame(frame, applies)})
     np.testing.assert_array_equal(same, frame)
-    alone = alone_without_others(EditedFrame(edit, applies))
+    alone = whole_on_transparent(EditedFrame(edit, applies))
     np.testing.assert_array_equal(alone[..., :3], edit)
     assert alone.dtype == dtype and (alone[:, 40:, 3] == np.iinfo(dtype).max).all() and not alone[:, :20, 3].any()
 
