@@ -21,7 +21,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
         image = to_uint8(image)
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    how = [cv2.IMWRITE_PNG_COMPRESSION, 3] if path.suffix.lower() == ".png" else []
+    done, data = cv2.imencode(path.suffix, image, how)
     if not done:
         raise UserError(f"{path} cannot be written: choose a .png name")
     with atomic_file(path) as temporary:

@@ -130,6 +130,13 @@ class TestImages:
         write_image(tmp_path / "f.png", np.array([[0.0, 0.5, 1.0, 7.0, -1.0]]))
         assert read_image(tmp_path / "f.png")[0, :, 0].tolist() == [0, 128, 255, 255, 0]
 
+    def test_a_jpeg_is_written_without_a_word(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        grey = np.full((16, 16, 3), 90, np.uint8)
+        write_image(tmp_path / "a.jpg", grey)
+        assert capfd.readouterr().err == ""  # OpenCV complains of settings of other formats
+        assert (tmp_path / "a.jpg").read_bytes()[:2] == b"\xff\xd8"
+        assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - 90).max() <= 1
+
     def test_modes(self, tmp_path: Path) -> None:
         write_image(tmp_path / "grey.png", np.full((2, 2), 7, np.uint8))
         assert read_image(tmp_path / "grey.png", mode="rgb")[0, 0].tolist() == [7, 7, 7]
