@@ -71,8 +71,8 @@ def lay_over(
     """Composite edited frames over the source: frame + sum over layers of opacity * applies * change, rounded once.
 
     The change is edited - frame where the layer is seen alone; on its outline it is what the edit does to the layer's own
-    colour. Exact to the bit: the frame where no edit applies, and where the edited frame is the frame, on outlines too; the
-    edited frame where opacity and `applies` are 1. edited: by layer, or one under `all`, which needs no maps. deltas, own: of
+    colour. Exact to the bit: the frame where no edit applies, and where the edited frame is the frame (on an outline: as far
+    around as the change is estimated from); the edited frame where opacity and `applies` are 1. edited: by layer, or one under `all`, which needs no maps. deltas, own: of
     the edit's other layers, whose atlases were edited (`add_deltas`).
     """
     if WHOLE_FRAME in edited:
