@@ -22,7 +22,7 @@ from edit.all_frames.control_stacks import control_stacks
 from edit.all_frames.learning import EditedKeyframes, Lessons
 from edit.all_frames.sampler import Sampler
 from edit.all_frames.scene import Scene
-from edit.all_frames.ways import ways_of_finish
+from edit.all_frames.ways import ways_of_finish, ways_of_sample
 from edit.diffusion.careful import within_memory
 from edit.diffusion.sources import Sources
 from edit.recipes.recipe import Finish, Recipe, Sample, Stage, Tune
@@ -174,11 +174,11 @@ class RecipeRun:
         if isinstance(stage, Tune):
             keyframes = self._keyframes[stage]
             return [] if keyframes is None else [keyframes.identity()]
-        if isinstance(stage, Sample) and (edit := self._begun_from.get(stage)):
-            return [digest(*edit.keyframes(self.scene.layer).values())]
         if isinstance(stage, Finish):
             return [digest(way.identity()) for way in ways_of_finish([stage])]
-        return []
+        edit = self._begun_from.get(stage)
+        begun = [] if edit is None else [digest(*edit.keyframes(self.scene.layer).values())]
+        return begun + [digest(way.identity()) for way in ways_of_sample(stage)]
 
 
 def _edit_on_frames(scene: Scene, stage: Sample) -> Edit:

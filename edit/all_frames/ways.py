@@ -12,6 +12,8 @@ from edit.recipes.recipe import Finish, Sample, tone_of
 
 def ways_of_sample(sample: Sample) -> list[Deflicker]:
     """Make what a stage of sampling deflickers its estimates by, one after the other."""
+    if sample.agree in ("none", "fusion"):  # the latter is of latents, not of frames
+        return []
     ways = [_made(sample.agree, window=sample.agree_window or None, robust=sample.agree_robust or None)]
     if sample.agree_tone:
         ways.append(Tone(*tone_of(sample.agree_tone, "--agree-tone"), per_frame=True))
