@@ -97,7 +97,8 @@ def _absent_of_frames(rendering: Rendering) -> dict[str, str]:
     """Say what frames that were edited themselves cannot be measured by."""
     if rendering.laid is None:
         return {}
-    reason = f"every frame of {a_few(rendering.laid.layers)} was edited: none is reached from another"
+    of_layers = f" of {a_few(rendering.laid.layers)}" if rendering.maps else ""
+    reason = f"every frame{of_layers} was edited: none is reached from another"
     absent = dict.fromkeys(("coverage", "keyframe_fidelity"), reason)
     return absent if rendering.maps else absent | {"keyframe_overlap": "whole frames have no atlas in which they overlap"}
 

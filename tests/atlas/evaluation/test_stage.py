@@ -154,6 +154,7 @@ def test_whole_frames_without_a_fit(fresh_clip: Clip) -> None:
     assert report["fit"] is None and "reconstruction" not in report
     assert report["edit"]["warp_error"]["ratio"] == pytest.approx(0.25, abs=0.02)  # half of everything, squared
     assert report["edit"]["coverage"] == report["edit"]["keyframe_overlap"] == {}
+    assert report["absent"]["coverage"] == "every frame was edited: none is reached from another"
     text = table(report)
     assert "no fit" in text and "reconstruction: absent, whole frames were edited without a fit" in text
     page = write_report(options(fresh_clip, edit="dark", report=True), report).read_text(encoding="utf-8")
