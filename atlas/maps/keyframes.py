@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.maps.maps import Maps
 from atlas.maps.partial import Partial, partial_atlas
+from atlas.maps.views import ViewMaps
 
 DARKEST = 0.05
 """Light below which a colour is not divided by it."""
@@ -52,7 +52,7 @@ class KeyframePixels:
 
 
 def keyframe_pixels(
-    maps: Maps,
+    maps: ViewMaps,
     layer: str,
     index: int,
     alpha: Tensor,  # (H, W) of the saved keyframe: opacity times where the edit applies

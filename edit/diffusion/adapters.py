@@ -30,16 +30,21 @@ def add_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> None:
         raise UserError("--lora needs peft, which is not installed: pip install -e .[diffusion]")
     names = [f"lora{number}" for number in range(len(loras))]
     for name, (path, _) in zip(names, loras, strict=True):
-        _check_lora(path)
-        try:
-            pipeline.load_lora_weights(
-                str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
-            )
-        except Exception as problem:  # of sizes, of names, of formats: diffusers and peft raise many kinds
-            raise UserError(f"the LoRA {path} does not fit the model: {one_line(problem)}") from None
-        if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
-            raise UserError(f"the LoRA {path} does not fit the model: none of its weights belongs to it")
+        load_lora(pipeline, path, name)
     pipeline.set_adapters(names, [scale for _, scale in loras])
+
+
+def load_lora(pipeline: Any, path: Path, name: str) -> None:
+    """Load one LoRA file under a name, by which it can be switched; UserError where it does not fit the model."""
+    _check_lora(path)
+    try:
+        pipeline.load_lora_weights(
+            str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
+        )
+    except Exception as problem:  # of sizes, of names, of formats: diffusers and peft raise many kinds
+        raise UserError(f"the LoRA {path} does not fit the model: {one_line(problem)}") from None
+    if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
+        raise UserError(f"the LoRA {path} does not fit the model: none of its weights belongs to it")
 
 
 def add_image_prompt(pipeline: Any, name: str, scale: float, *, is_xl: bool, offline: bool) -> None:

@@ -43,8 +43,8 @@ class Conditioning:
         return self._mapped(lambda tensor: tensor.to(device=device, dtype=dtype))
 
     def half(self, number: int) -> Conditioning:
-        """Of a guided one what the network sees without the prompt (0) or with it (1), unguided."""
-        return replace(self._mapped(lambda tensor: tensor.chunk(2)[number]), guidance=1.0)
+        """Copy out of a guided one what the network sees without the prompt (0) or with it (1), unguided."""
+        return replace(self._mapped(lambda tensor: tensor.chunk(2)[number].clone()), guidance=1.0)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         def changed(value: Any) -> Any:

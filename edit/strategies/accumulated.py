@@ -9,13 +9,13 @@ from torch import Tensor
 from atlas.geometry.filling import push_pull
 from atlas.geometry.warp import sample
 from atlas.maps.keyframes import keyframe_pixels
-from atlas.maps.maps import Maps
+from atlas.maps.views import ViewMaps
 
 
 class Accumulated:
     """The keyframes of a layer that were edited so far, merged in its atlas: coverage beside colour, light removed."""
 
-    def __init__(self, maps: Maps, layer: str, device: torch.device | str = "cpu") -> None:
+    def __init__(self, maps: ViewMaps, layer: str, device: torch.device | str = "cpu") -> None:
         self.maps, self.layer, self.device = maps, layer, device
         height, width = maps.atlas_size(layer)
         self._total = torch.zeros(height, width, 3, device=device)
