@@ -37,10 +37,10 @@ class DeflickerOptions(CommonOptions):
     """With atlas: `delta` adds what the mean differs by from the frame's own view of the atlas, so that grain and detail stay; `replace` shows the mean itself. Default: delta."""  # noqa: E501
     robust: bool = False
     """With atlas: of several looks of a texel the commoner one wins, instead of their blend."""
-    trust: bool = False
-    """With atlas: leave frames as they are where the fit does not show the source."""
+    trust: Literal["on", "off"] | None = None
+    """With atlas: where the fit does not show the source, take on no more than the change of what lies beside. Default: on."""
     gain: Literal["on", "off"] | None = None
-    """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer."""
+    """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer. Default: off."""  # noqa: E501
     mode: Literal["balanced", "fast", "accurate"] | None = None
     """With patches: `balanced` looks up each frame of the window, `fast` takes a large window in fewer steps, `accurate` matches once more against the mean."""  # noqa: E501
     start: Literal["identity", "flow", "atlas"] | None = None
