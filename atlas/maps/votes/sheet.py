@@ -23,8 +23,7 @@ from atlas.maps.views import ViewMaps
 
 PerFrame = Callable[[int], np.ndarray]
 """An image (H, W) for a frame's number."""
-_DENSITY = 0.9  # texels across a pixel
-_MEASURED = 8  # frames in which that is measured
+_MEASURED = 8  # frames in which the density of an atlas is measured
 _CARRIED = 0.05  # what a pixel counts that is mixed with other layers
 _DIVISOR = 0.25  # of the usual weight: what sharpens is divided by no less
 _SOME = 20_000  # pixels that a median is taken of
@@ -110,12 +109,15 @@ class Pixels:
 class Sheet:
     """A layer's atlas at about a texel for each pixel of a view, and where the frames lie on it.
 
-    applies: where a frame's edit applies, (H, W) in [0, 1]; None: everywhere.
+    density: texels across a pixel of the median frame. applies: where a frame's edit applies, (H, W) in [0, 1]; None:
+    everywhere.
     """
 
-    def __init__(self, maps: ViewMaps, layer: str, applies: PerFrame | None, device: torch.device) -> None:
-        self.maps, self.layer, self.applies, self.device = maps, layer, applies, device
-        self.size = _size(maps, layer)
+    def __init__(
+        self, maps: ViewMaps, layer: str, density: float, applies: PerFrame | None, device: torch.device | str = "cpu"
+    ) -> None:
+        self.maps, self.layer, self.applies, self.device = maps, layer, applies, torch.device(device)
+        self.size = _size(maps, layer, density)
         """(H, W) texels."""
 
     def pixels(self, index: int) -> Pixels | None:
@@ -136,8 +138,8 @@ class Sheet:
         return Pixels(box, torch.from_numpy(place).to(self.device), footprint, opaque, light.clamp(min=DARKEST))
 
 
-def _size(maps: ViewMaps, layer: str) -> tuple[int, int]:
-    """Size the atlas so that texels lie `_DENSITY` to a pixel in the median frame."""
+def _size(maps: ViewMaps, layer: str, density: float) -> tuple[int, int]:
+    """Size the atlas so that `density` texels go across a pixel in the median frame."""
     height, width = maps.atlas_size(layer)
     steps = []
     for index in np.unique(np.linspace(0, maps.frames - 1, _MEASURED).round().astype(int)):
@@ -148,6 +150,6 @@ def _size(maps: ViewMaps, layer: str) -> tuple[int, int]:
         ]
         if area.size:
             steps.append(np.sqrt(np.median(area)))
-    factor = _DENSITY / max(float(np.median(steps)), 1e-3) if steps else 1.0
+    factor = density / max(float(np.median(steps)), 1e-3) if steps else 1.0
     factor = min(factor, LARGEST_ATLAS / max(height, width))
     return max(2, round(height * factor)), max(2, round(width * factor))

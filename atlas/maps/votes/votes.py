@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from atlas.maps.votes.sheet import Pixels, Sheet, Vote
 from atlas.storage.stack import FrameStack
-from atlas.system.terminal import visible
 
 Mean = Callable[[slice], Tensor]
 """Mean colours (n, 3) in some rows of a flat sheet."""
@@ -106,7 +105,7 @@ class Votes:
 
     def _summed(self) -> Sums:
         sums = Sums(self.sheet.size, self.sheet.device)
-        for index in tqdm(range(len(self.frames)), visible(f"consensus {self.sheet.layer}"), unit="frame", disable=self.quiet):
+        for index in tqdm(range(len(self.frames)), f"consensus {self.sheet.layer}", unit="frame", disable=self.quiet):
             if vote := self.of(index):
                 sums.add(vote)
         return sums
