@@ -28,23 +28,29 @@ class ViewMaps(FrameMaps, Protocol):
 
 
 class CroppedMaps:
-    """The maps of a box of each frame, resized to one size. Opacity stays exactly 0 away from the layer."""
+    """The maps of a box of each frame, resized to one size. Opacity stays exactly 0 away from the layer.
 
-    def __init__(self, maps: ViewMaps, boxes: Sequence[Box], height: int, width: int) -> None:
+    chosen: the frames that the boxes are of, numbered anew from 0; None: all of them.
+    """
+
+    def __init__(
+        self, maps: ViewMaps, boxes: Sequence[Box], height: int, width: int, chosen: Sequence[int] | None = None
+    ) -> None:
         self.maps, self.boxes, self.height, self.width = maps, boxes, height, width
-        self.layers, self.frames = maps.layers, maps.frames
+        self.chosen = range(maps.frames) if chosen is None else chosen
+        self.layers, self.frames = maps.layers, len(self.chosen)
 
     def uv(self, layer: str, frame: int) -> np.ndarray:
         """(height, width, 2) float32 in [-1, 1]."""
-        return self._view(self.maps.uv(layer, frame), frame)
+        return self._view(self.maps.uv(layer, self.chosen[frame]), frame)
 
     def opacity(self, layer: str, frame: int) -> np.ndarray:
         """(height, width) float32 in [0, 1]."""
-        return self._view(self.maps.opacity(layer, frame), frame)
+        return self._view(self.maps.opacity(layer, self.chosen[frame]), frame)
 
     def light(self, layer: str, frame: int) -> np.ndarray:
         """(height, width, 3) float32 gain."""
-        return self._view(self.maps.light(layer, frame), frame)
+        return self._view(self.maps.light(layer, self.chosen[frame]), frame)
 
     def has_light(self, layer: str) -> bool:
         """Whether the fit models the layer's light."""

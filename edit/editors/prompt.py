@@ -60,9 +60,10 @@ class PromptEditor(Editor[PromptOptions]):
         return preset_help()
 
     def needs_fit(self, layer: str) -> bool:
-        """Whole frames need a fit where a choice of the recipe looks through it."""
-        on_frames = self.target(layer) == "frames"
-        return super().needs_fit(layer) or (on_frames and self._recipe.needs_fit() is not None)
+        """Whole frames need a fit where a choice of the recipe looks through it, or where it steadies their controls."""
+        if super().needs_fit(layer) or self.options.steady_controls:
+            return True
+        return self.target(layer) == "frames" and self._recipe.needs_fit() is not None
 
     def check_early(self) -> None:
         """UserError for what is wrong whatever the weights are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from atlas.errors import UserError
 from atlas.maps.maps import fit_identity
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import digest
+from edit.controls.steady import steadied_keyframes
 from edit.diffusion.careful import made_carefully
 from edit.diffusion.crop import Crop, resized
 from edit.diffusion.denoise import denoise
@@ -21,6 +23,7 @@ from edit.diffusion.model import StableDiffusion
 from edit.diffusion.sources import Sources
 from edit.editors.prompt import PromptOptions
 from edit.editors.protocol import FittedLayer, Keyframe, KeyframeEditor, cut_out
+from edit.request.prompting import STEADIED
 from edit.strategies import STRATEGIES
 from edit.strategies.accumulated import Accumulated
 from edit.strategies.protocol import Propagated, View
@@ -100,8 +103,7 @@ class PromptKeyframes(KeyframeEditor):
         """What the model makes of the keyframe's crop, (h, w, 3)."""
         options, index = self.options, keyframe.index
         model, crop = self.sources.model(), self._crop(index)
-        cut = crop.cut(self.layer.clip.frame(index))
-        controls = self.sources.controls(cut, crop, index)
+        controls = self._steady_controls[index] if options.steady_controls else self._controls(index)
         model.condition(
             self._prompt(index),
             options.negative,
@@ -121,6 +123,30 @@ class PromptKeyframes(KeyframeEditor):
                 return self.denoise(model, start, steps=options.keyframe_steps(), on_step=bar.update)
 
         return made_carefully(model, make, options, f"keyframe {index} at {crop.width}x{crop.height}", self.notes)
+
+    def _controls(self, index: int) -> list[np.ndarray]:
+        """The control images of a keyframe's crop, each (h, w, 3) uint8."""
+        crop = self._crop(index)
+        return self.sources.controls(crop.cut(self.layer.clip.frame(index)), crop, index)
+
+    @cached_property
+    def _steady_controls(self) -> dict[int, list[np.ndarray]]:
+        """The control images of all keyframes, those that can be steadied in agreement through the atlas."""
+        by_kind = [list(images) for images in zip(*(self._controls(index) for index in self.keyframes), strict=True)]
+        boxes, layer = [self._crop(index).box for index in self.keyframes], self.layer
+        for number, kind in enumerate(self.options.control):
+            if kind in STEADIED:
+                by_kind[number] = steadied_keyframes(
+                    by_kind[number],
+                    self.keyframes,
+                    boxes,
+                    layer.maps,
+                    kind,
+                    layer.clip.frame,
+                    layer.cache,
+                    device=self.sources.device,
+                )
+        return dict(zip(self.keyframes, (list(images) for images in zip(*by_kind, strict=True)), strict=True))
 
     def _view(self, model: StableDiffusion, crop: Crop, index: int) -> View:
         first, options = self._crop(self.order[0]), self.options
@@ -175,6 +201,9 @@ class PromptKeyframes(KeyframeEditor):
         identity = fit_identity(self.layer.clip, self.layer.maps, self.layer.name)
         common = self.sources.identity() | {"version": VERSION, "fit": identity, "seed": self.options.seed}
         keys: dict[int, str] = {}
+        if self.options.steady_controls:  # each is made in the light of all of them
+            identities = [[index, self.sources.control_identity(index)] for index in self.keyframes]
+            common["controls"] = digest(identities, *map(self.layer.clip.frame_path, self.keyframes))
         depends_on = STRATEGIES[self.options.keyframe_strategy()]().depends_on
         for index in self.order:
             chosen = dict(common)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("ControlNetHED.pth", "empty.safetensors", "cut.safetensors", "."):
         with pytest.raises(UserError, match="is no .safetensors file .*: other formats can hold programs and are not read"):
             check_soft_edges(tmp_path / name)
+
+
+def test_the_line_of_the_page_on_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the page says makes of a published file one that is read."""
+    page = (Path(__file__).resolve().parents[3] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r'python -c "(.*hed.safetensors.*)"', page)
+    torch.save(tiny_weights(), tmp_path / "ControlNetHED.pth")
+    monkeypatch.chdir(tmp_path)
+    exec(line, {})
+    check_soft_edges(tmp_path / "hed.safetensors")

@@ -121,6 +121,45 @@ def test_an_edit_follows_soft_edges(fresh_clip: Clip, prompted: Make, nets: tupl
     assert atlas.edit.atlas_path("background").is_file()
 
 
+@pytest.fixture
+def depth(tmp_path: Path, nets: tuple[str, str]) -> dict[str, Any]:
+    """Options of an edit that is held to depth."""
+    tiny.save_depth(tmp_path / "depth")
+    return {"control": ("depth",), "depth_model": str(tmp_path / "depth"), "controlnet": nets[:1]}
+
+
+def test_steady_controls_of_keyframes(fresh_clip: Clip, prompted: Make, depth: dict[str, Any]) -> None:
+    more = depth | {"strategy": "random"}
+    plain = edit(prompted(fresh_clip, name="plain", **more))
+    steady = edit(prompted(fresh_clip, **more, steady_controls=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(images(plain), images(steady), strict=True))
+    assert len(made(steady)) == 3
+    fewer = edit(prompted(fresh_clip, **more, steady_controls=True, keyframes="0,6"))
+    assert len(made(fewer)) == 5  # what agrees with fewer others is made again
+    assert edit(prompted(fresh_clip, **more, steady_controls=True, keyframes="0,6")).up_to_date
+    assert not list(fewer.edit.cache_folder("foreground").glob("*.bin*"))
+
+
+def test_steady_controls_and_poses_of_all_frames(
+    fresh_clip: Clip, prompted: Make, nets: tuple[str, str], poses: Path, depth: dict[str, Any]
+) -> None:
+    frames: dict[str, Any] = {"layer": "all", "on": "frames", "recipe": "fixed", "keyframes": None, "poses": poses}
+    frames |= depth | {"control": ("depth", "pose"), "controlnet": nets}
+    found = []
+    for name, steady in (("plain", False), ("steady", True), ("again", True)):
+        result = edit(prompted(fresh_clip, name=name, steady_controls=steady, **frames))
+        found.append([read_image(result.edit.keyframe_path("all", index)) for index in range(fresh_clip.frames)])
+        assert not list(result.edit.folder.rglob("*.bin*"))
+    plain, steadied, again = (np.stack(pictures) for pictures in found)
+    assert np.array_equal(steadied, again) and not any(np.array_equal(a, b) for a, b in zip(plain, steadied, strict=True))
+    (poses / "walk_000000000008_keypoints.json").unlink()
+    with pytest.raises(UserError, match=r"poses has no file of frame 8: add 00008\.json \(found: 0, 1, 2 and 8 more\)"):
+        edit(prompted(fresh_clip, name="hole", **frames))
+    assert not fresh_clip.edit_folder("hole").exists()
+    with pytest.raises(UserError, match=r"has no fit 'none' \(its fits: truth\)"):
+        edit(prompted(fresh_clip, name="unfitted", fit="none", steady_controls=True, **frames))
+
+
 def test_missing_poses_are_told_before_weights_load(fresh_clip: Clip, prompted: Make, models: Path, poses: Path) -> None:
     shutil.copytree(models / "sd", poses.parent / "sd")
     (poses.parent / "sd" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"not to be loaded")
