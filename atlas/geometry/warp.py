@@ -52,14 +52,14 @@ def splat_into(
     flat_uv, flat_weights = flat_uv[inside], flat_weights[inside]
     weighted = torch.cat([values.reshape(-1, channels)[inside], values.new_ones(len(flat_uv), 1)], 1) * flat_weights[:, None]
 
-    index, share = bilinear_taps(flat_uv, height, width)
+    index, share = _bilinear_taps(flat_uv, height, width)
     flat_total = total.view(height * width, channels + 1)
     # One tap after the other: a quarter of the temporary memory, and the same speed.
     for tap in range(4):
         flat_total.index_add_(0, index[tap], weighted * share[tap][:, None])
 
 
-def bilinear_taps(uv: Tensor, height: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
+def _bilinear_taps(uv: Tensor, height: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
     """Find the four texels around each uv (N, 2) as flat indices, clamped to the border, and their shares."""
     x = (uv[:, 0] + 1) * (width / 2) - 0.5
     y = (uv[:, 1] + 1) * (height / 2) - 0.5

@@ -92,7 +92,7 @@ def _change(
     trust: np.ndarray | None,  # (H, W)
 ) -> Tensor:  # (M, 3)
     """What the mean adds to a layer's pixels, light divided out."""
-    unlit, agreed = pixels.unlit(frame), mean(pixels.footprint.texels)
+    unlit, agreed = pixels.unlit(frame), mean(pixels.footprint.box)
     sure = 1.0 if trust is None else pixels.picked(trust)
     if form == "replace":
         return sure * (pixels.footprint.look_up(agreed) - unlit)

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from atlas.geometry.boxes import Box
 from atlas.maps.votes.sheet import Pixels, Sheet, Vote
 from atlas.storage.stack import FrameStack
 
-Mean = Callable[[slice], Tensor]
-"""Mean colours (n, 3) in some rows of a flat sheet."""
+Mean = Callable[[Box], Tensor]
+"""Mean colours (h, w, 3) in a box of a sheet."""
+_ALL: Box = (slice(None), slice(None))
 _ODD = 0.08  # distance of colours from which a look counts little
 _DARK = 0.02  # added to colours before they are divided: black says nothing about exposure
 _WHOLE = 0.5  # weight of the pixels that exposure is measured at
@@ -31,18 +33,18 @@ class Sums:
     def __init__(self, size: tuple[int, int], device: torch.device) -> None:
         # Apple's GPU has no doubles: there, what leaves a window leaves a rounding error behind.
         kind = torch.float32 if device.type == "mps" else torch.float64
-        self._total = torch.zeros(size[0] * size[1], 4, dtype=kind, device=device)
+        self._total = torch.zeros(*size, 4, dtype=kind, device=device)
 
     def add(self, vote: Vote, sign: int = 1) -> None:
         """Add a vote; with sign -1 take one away that was added."""
-        total, weight = self._total[vote.texels], vote.weight.to(self._total.dtype)
-        total[:, :3].addcmul_(vote.colour.to(weight.dtype), weight, value=sign)
-        total[:, 3:].add_(weight, alpha=sign)
+        total, weight = self._total[vote.box], vote.weight.to(self._total.dtype)
+        total[..., :3].addcmul_(vote.colour.to(weight.dtype), weight, value=sign)
+        total[..., 3:].add_(weight, alpha=sign)
 
-    def mean(self, texels: slice = slice(None)) -> Tensor:  # (n, 3) float32
-        """Divide the sums by their weights, in some rows of the flat sheet."""
-        total = self._total[texels]
-        return (total[:, :3] / total[:, 3:].clamp(min=_LEAST)).float()
+    def mean(self, box: Box = _ALL) -> Tensor:  # (h, w, 3) float32
+        """Divide the sums by their weights, in a box of the sheet."""
+        total = self._total[box]
+        return (total[..., :3] / total[..., 3:].clamp(min=_LEAST)).float()
 
 
 class Votes:
@@ -51,7 +53,7 @@ class Votes:
     def __init__(self, frames: FrameStack, sheet: Sheet, *, quiet: bool = True) -> None:
         self.frames, self.sheet, self.quiet = frames, sheet, quiet
         self._gains = torch.ones(len(frames), 3)
-        self._common: Tensor | None = None  # (N * N, 3)
+        self._common: Tensor | None = None  # (H, W, 3)
 
     def of(self, index: int) -> Vote | None:
         """What a frame says; None where it does not show the layer."""
@@ -61,7 +63,7 @@ class Votes:
         vote = pixels.vote(pixels.unlit(self.frames[index]) * self._gains[index].to(self.sheet.device))
         if self._common is None:
             return vote
-        distance = (vote.colour - self._common[vote.texels]).square().sum(1, keepdim=True)
+        distance = (vote.colour - self._common[vote.box]).square().sum(-1, keepdim=True)
         return replace(vote, weight=vote.weight / (1 + distance / _ODD**2).square())
 
     def match_exposures(self) -> None:
@@ -98,10 +100,10 @@ class Votes:
             if index >= 0:
                 yield partial(self._level_with, sums, slice(max(index - window, 0), index + window + 1))
 
-    def _level_with(self, sums: Sums, window: slice, texels: slice) -> Tensor:
+    def _level_with(self, sums: Sums, window: slice, box: Box) -> Tensor:
         """The mean of a window, at the window's own exposure instead of the clip's."""
         exposure = self._gains[window].log().mean(0).exp()
-        return sums.mean(texels) / exposure.to(self.sheet.device)
+        return sums.mean(box) / exposure.to(self.sheet.device)
 
     def _summed(self) -> Sums:
         sums = Sums(self.sheet.size, self.sheet.device)
@@ -111,9 +113,9 @@ class Votes:
         return sums
 
 
-def _exposure(pixels: Pixels, unlit: Tensor, mean: Tensor) -> Tensor:  # (M, 3), (N * N, 3) -> (3,)
+def _exposure(pixels: Pixels, unlit: Tensor, mean: Tensor) -> Tensor:  # (M, 3), (H, W, 3) -> (3,)
     """By what a frame's colours are to be multiplied to be as bright as the mean's."""
-    agreed = pixels.footprint.look_up(mean[pixels.footprint.texels])
+    agreed = pixels.footprint.look_up(mean[pixels.footprint.box])
     whole = torch.nonzero(pixels.weight[:, 0] >= _WHOLE * float(pixels.weight.max()))[:, 0]
     whole = whole[:: max(1, len(whole) // _SOME)]
     return ((agreed[whole] + _DARK) / (unlit[whole] + _DARK)).median(0).values.cpu()
