@@ -33,7 +33,8 @@ class AtlasDeflicker(Deflicker):
     trust: bool = True
     """Whether frames stay their own where the fit does not show the source."""
     gain: bool = False
-    """Whether exposures are matched first."""
+    """Whether exposures are matched first. The command does: it takes half as long again, worth it once but not in each step
+    of a sampling."""
 
     @classmethod
     def of(cls, options: DeflickerOptions) -> AtlasDeflicker:
@@ -42,8 +43,8 @@ class AtlasDeflicker(Deflicker):
             form=options.form or cls.form,
             robust=options.robust,
             window=options.window,
-            trust=cls.trust if options.trust is None else options.trust == "on",
-            gain=cls.gain if options.gain is None else options.gain == "on",
+            trust=options.trust != "off",
+            gain=options.gain != "off",
         )
 
     def agree(
@@ -56,14 +57,15 @@ class AtlasDeflicker(Deflicker):
         quiet: bool = True,
     ) -> None:
         """Write frames to `result` that agree through the atlases of `guides.layers`; UserError where there is no fit."""
-        if guides.maps is None:
+        maps = guides.maps
+        if maps is None:
             raise UserError(f"agreement through the atlas needs a fit: run {FIT} first")
         settings = ConsensusSettings(self.form, self.robust, self.window, self.gain)
-        trust = source_trust(guides.maps, guides.source, device) if self.trust else None
+        trust = source_trust(maps, guides.source, device) if self.trust else None
         through_atlas(
             frames,
-            guides.maps,
-            guides.layers,
+            maps,
+            guides.layers or maps.layers,
             result,
             settings,
             applies=guides.applies,

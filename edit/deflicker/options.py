@@ -40,7 +40,7 @@ class DeflickerOptions(CommonOptions):
     trust: Literal["on", "off"] | None = None
     """With atlas: where the fit does not show the source, take on no more than the change of what lies beside. Default: on."""
     gain: Literal["on", "off"] | None = None
-    """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer. Default: off."""  # noqa: E501
+    """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer. Default: on."""  # noqa: E501
     mode: Literal["balanced", "fast", "accurate"] | None = None
     """With patches: `balanced` looks up each frame of the window, `fast` takes a large window in fewer steps, `accurate` matches once more against the mean."""  # noqa: E501
     start: Literal["identity", "flow", "atlas"] | None = None
