@@ -80,6 +80,7 @@ def denoise_frames(
             if estimate is not None:
                 prediction = moved(scheduler, prediction, agree(estimate, index), index)
         latents = scheduler.step(prediction, times[index], latents, **extra, return_dict=False)[0]
+        latents = latents.contiguous()  # as they are read again: networks round otherwise for other layouts
         if state is not None:
             state.save(index + 1, latents, memory, begin.generators)
         on_step(index + 1 - first, len(times) - first)

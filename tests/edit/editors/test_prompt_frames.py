@@ -16,10 +16,12 @@ from PIL import Image
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.images import read_image
+from edit.all_frames import run, sampler
 from edit.diffusion.conditions import canny
 from edit.diffusion.crop import resized
 from edit.editors import EditOptions
 from edit.recipes.presets import PRESETS
+from edit.sampling.state import LoopState
 from edit.stage import edit
 from tests.edit.diffusion.test_denoise import loaded
 
@@ -79,8 +81,7 @@ def test_the_first_frame_equals_the_pipeline_of_diffusers(
     assert np.array_equal(made, (theirs * 255 + 0.5).astype(np.uint8))
 
 
-@pytest.mark.parametrize("recipe", PRESETS)
-@pytest.mark.parametrize("layer", ["foreground", "all"])
+@pytest.mark.parametrize(("recipe", "layer"), [(name, ("foreground", "all")[i % 2]) for i, name in enumerate(PRESETS)])
 def test_every_preset_edits_all_frames_and_the_same_seed_gives_the_same_bytes(
     recipe: str, layer: str, fresh_clip: Clip, prompted: Make
 ) -> None:
@@ -120,6 +121,43 @@ def test_a_changed_finish_samples_nothing_again(fresh_clip: Clip, prompted: Make
     folders = [path for path in (fresh_clip.folder / "edits/t/cache/all").iterdir() if path.is_dir()]
     after = [sorted(folder.iterdir())[0].read_bytes() for folder in folders]
     assert len(folders) == 2 and len(set(after)) == 2 and len(before) == 12
+
+
+@pytest.mark.parametrize(("recipe", "more"), [("layered", {}), ("clip-tuning", {"tune_steps": 3, "strength": 0.9})])
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(
+    recipe: str, more: dict[str, Any], fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = on_frames(prompted, fresh_clip, recipe, layer="foreground", steps=3, **more)
+    edit(options)
+    folder = fresh_clip.folder / "edits/t/keyframes/foreground"
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(fresh_clip.folder / "edits")
+    places = [(LoopState, "save", 1), (LoopState, "save", 1), (sampler, "save_tensors", 1), (run, "decoded_frame", 5)]
+    for owner, name, count in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killing(getattr(owner, name), count))
+            with pytest.raises(KeyboardInterrupt):
+                edit(options)
+        assert not folder.exists()
+    edit(options)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    left = [path.name for path in (fresh_clip.folder / "edits/t/cache/foreground").iterdir() if path.suffix == ".bin"]
+    assert not left
+
+
+def killing(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """The function, but interrupted right after it was called `count` times."""
+    calls = 0
+
+    def called(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = function(*given, **named)
+        if calls == count:
+            raise KeyboardInterrupt
+        return result
+
+    return called
 
 
 def test_a_prompt_holds_from_its_frame_on_until_the_next(fresh_clip: Clip, prompted: Make) -> None:
