@@ -47,10 +47,6 @@ class _Track:
         self._points[known], self._frames[known] = points[known], frame
         self.seen[frame], self.last = points, frame
 
-    def size(self) -> float:
-        """Diagonal of the box around the points, in pixels."""
-        return _size(self._points)
-
 
 def followed(
     people: Mapping[int, np.ndarray],  # frame -> (people, points, 2), NaN where missing
@@ -69,8 +65,8 @@ def followed(
     for frame in sorted(people):
         bodies = people[frame]
         waiting = [track for track in tracks if frame - track.last <= patience + 1]
-        apart = np.array([[_apart(track, frame, body, near) for body in bodies] for track in waiting])
-        rows, columns = linear_sum_assignment(apart) if apart.size else ([], [])
+        apart = _apart(np.array([track.expected(frame) for track in waiting]), bodies, near) if waiting else np.empty((0, 0))
+        rows, columns = linear_sum_assignment(apart)
         matched = {column: row for row, column in zip(rows, columns, strict=True) if apart[row, column] < _REACH}
         for number, body in enumerate(bodies):
             if number in matched:
@@ -80,17 +76,22 @@ def followed(
     return [_whole(track) for track in tracks]
 
 
-def _apart(track: _Track, frame: int, body: np.ndarray, near: float) -> float:
-    """Distance of a person from where a track expects them, in sizes of the larger one, cut off at `_REACH`."""
-    distances = np.linalg.norm(body - track.expected(frame), axis=-1)
-    known = np.isfinite(distances)
-    if not known.any():
-        return _REACH
-    return min(float(distances[known].mean()) / max(track.size(), _size(body), near), _REACH)
+def _apart(
+    expected: np.ndarray,  # (tracks, points, 2)
+    bodies: np.ndarray,  # (people, points, 2)
+    near: float,
+) -> np.ndarray:  # (tracks, people)
+    """Distances of people from where tracks expect them, in sizes of the larger of both, cut off at `_REACH`."""
+    distances = np.linalg.norm(bodies - expected[:, None], axis=-1)
+    common = np.isfinite(distances).sum(-1)
+    sizes = np.maximum(np.maximum(_sizes(expected)[:, None], _sizes(bodies)), near)
+    relative = np.nansum(distances, -1) / np.maximum(common, 1) / sizes
+    return np.where(common > 0, np.minimum(relative, _REACH), _REACH)
 
 
-def _size(points: np.ndarray) -> float:
-    return float(np.linalg.norm(np.nanmax(points, axis=0) - np.nanmin(points, axis=0)))
+def _sizes(bodies: np.ndarray) -> np.ndarray:  # (people, points, 2) -> (people,)
+    """Diagonals of the boxes around people, in pixels."""
+    return np.linalg.norm(np.nanmax(bodies, 1) - np.nanmin(bodies, 1), axis=-1)
 
 
 def _whole(track: _Track) -> Person:

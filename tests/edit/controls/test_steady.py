@@ -81,14 +81,15 @@ def test_depth_is_brought_to_one_scale_first(maps: Maps, truth: np.ndarray, tmp_
         gain, level = np.polyfit(images.ravel(), truth.ravel(), 1)
         return decibels(gain * images + level, truth)
 
-    assert left(steadily(given, maps, "depth", tmp_path)) > left(given) + 12
-    assert left(steadily(given, maps, "softedge", tmp_path)) < left(steadily(given, maps, "depth", tmp_path)) - 6
+    found = left(steadily(given, maps, "depth", tmp_path))
+    assert found > left(given) + 12
+    assert left(steadily(given, maps, "softedge", tmp_path)) < found - 6
 
 
 def test_light_is_no_part_of_control_images(maps: Maps, tmp_path: Path) -> None:
     assert maps.has_light("foreground") and np.ptp(maps.light("foreground", 3)) > 0.05
     even = np.full(SHAPE, 0.5, np.float32)
-    assert np.abs(steadily(even, maps, "images", tmp_path) - 0.5).max() < 1e-4
+    assert np.abs(steadily(even, maps, "images", tmp_path) - 0.5).max() < 1e-3
 
 
 def test_black_and_white_stay_in_range(maps: Maps, truth: np.ndarray, tmp_path: Path) -> None:
