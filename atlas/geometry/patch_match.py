@@ -12,15 +12,16 @@ FastBlend (2023), whose sizes, weights and order of steps are the defaults here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-_DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # y, x: the way from a pixel to the one that tries its offset
+_TILE = 65536  # numbers that are compared at once: they stay in a CPU's cache
 _SLACK = 1e-6
 """An error counts as lower when it is so by this share of what it was summed from: rounding alone moves nothing."""
 
@@ -66,40 +67,17 @@ def nearest_field(
     levels, weight = search.levels_of(height, width), math.sqrt(search.guide_weight)
     # All orders at once: to read them is to wait for the device.
     orders = torch.rand(levels, len(search.sizes), 4, generator=generator, device=guides.device).argsort(-1).tolist()
-    field = torch.zeros(len(guides), height, width, 2, device=guides.device) if start is None else start
+    field = guides.new_zeros(len(guides), height, width, 2) if start is None else start
+    offsets = _Offsets(*field.unbind(-1)[::-1])
     for level in reversed(range(levels)):
         size = (max(1, height >> level), max(1, width >> level))
-        field = _inside(_resized_field(field, size))
+        offsets = offsets.resized(*size).inside()
         images, wanted = (_shrunk(image, size) * weight for image in (guides, target))
         style = None if styles is None else _shrunk(styles, size)
         for side, order in zip(search.sizes, orders[level], strict=True):
-            patches = _Patches(images, wanted, side) if style is None else _styled(images, wanted, style, field, side, joint)
-            field = _refined(patches, field, search, order, generator)
-    return field
-
-
-def _styled(images: Tensor, wanted: Tensor, styles: Tensor, field: Tensor, side: int, joint: bool) -> _Patches:
-    """Patches of guides and styles: what is wanted of a style is what the field votes for."""
-    voted = vote(styles, field, side)
-    voted = voted.mean(0, keepdim=True).expand_as(voted) if joint else voted
-    target = torch.cat([wanted.expand(len(voted), -1, -1, -1), voted], -1)
-    return _Patches(torch.cat([images, styles], -1), target, side)
-
-
-def _refined(patches: _Patches, field: Tensor, search: Search, order: list[int], generator: torch.Generator) -> Tensor:
-    """Make one pass: propagate in four directions, then search at random."""
-    lowest = patches.error(field)
-    for direction in order:
-        field, lowest = patches.propagated(field, lowest, *_DIRECTIONS[direction])
-    for _ in range(search.searches):
-        steps = torch.randint(
-            -search.reach, search.reach + 1, field.shape, generator=generator, dtype=torch.int32, device=field.device
-        )
-        other = _inside(field + steps)
-        found = patches.error(other)
-        lower = found < lowest * (1 - _SLACK)
-        field, lowest = torch.where(lower[..., None], other, field), torch.where(lower, found, lowest)
-    return field
+            patches = _Patches(images, wanted, side) if style is None else _styled(images, wanted, style, offsets, side, joint)
+            offsets = _refined(patches, offsets, search, order, generator)
+    return offsets.field()
 
 
 def vote(
@@ -114,14 +92,16 @@ def vote(
     """
     radius = side // 2
     height, width = styles.shape[1:3]
-    grid = _Grid(torch.cat([styles, styles.new_ones(*styles.shape[:-1], 1)], -1), radius)
-    total = torch.zeros_like(grid.inner)
-    reaches = (min(radius, length - 1) for length in (height, width))
-    for dy, dx in product(*(range(-reach, reach + 1) for reach in reaches)):
-        here = _led(height, dy), _led(width, dx)
-        voters = field[:, _moved(here[0], dy), _moved(here[1], dx)]
-        centres = _moved(here[0], radius), _moved(here[1], radius)
-        total[:, here[0], here[1]] += grid.looked_up(grid.corners(voters, centres), 0, 0)
+    counted = torch.cat([styles, styles.new_ones(*styles.shape[:-1], 1)], -1)
+    padded = F.pad(counted, (0, 0, radius, radius, radius, radius))
+    rows, places = padded.flatten(0, 2), _numbered(padded)[:, radius:, radius:]
+    steps = field[..., 1] * padded.shape[2] + field[..., 0]
+    total = torch.zeros_like(counted)
+    down, across = (range(-reach, reach + 1) for reach in (min(radius, height - 1), min(radius, width - 1)))
+    for dy, dx in product(down, across):
+        y, x = _led(height, dy), _led(width, dx)
+        shown = places[:, y, x] + steps[:, _moved(y, dy), _moved(x, dx)]
+        total[:, y, x] += rows.index_select(0, shown.reshape(-1)).view(*shown.shape, -1)
     return total[..., :-1] / total[..., -1:]
 
 
@@ -135,80 +115,130 @@ def error(
 
     side: of the patches, in pixels, odd. Images are 0 outside. Channels count alike: scale those that weigh more.
     """
-    return _Patches(images, target, side).error(field)
+    return _Patches(images, target, side).error(_Offsets(*field.unbind(-1)[::-1]))
 
 
-class _Grid:
-    """Images with a margin as rows of channels, to be looked up around the places that a field leads to."""
+class _Offsets(NamedTuple):
+    """A field as two planes."""
 
-    def __init__(self, images: Tensor, radius: int) -> None:  # (B, H, W, C)
-        self.margin = radius
-        self.inner = images
-        self.padded = F.pad(images, (0, 0, radius, radius, radius, radius))
-        batch, self._height, self._width, channels = self.padded.shape
-        self._rows = self.padded.view(-1, channels)
-        number = torch.arange(batch * self._height * self._width, dtype=torch.int32, device=images.device)
-        self._corners = number.view(batch, self._height, self._width)
+    down: Tensor  # (B, H, W) pixels
+    across: Tensor
 
-    def corners(self, field: Tensor, here: tuple[slice, slice]) -> Tensor:  # (B, h, w, 2) of a part of the image
-        """Number the rows at the upper left corner of the patches to which a field leads, (B, h, w)."""
-        corner = self._corners[:, here[0], here[1]]
-        return corner + field[..., 1] * self._width + field[..., 0]
+    def field(self) -> Tensor:  # (B, H, W, 2)
+        return torch.stack([self.across, self.down], -1)
 
-    def looked_up(self, corners: Tensor, down: int, right: int) -> Tensor:  # (B, h, w, C)
-        """Look up the pixels so many steps from the corners."""
-        rows = self._rows[down * self._width + right :]
-        return rows.index_select(0, corners.reshape(-1)).view(*corners.shape, -1)
+    def turned(self) -> _Offsets:
+        """The same with rows for columns; what is written to one shows in the other."""
+        return _Offsets(self.across.mT, self.down.mT)
+
+    def inside(self) -> _Offsets:
+        """Move what leads out of the image to its border."""
+        height, width = self.down.shape[1:]
+        y = torch.arange(height, dtype=torch.int32, device=self.down.device)[:, None]
+        x = torch.arange(width, dtype=torch.int32, device=self.down.device)
+        return _Offsets((self.down + y).clamp_(0, height - 1).sub_(y), (self.across + x).clamp_(0, width - 1).sub_(x))
+
+    def resized(self, height: int, width: int) -> _Offsets:  # (B, height, width) int32
+        """Take the field to another level: each pixel has the offset of the one that it lies in, in its own pixels."""
+        sides, device = self.down.shape[1:], self.down.device
+        y, x = (torch.arange(new, device=device) * old // new for new, old in zip((height, width), sides, strict=True))
+        scaled = (plane[:, y][:, :, x] * (new / old) for plane, new, old in zip(self, (height, width), sides, strict=True))
+        return _Offsets(*(plane.round().to(torch.int32) for plane in scaled))
+
+
+def _styled(images: Tensor, wanted: Tensor, styles: Tensor, offsets: _Offsets, side: int, joint: bool) -> _Patches:
+    """Patches of guides and styles: what is wanted of a style is what the field votes for."""
+    voted = vote(styles, offsets.field(), side)
+    voted = voted.mean(0, keepdim=True).expand_as(voted) if joint else voted
+    target = torch.cat([wanted.expand(len(voted), -1, -1, -1), voted], -1)
+    return _Patches(torch.cat([images, styles], -1), target, side)
+
+
+def _refined(patches: _Patches, offsets: _Offsets, search: Search, order: list[int], generator: torch.Generator) -> _Offsets:
+    """Make one pass: propagate downwards, upwards, to the right and to the left in some order, then search at random."""
+    lowest, turned = patches.error(offsets), patches.turned()
+    for direction in order:
+        step = 1 - 2 * (direction % 2)
+        if direction < 2:
+            patches.propagate(offsets, lowest, step)
+        else:
+            turned.propagate(offsets.turned(), lowest.mT, step)
+    for _ in range(search.searches):
+        shape, ends = (2, *lowest.shape), (-search.reach, search.reach + 1)
+        steps = torch.randint(*ends, shape, generator=generator, dtype=torch.int32, device=lowest.device)
+        tried = _Offsets(*(plane + step for plane, step in zip(offsets, steps, strict=True))).inside()
+        found = patches.error(tried)
+        lower = found < lowest * (1 - _SLACK)
+        lowest = torch.where(lower, found, lowest)
+        offsets = _Offsets(*(torch.where(lower, new, old) for new, old in zip(tried, offsets, strict=True)))
+    return offsets
 
 
 class _Patches:
-    """Patches of a target, to be compared with those of images."""
+    """Patches of a target, to be compared with those of images. A patch is looked up row by row."""
 
-    def __init__(self, images: Tensor, target: Tensor, side: int) -> None:
-        self._side, self._radius = side, side // 2
-        # One pixel more than a patch reaches: that is where the next one enters.
-        self._images = _Grid(images, self._radius + 1)
-        self._target = F.pad(target, (0, 0, *(self._radius + 1,) * 4))
-        self._height, self._width = target.shape[1:3]
+    def __init__(self, images: Tensor, target: Tensor, side: int) -> None:  # (B, H, W, C), (B or 1, H, W, C)
+        self._images, self._target, self._side = images, target, side
+        channels, margin = images.shape[-1], side // 2 + 1
+        # One pixel more than patches reach: that is where the next one enters.
+        padded, wanted = (F.pad(each, (0, 0, *(margin,) * 4)).contiguous() for each in (images, target))
+        self._width, self._places = padded.shape[2], _numbered(padded)[:, :, 1:]
+        # What begins at a pixel is a row of a patch: an overlapping view.
+        row = side * channels
+        self._rows = padded.as_strided((padded.numel() // channels - side + 1, row), (channels, 1))
+        self._wanted = wanted.unfold(2, side, 1)[:, :, 1:-1].transpose(-1, -2).reshape(*wanted.shape[:2], -1, row)
 
-    def error(self, field: Tensor) -> Tensor:
-        """Of the patches around all pixels, (B, H, W)."""
-        here = slice(0, self._height), slice(0, self._width)
-        inside = range(1, self._side + 1)
-        return self._summed(field, here, product(inside, inside))
+    def error(self, offsets: _Offsets) -> Tensor:  # (B, H, W)
+        """Of the patches around all pixels."""
+        return self._summed(offsets, 0, [(row, 1) for row in range(1, self._side + 1)])
 
-    def propagated(self, field: Tensor, lowest: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-        """Try each pixel's offset on the next one: what the patch gains and loses on the way tells its error."""
-        here = _led(self._height, dy), _led(self._width, dx)
-        tried, before = field[:, here[0], here[1]], lowest[:, here[0], here[1]]
-        inside = range(1, self._side + 1)
-        ahead, behind = (self._side + 1, 1) if dy + dx > 0 else (0, self._side)
-        entering, leaving = (product([ahead], inside), product([behind], inside))
-        if dx:
-            entering, leaving = product(inside, [ahead]), product(inside, [behind])
-        found = before + self._summed(tried, here, entering) - self._summed(tried, here, leaving)
-        there = _moved(here[0], dy), _moved(here[1], dx)
-        old, known = field[:, there[0], there[1]], lowest[:, there[0], there[1]]
-        lower = (found + _SLACK * before < known) & self._stays(tried, there)
-        field, lowest = field.clone(), lowest.clone()
-        field[:, there[0], there[1]] = torch.where(lower[..., None], tried, old)
-        lowest[:, there[0], there[1]] = torch.where(lower, found, known)
-        return field, lowest
+    def turned(self) -> _Patches:
+        """The same with rows for columns."""
+        return _Patches(self._images.transpose(1, 2), self._target.transpose(1, 2), self._side)
 
-    def _summed(self, field: Tensor, here: tuple[slice, slice], places: Iterable[tuple[int, int]]) -> Tensor:
-        corners = self._images.corners(field, here)
-        total = torch.zeros(*corners.shape, self._target.shape[-1], device=field.device)
-        for down, right in places:
-            difference = self._images.looked_up(corners, down, right)
-            difference -= self._target[:, _moved(here[0], down), _moved(here[1], right)]
-            total.addcmul_(difference, difference)
-        return total.sum(-1)
+    def propagate(self, offsets: _Offsets, lowest: Tensor, step: int) -> None:  # (B, H, W) errors
+        """Try each pixel's offset on the next one below (step 1) or above (-1), in place.
 
-    def _stays(self, field: Tensor, there: tuple[slice, slice]) -> Tensor:
-        """Whether offsets lead from these pixels to places inside the image."""
-        y = torch.arange(self._height, dtype=torch.int32, device=field.device)[there[0], None] + field[..., 1]
-        x = torch.arange(self._width, dtype=torch.int32, device=field.device)[there[1]] + field[..., 0]
-        return (y >= 0) & (y < self._height) & (x >= 0) & (x < self._width)
+        The patch's error there follows from its error here: one row leaves it and another one enters.
+        """
+        height = lowest.shape[1]
+        here = _led(height, step)
+        there = _moved(here, step)
+        tried = _Offsets(*(plane[:, here] for plane in offsets))
+        entering, leaving = (self._side + 1, 1) if step > 0 else (0, self._side)
+        before, known = lowest[:, here], lowest[:, there]
+        found = before + self._summed(tried, here.start, [(entering, 1), (leaving, -1)])
+        place = tried.down + torch.arange(there.start, there.stop, dtype=torch.int32, device=found.device)[:, None]
+        lower = (found + _SLACK * before < known) & (place >= 0) & (place < height)
+        for plane, new in zip((*offsets, lowest), (*tried, found), strict=True):
+            plane[:, there] = torch.where(lower, new, plane[:, there])
+
+    def _summed(self, offsets: _Offsets, first: int, rows: Sequence[tuple[int, int]]) -> Tensor:  # (B, h, W)
+        """Sum squared differences over some rows of the patches, counted from above them, each with its sign.
+
+        first: row of the image that the offsets begin with.
+        """
+        batch, height, width = offsets.down.shape
+        corner = self._places[:, first : first + height, :width] + offsets.down * self._width + offsets.across
+        length = self._rows.shape[1]
+        ones, sums = self._rows.new_ones(length), []
+        tile = max(1, _TILE // (batch * width * length)) if corner.device.type == "cpu" else height
+        for start in range(0, max(1, height), tile):
+            part = corner[:, start : start + tile]
+            place, shape = part.reshape(-1), (*part.shape, length)
+            total = self._rows.new_zeros(len(place), length)
+            for row, sign in rows:
+                difference = self._rows[row * self._width :].index_select(0, place)
+                top = first + start + row
+                difference.view(shape).sub_(self._wanted[:, top : top + shape[1]])
+                total.addcmul_(difference, difference, value=sign)
+            sums.append((total @ ones).view(part.shape))
+        return torch.cat(sums, 1)
+
+
+def _numbered(images: Tensor) -> Tensor:  # (B, H, W, C) -> (B, H, W) int32
+    """Number the pixels of a batch."""
+    return torch.arange(images.shape[:3].numel(), dtype=torch.int32, device=images.device).view(images.shape[:3])
 
 
 def _led(length: int, step: int) -> slice:
@@ -225,20 +255,3 @@ def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:  # (B, H, W, C) ->
     if images.shape[1:3] == size:
         return images
     return F.interpolate(images.permute(0, 3, 1, 2), size, mode="area").permute(0, 2, 3, 1).contiguous()
-
-
-def _resized_field(field: Tensor, size: tuple[int, int]) -> Tensor:  # (B, H, W, 2) -> (B, h, w, 2) int32
-    """Take a field to another level: each pixel has the offset of the one that it lies in, in its own pixels."""
-    rows, columns = (
-        torch.arange(new, device=field.device) * old // new for new, old in zip(size, field.shape[1:3], strict=True)
-    )
-    scale = field.new_tensor([size[1] / field.shape[2], size[0] / field.shape[1]], dtype=torch.float32)
-    return (field[:, rows][:, :, columns] * scale).round().to(torch.int32)
-
-
-def _inside(field: Tensor) -> Tensor:  # (B, H, W, 2) int32
-    """Move what leads out of the image to its border."""
-    height, width = field.shape[1:3]
-    y = torch.arange(height, dtype=torch.int32, device=field.device)[:, None]
-    x = torch.arange(width, dtype=torch.int32, device=field.device)
-    return torch.stack([(field[..., 0] + x).clamp(0, width - 1) - x, (field[..., 1] + y).clamp(0, height - 1) - y], -1)
