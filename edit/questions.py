@@ -9,8 +9,8 @@ def answer(arguments: list[str]) -> str | None:
     """What an editor explains where the command line has `help` after its option (`--filter help` lists the filters); None
     where it asks for nothing."""
     for editor in EDITORS.values():
-        for name in editor.explains:
+        for name, explain in editor.explains.items():
             option = "--" + name.replace("_", "-")
             if f"{option}=help" in arguments or (option, "help") in zip(arguments, arguments[1:], strict=False):
-                return editor.explain(name)
+                return explain()
     return None

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -107,12 +108,7 @@ class FilterEditor(Editor[FilterOptions], KeyframeEditor):
     """Applies one filter, given as NAME[:key=value,...], to every keyframe."""
 
     meaning, needs, options_type = "needs no model", "filter", FilterOptions
-    explains = ("filter",)
-
-    @classmethod
-    def explain(cls, option: str) -> str:
-        """The list of filters."""
-        return "\n".join(filter_help())
+    explains = MappingProxyType({"filter": lambda: "\n".join(filter_help())})
 
     def default_name(self) -> str:
         """The filter's name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -48,16 +49,11 @@ class PromptEditor(Editor[PromptOptions]):
 
     meaning, needs, options_type = "by a prompt", "prompt", PromptOptions
     targets = ("keyframes", "atlas", "frames")
-    explains = ("recipe",)
+    explains = MappingProxyType({"recipe": preset_help})
 
     def target(self, layer: str) -> Target:
         """What is edited: as the options say, and the background's atlas where they say nothing."""
         return self.options.target(layer)
-
-    @classmethod
-    def explain(cls, option: str) -> str:
-        """The recipes, a line each."""
-        return preset_help()
 
     def needs_fit(self, layer: str) -> bool:
         """Whole frames need a fit where a choice of the recipe looks through it, or where it steadies their controls."""

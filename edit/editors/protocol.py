@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -136,8 +137,8 @@ class Editor(ABC, Generic[Options]):
     """Name of the option that it cannot do without."""
     options_type: ClassVar[type[LayerOptions]]
     """Dataclass of its options; those that it has beyond `LayerOptions` are refused with other editors."""
-    explains: ClassVar[tuple[str, ...]] = ()
-    """Options after which `help` is a question (`explain` answers it)."""
+    explains: ClassVar[Mapping[str, Callable[[], str]]] = MappingProxyType({})
+    """Options after which `help` is a question, and what answers it: what may be written there."""
     targets: ClassVar[tuple[Target, ...]] = ("keyframes", "frames")
     """What of a layer it can edit (--on); first what it does where the user says nothing."""
 
@@ -149,11 +150,6 @@ class Editor(ABC, Generic[Options]):
         """Options that belong to this editor, with their defaults."""
         shared = {field.name for field in fields(LayerOptions)}
         return {field.name: field.default for field in fields(cls.options_type) if field.name not in shared}
-
-    @classmethod
-    def explain(cls, option: str) -> str:
-        """What may be written after one of the options in `explains`, in answer to `help` there."""
-        raise NotImplementedError(option)
 
     def default_name(self) -> str:
         """Name for an edit that the user gave none."""
