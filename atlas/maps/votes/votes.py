@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -84,14 +85,16 @@ class Votes:
         self._common = self._summed().mean()
 
     def means(self, window: int | None) -> Iterator[Mean]:
-        """Yield for each frame the mean of what those say that are at most `window` before or after it; None: of all.
+        """Average, for each frame in turn, what those say that are at most `window` before or after it; None: all.
 
-        It holds until the next one is asked for.
+        A mean holds until the next one is asked for.
         """
-        if window is None:
-            whole = self._summed().mean()
-            yield from (whole.__getitem__ for _ in range(len(self.frames)))
-            return
+        if window is not None and window < len(self.frames) - 1:
+            return self._means_around(window)
+        whole = self._summed().mean()
+        return repeat(whole.__getitem__, len(self.frames))
+
+    def _means_around(self, window: int) -> Iterator[Mean]:
         sums, count = Sums(self.sheet.size, self.sheet.device), len(self.frames)
         for index in range(-window, count):
             for other, sign in ((index + window, 1), (index - window - 1, -1)):
