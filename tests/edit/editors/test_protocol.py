@@ -119,4 +119,5 @@ def test_the_command_has_the_options_of_every_editor(name: str) -> None:
 
 def test_only_what_explains_itself_answers() -> None:
     assert (answer(["clip", "--filter", "help"]) or "").startswith("recolour:")
+    assert (answer(["--recipe=help"]) or "").startswith("layered:")
     assert answer(["--images", "help"]) is None and answer(["--filter", "grey"]) is None and answer([]) is None
