@@ -11,6 +11,7 @@ EDIT = "scripts/edit.py"
 AGGREGATE = "scripts/aggregate.py"
 ORACLE = "scripts/oracle.py"
 DEFLICKER = "scripts/deflicker.py"
+RENDER = "scripts/render.py"
 
 
 class UserError(Exception):

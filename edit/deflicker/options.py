@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edit.deflicker.protocol import Deflicker
 
 _HELP = f"How frames are made to agree: {', '.join(f'`{name}` ({way.meaning})' for name, way in WAYS.items())}."
-_SHARED = ("quiet", "clip", "edit", "way", "name", "device")
+_SHARED = ("quiet", "clip", "edit", "way", "name", "fit", "device")
 
 
 @dataclass(kw_only=True)
@@ -31,6 +31,8 @@ class DeflickerOptions(CommonOptions):
     way: Annotated[str, tyro.conf.arg(name="with", help=_HELP)]
     name: str | None = None
     """Name of the new edit. Default: the edit's and the way's, as EDIT-atlas."""
+    fit: str | None = None
+    """Fit that is looked through. Default: the edit's."""
     window: int | None = None
     """With atlas, patches or flow: how many frames before and after it a frame is made to agree with. Default: atlas all, flow 2."""  # noqa: E501
     form: Literal["delta", "replace"] | None = None

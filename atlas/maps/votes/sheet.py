@@ -25,6 +25,7 @@ PerFrame = Callable[[int], np.ndarray]
 """An image (H, W) or (H, W, 3) for a frame's number."""
 _MEASURED = 8  # frames in which the density of an atlas is measured
 _CARRIED = 0.05  # what a pixel counts that is mixed with other layers
+_FAINT = 1e-4  # least certainty, squared: a square of 100 pixels that have no more weighs as much as one that is certain
 _DIVISOR = 0.25  # of the usual weight: what sharpens is divided by no less
 
 
@@ -88,9 +89,10 @@ class Pixels:
         values: Tensor,  # (M, 3)
         certainty: Tensor,  # (M, 1) in [0, 1]
     ) -> Tensor:  # (M, 3)
-        """Fill in what is not certain from what is, beside it in the frame. Where all is 0 the result is."""
-        shape = [side.stop - side.start for side in self.box]
-        return push_pull(values.view(*shape, 3), certainty.square().view(*shape)).view(-1, 3)
+        """Fill in what is not certain from what is, beside it in the frame; 0 where that is far, or all of it 0."""
+        shape, known = [side.stop - side.start for side in self.box], certainty.square()
+        weight = known.clamp(min=_FAINT)
+        return push_pull((values * (known / weight)).view(*shape, 3), weight.view(*shape)).view(-1, 3)
 
     def add_to(self, frame: np.ndarray, values: Tensor) -> None:  # (H, W, 3), changed in place; (M, 3)
         """Add values to a frame, times the light and the opacity of the pixels."""
