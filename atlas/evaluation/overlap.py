@@ -2,8 +2,8 @@
 
     overlap(layer) = mean of |colour_i - colour_j| over pairs of keyframes and texels seen by both (and over R, G, B in [0, 1])
 
-Up to five keyframes are compared pair by pair. Of more, each is compared with the four before it in time and with four that
-are drawn once for all: work grows with their number, not its square, and no more than nine are held at a time.
+Up to five keyframes are compared pair by pair, of more only some pairs (`atlas.maps.pairs`): work grows with their number, not
+its square, and no more than nine are held at a time.
 
 Light is removed first. Beside it the same of the unedited keyframes: what mapping, light and grain alone amount to.
 """
@@ -19,11 +19,10 @@ from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.maps import Maps
+from atlas.maps.pairs import compared, kept
 from atlas.storage.images import to_float
 
 _SEEN = 0.75  # share of a texel that a keyframe must have seen
-_NEAREST = 4  # keyframes before it, in time, that each is compared with
-_DRAWN = 4  # keyframes that all are compared with, whatever lies between
 _MOST_TEXELS = 512  # per side of the atlas that is compared: finer ones are mostly resampling
 
 
@@ -69,28 +68,6 @@ def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap 
         return None
     edited, source = (float(value) for value in difference / texels)
     return Overlap(edited, source, texels, edit.request(layer).strategy)
-
-
-def compared(count: int) -> list[list[int]]:
-    """List for each of `count` keyframes in time's order those that it is compared with, each pair once."""
-    drawn = _drawn(count)
-    partners = []
-    for place in range(count):
-        far = [other for other in drawn if abs(other - place) > _NEAREST and (other < place or place not in drawn)]
-        partners.append([*range(max(place - _NEAREST, 0), place), *far])
-    return partners
-
-
-def kept(place: int, count: int) -> set[int]:
-    """List the keyframes that are still needed when the one at `place` is done."""
-    return {*range(max(place + 1 - _NEAREST, 0), place + 1), *_drawn(count)}
-
-
-def _drawn(count: int) -> list[int]:
-    """Draw the keyframes that all others are compared with; none where the nearest are all there are."""
-    if count <= _NEAREST + 1:
-        return []
-    return sorted(np.random.default_rng(0).choice(count, _DRAWN, replace=False).tolist())
 
 
 def _in_atlas(

@@ -7,7 +7,7 @@ import pytest
 
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
-from atlas.evaluation.overlap import compared, kept, keyframe_overlap
+from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.maps import Maps
 from atlas.storage.images import write_image
 
@@ -34,17 +34,6 @@ def test_keyframes_that_agree_differ_by_little(fresh_clip: Clip) -> None:
     edit = painted(fresh_clip, {index: np.array([0.3, 0.5, 0.2]) for index in (0, 6, 11)})
     found = keyframe_overlap(fresh_clip, Maps(fresh_clip.fit_folder("truth")), edit, "foreground")
     assert found is not None and found.edited < 0.003
-
-
-def test_the_work_grows_with_the_number_of_keyframes() -> None:
-    for count in (2, 5, 6, 12, 80):
-        others = compared(count)
-        pairs = [frozenset((place, other)) for place in range(count) for other in others[place]]
-        assert len(set(pairs)) == len(pairs) <= 8 * count and all(len(pair) == 2 for pair in pairs)
-        assert all({a, b} in pairs for a in range(count) for b in range(a + 1, min(a + 5, count)))
-        assert count > 5 or len(pairs) == count * (count - 1) // 2
-        assert all(len(kept(place, count)) <= 8 for place in range(count))
-    assert len({frozenset((p, o)) for p, found in enumerate(compared(80)) for o in found if abs(p - o) > 4}) > 4 * 60
 
 
 def test_many_keyframes_measure_the_same(fresh_clip: Clip) -> None:
