@@ -28,7 +28,7 @@ from atlas.clip.clip import WHOLE_FRAME, Clip, checked_name
 from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
 from atlas.storage.images import read_image, write_image
-from atlas.storage.pictures import WantedSize, picture_header
+from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
 from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json, write_stamp
 
 VERSION = 1
@@ -47,19 +47,23 @@ class LayerRequest:
     """The text of an edit by a prompt."""
     strategy: str | None = None
     """What kept its keyframes alike."""
+    deflickered: str | None = None
+    """Name of the edit whose frames were made to agree, where it is made of them."""
 
     @classmethod
     def of(cls, saved: dict[str, Any]) -> LayerRequest:
         """From what stands in edit.json for the layer."""
         on_frames = saved.get("on") == "frames"
         is_atlas = saved.get("editor") == "atlas" or saved.get("frames") == []
-        chosen = saved.get("diffusion")
+        chosen, agreed = saved.get("diffusion"), saved.get("deflicker")
+        before = agreed.get("edit") if isinstance(agreed, dict) else None
+        before = before if on_frames and isinstance(before, str) else None
         if not isinstance(chosen, dict):
-            return cls("frames" if on_frames else "atlas" if is_atlas else "keyframes")
+            return cls("frames" if on_frames else "atlas" if is_atlas else "keyframes", deflickered=before)
         prompt, strategy = (chosen.get(name) for name in ("prompt", "strategy"))
         text = prompt.strip() or None if isinstance(prompt, str) else None
         if on_frames:
-            return cls("frames", text)
+            return cls("frames", text, deflickered=before)
         return cls(
             "atlas" if is_atlas or chosen.get("on") == "atlas" else "keyframes",
             text,
@@ -246,8 +250,16 @@ class Edit:
 
 def read_keyframe(path: Path, clip: Clip) -> np.ndarray:  # (H, W, 4) uint8 or uint16
     """A keyframe, edited or as it was made; UserError where it has not the size of the clip's frames."""
-    size = WantedSize(clip.height, clip.width, "the clip's frames are", "save it without scaling")
-    return read_image(path, mode="rgba", size=size)
+    return read_image(path, mode="rgba", size=_keyframe_size(clip))
+
+
+def check_keyframe(path: Path, clip: Clip) -> None:
+    """Check a keyframe without decoding it; UserError where it is damaged, or has not the size of the clip's frames."""
+    picture_bytes(path, _keyframe_size(clip))
+
+
+def _keyframe_size(clip: Clip) -> WantedSize:
+    return WantedSize(clip.height, clip.width, "the clip's frames are", "save it without scaling")
 
 
 def edit_names(clip: Clip) -> list[str]:

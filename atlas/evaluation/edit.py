@@ -1,4 +1,4 @@
-"""Measure one edit: warp errors, keyframe fidelity, coverage and overlap of its rendered frames, beside their source."""
+"""Measure one edit: warp errors, change, sharpness, keyframe fidelity, coverage and overlap, beside the source's own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tqdm import tqdm
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.errors import ORACLE, UserError, a_few
+from atlas.evaluation.catalogue import RATIOS
+from atlas.evaluation.change import ChangeSeries, edited_layers, kept_from
 from atlas.evaluation.learned import Learned
 from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.coverage import covered_share
@@ -31,7 +33,8 @@ def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) 
 
 
 def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
-    """Measure warp errors of the rendered edit with the source's own beside them, keyframe fidelity and coverage per layer.
+    """Measure warp errors and sharpness of the rendered edit with the source's own beside them, and how much it changed;
+    keyframe fidelity and coverage per layer.
 
     And what `learned` can say; under `absent` the reason for each metric that cannot be had. Frames that were edited themselves
     have neither fidelity nor coverage.
@@ -41,7 +44,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
     keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
     forward, backward = clip.flow("forward"), clip.flow("backward")
-    seen = learned.series(edit)
+    seen, change = learned.series(edit), ChangeSeries(rendering)
     first: dict[str, np.ndarray] = {}
     previous: dict[str, np.ndarray] = {}
     frames = tqdm(rendering.frames(), total=clip.frames, desc="edit", unit="frame", disable=quiet)
@@ -61,36 +64,57 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
         else:
             first = now
         seen.add(source, result)
+        change.add(index, source, result)
         for layer, files in keyframes.items():
             if maps and index in files:
                 keyframe = read_keyframe(files[index], clip)
                 fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
         previous = now
 
-    values = {name: {which: metrics.average(series[name][which]) for which in ("edit", "source")} for name in series}
+    values: dict[str, Any] = {
+        name: {which: metrics.average(series[name][which]) for which in ("edit", "source")} for name in series
+    }
     if "against_first" in values:
         against = values.pop("against_first")
         values["long_term_warp_error"] = {which: (against[which] + values["warp_error"][which]) / 2 for which in against}
     for value in values.values():
         value["ratio"] = metrics.ratio(value["edit"], value["source"])
+    values |= change.values()
+    kept, not_kept = kept_from(rendering, values["sharpness"]["edit"], quiet=quiet)
     of_layers = {"keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()}}
     of_layers |= _through_maps(rendering, maps) if maps else {"keyframe_overlap": {}, "coverage": {}}
-    by_networks = seen.values() | {"absent": seen.absent | _absent_of_frames(rendering)}
-    return values | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
+    absent = _absent_alone(clip.frames) | _absent_keyframes(edit, of_layers) | _absent_of_frames(rendering)
+    by_networks = seen.values() | {"absent": seen.absent | absent | not_kept}
+    return values | kept | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
 
 
 def _through_maps(rendering: Rendering, maps: Maps) -> dict[str, Any]:
     """Measure keyframe overlap and coverage per layer, which the atlas tells."""
-    clip, edit, laid = rendering.clip, rendering.edit, rendering.laid
-    overlaps = {
-        layer: keyframe_overlap(clip, maps, edit, layer) for layer in [*rendering.layers, *(laid.layers if laid else ())]
-    }
+    clip, edit = rendering.clip, rendering.edit
+    overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in edited_layers(rendering)}
     return {
         "keyframe_overlap": {layer: overlap and asdict(overlap) for layer, overlap in overlaps.items()},
         "coverage": {
             layer: covered_share(maps, layer, to_float(pair.edited)[..., 3]) for layer, pair in rendering.layers.items()
         },
     }
+
+
+def _absent_alone(frames: int) -> dict[str, str]:
+    """Say what a single frame cannot be measured by."""
+    return {} if frames > 1 else dict.fromkeys((metric.key for metric in RATIOS), "a single frame has no neighbours")
+
+
+def _absent_keyframes(edit: Edit, of_layers: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Say why keyframes of some layers cannot be compared with each other or with the film."""
+    absent = {}
+    for key, values in of_layers.items():
+        for layer, value in values.items():
+            if value is None or value != value:
+                several = len(edit.keyframes(layer)) > 1
+                none = "there are no keyframes" if not edit.keyframes(layer) else "there is one keyframe"
+                absent[f"{key} of {layer}"] = "no two keyframes show the same place" if several else none
+    return absent
 
 
 def _absent_of_frames(rendering: Rendering) -> dict[str, str]:

@@ -14,9 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from atlas.errors import UserError
+from atlas.evaluation.catalogue import COST
+from atlas.evaluation.comparison import Comparison, compare
+from atlas.evaluation.costs import cost_by_stage
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned
-from atlas.evaluation.measures import COST, Measure, cells_of, edit_measures, fit_measures, machine_of, networks_used, reasons
+from atlas.evaluation.measures import Measure, cells_of, edit_measures, fit_measures, machine_of, networks_used, reasons
 from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
 from atlas.evaluation.table import table
 from atlas.maps.maps import Maps
@@ -24,6 +27,7 @@ from atlas.quality.summary import PLOT
 from atlas.rendering.frames import Rendering
 from atlas.storage.atomic import atomic_file
 from atlas.storage.images import read_image, to_uint8
+from atlas.system.cost import read_costs
 from atlas.system.terminal import visible
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 from atlas.video.writing import write_video
@@ -91,55 +95,32 @@ def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
     renderings = [
         opened(options, name) for name in dict.fromkeys(options.compare)
     ]  # all are checked before the first is measured
-    learned = Learned.open(options)
+    learned, clip = Learned.open(options), renderings[0].clip
     results = {rendering.edit.name: measure_edit(rendering, learned, quiet=options.quiet) for rendering in renderings}
-    columns = {name: edit_measures(measured) for name, measured in results.items()}
-    names = list(dict.fromkeys(row.name for rows in columns.values() for row in rows))
-    values = {
-        name: {edit: next((r.value for r in rows if r.name == name), "-") for edit, rows in columns.items()} for name in names
-    }
-    printed_result: dict[str, Any] = {"clip": renderings[0].clip.name, "edits": results}
-    text = _text(values, list(columns)) + "\n\n" + "\n".join(_notes(results))
+    spent = read_costs(clip.folder)
+    costs = {rendering.edit.name: cost_by_stage(spent, rendering.edit) for rendering in renderings}
+    compared = compare([rendering.edit for rendering in renderings], results, costs)
+    figures = {name: measured | {"cost": costs[name]} for name, measured in results.items()}
+    printed_result: dict[str, Any] = {"clip": clip.name, "edits": figures}
+    text = compared.text()
     if options.report:
-        path = _write_comparison(options, renderings, columns, values, _notes(results))
+        path = _write_comparison(options, renderings, compared)
         printed_result["report"] = str(path)
         text += f"\n\nreport: {path}"
     return printed_result if options.json else text
 
 
-def _notes(results: dict[str, dict[str, Any]]) -> list[str]:
-    """List which networks judged the edits, and which metrics are absent from all or some of them."""
-    used = {name: networks_used(measured) for name, measured in results.items()}
-    if len(set(used.values())) == 1:
-        lines = [networks for networks in list(used.values())[:1] if networks]
-    else:
-        lines = [f"{name}: {networks}" for name, networks in used.items()]
-    absent: dict[tuple[str, str], list[str]] = {}
-    for name, measured in results.items():
-        for entry in reasons(measured["absent"]):
-            absent.setdefault(entry, []).append(name)
-    for (measures, reason), edits in absent.items():
-        where = "" if len(edits) == len(results) else f" from {', '.join(edits)}"
-        lines.append(f"{measures}: absent{where}, {reason}")
-    return lines
-
-
-def _write_comparison(
-    options: EvaluateOptions,
-    renderings: list[Rendering],
-    columns: dict[str, list[Measure]],
-    values: dict[str, dict[str, str]],
-    notes: list[str],
-) -> Path:
+def _write_comparison(options: EvaluateOptions, renderings: list[Rendering], compared: Comparison) -> Path:
     clip = renderings[0].clip
-    readings = {row.name: row.reading for rows in columns.values() for row in rows}
-    header = ["", *columns, "how to read it"]
-    body = [[name, *row.values(), readings[name]] for name, row in values.items()]
-    parts = [_section("Numbers", "", _rows(body, header) + "".join(f"<p>{_escaped(note)}</p>" for note in notes))]
+    header = ["", *compared.edits, "how to read it"]
+    body = [[row.name, *row.values, row.reading] for row in compared.rows]
+    notes = "".join(f"<p>{_escaped(note)}</p>" for note in compared.notes)
+    parts = [_section("Numbers", "", _rows(body, header) + notes)]
     for rendering in renderings:
         film, sheet = _pictures(rendering, quiet=options.quiet)
         parts += [_section(rendering.edit.name, _fit_of(rendering), _film(film, "") + _image(sheet))]
-    return _write(clip.folder / "edits" / COMPARISON, f"{clip.name}: {', '.join(columns)}", f"{clip.frames} frames", parts)
+    title = f"{clip.name}: {', '.join(compared.edits)}"
+    return _write(clip.folder / "edits" / COMPARISON, title, f"{clip.frames} frames", parts)
 
 
 def _fit_of(rendering: Rendering) -> str:
@@ -202,15 +183,6 @@ def _costs(costs: dict[str, dict[str, Any]]) -> list[list[str]]:
 def _weak(measured: dict[str, Any]) -> str:
     sentences = [f"{weakness['sentence']}; {weakness['advice']}" for weakness in measured.get("weaknesses", [])]
     return "".join(f'<p class="weak">{_escaped(sentence)}</p>' for sentence in sentences)
-
-
-def _text(values: dict[str, dict[str, str]], edits: Sequence[str]) -> str:
-    first = max(len(name) for name in values) + 2
-    widths = [max(len(edit), *(len(row[edit]) for row in values.values())) + 2 for edit in edits]
-    lines = [" " * first + "".join(f"{edit:>{width}}" for edit, width in zip(edits, widths, strict=True))]
-    for name, row in values.items():
-        lines.append(f"{name:<{first}}" + "".join(f"{row[edit]:>{width}}" for edit, width in zip(edits, widths, strict=True)))
-    return "\n".join(lines)
 
 
 # HTML

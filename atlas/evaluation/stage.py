@@ -10,6 +10,7 @@ import tyro
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
+from atlas.evaluation.costs import costs_of
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned, LearnedOptions
 from atlas.maps.maps import Maps, open_maps
@@ -76,17 +77,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
     if maps and truth:
         report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}
-    wanted = ["prepare", f"fit {fit}"]
     if rendering and learned:
         report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
         report["absent"] = report["edit"].pop("absent")
         if not maps:
             report["absent"]["reconstruction"] = "whole frames were edited without a fit"
-        name = rendering.edit.name
-        wanted += [f"{stage} {name} {layer}" for layer in rendering.edit.layers for stage in ("edit", "aggregate")]
-        wanted += [f"render {name}"]
     costs = read_costs(clip.folder)
-    report["cost"] = {stage: costs[stage] for stage in wanted if stage in costs}
+    report["cost"] = {stage: costs[stage] for stage in ("prepare", f"fit {fit}") if stage in costs}
+    if rendering:
+        report["cost"] |= costs_of(costs, rendering.edit)
     return report
 
 

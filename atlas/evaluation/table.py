@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from atlas.evaluation.catalogue import COST, FIT, TRUTH, Metric
 from atlas.evaluation.measures import (
-    COST,
-    FIT,
-    TRUTH,
     Measure,
-    Metric,
     cells_of,
     edit_measures,
     fit_parts,

@@ -32,6 +32,18 @@ PROMPTED = {"editor": "diffusion", "seed": 0, "frames": [0, 6]}
         ({"editor": ["atlas"], "frames": {}, "diffusion": "atlas"}, LayerRequest("keyframes", None, None)),
         ({"editor": "images", "on": "frames", "frames": [0, 1]}, LayerRequest("frames", None, None)),
         (PROMPTED | {"on": "frames", "diffusion": {"prompt": "a cat", "on": "frames"}}, LayerRequest("frames", "a cat", None)),
+        (
+            {
+                "editor": "deflicker",
+                "on": "frames",
+                "deflicker": {"way": "flow", "edit": "raw"},
+                "diffusion": {"prompt": "a cat"},
+            },
+            LayerRequest("frames", "a cat", None, "raw"),
+        ),
+        ({"on": "frames", "deflicker": {"edit": ["raw"]}}, LayerRequest("frames")),
+        ({"on": "frames", "deflicker": "raw"}, LayerRequest("frames")),
+        ({"editor": "filter", "deflicker": {"edit": "raw"}}, LayerRequest("keyframes")),
         ({"editor": "filter", "on": ["frames"], "frames": [3]}, LayerRequest("keyframes", None, None)),
         ({"editor": "filter", "on": "every frame"}, LayerRequest("keyframes", None, None)),
         ({"editor": "atlas", "on": 1, "frames": "frames"}, LayerRequest("atlas", None, None)),

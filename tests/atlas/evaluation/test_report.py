@@ -103,16 +103,29 @@ def test_every_number_says_how_to_read_it(fresh_clip: Clip, sample: Sample) -> N
 def test_several_edits_in_one_table(fresh_clip: Clip, sample: Sample) -> None:
     for name, factor in (("dark", 0.4), ("darker", 0.2)):
         make_edit(fresh_clip, sample, name, factor)
+    with measured(fresh_clip.folder, "render dark"):
+        pass
     said = str(printed(options(fresh_clip, compare=("dark", "darker"), report=True)))
     first, *rows = said.splitlines()
     assert re.fullmatch(r" +dark +darker", first)
     off = next(row for row in rows if row.startswith("keyframes off by"))
     values = [float(number) for number in re.findall(r"\d\.\d+", off)]
     assert len(values) == 2 and values[0] < values[1]
+    for name in ("warp error, over the source's", "changed", "sharpness, over the source's", "coverage, foreground"):
+        row = next(row for row in rows if row.startswith(name + "  "))
+        assert len(re.findall(r"\d+\.\d+", row)) == 2
+    assert re.fullmatch(r"render, s / MB +\d+\.\d / \d+ +-", next(row for row in rows if row.startswith("render")))
     page = Page((fresh_clip.folder / "edits" / "comparison.html").read_text(encoding="utf-8"))
+    assert "sharpness, over the source's" in page.text and "render, s / MB" in page.text and "how to read it" in page.text
     assert page.tags.count("video") == 2 and all(link.startswith("data:") for link in page.links)
     numbers = printed(options(fresh_clip, compare=("dark", "darker"), json=True))
     assert isinstance(numbers, dict) and list(numbers["edits"]) == ["dark", "darker"]
+    assert numbers["edits"]["dark"]["changed"] < numbers["edits"]["darker"]["changed"]
+    assert numbers["edits"]["dark"]["cost"]["render"]["peak_ram_mb"] > 0 and numbers["edits"]["darker"]["cost"] == {}
+    written = read_json(fresh_clip.edit_folder("dark") / "metrics.json")
+    assert written == {key: value for key, value in numbers["edits"]["dark"].items() if key != "cost"}
+    other = printed(options(fresh_clip, compare=("darker", "dark"), json=True))
+    assert isinstance(other, dict) and list(other["edits"]) == ["darker", "dark"]
 
 
 def test_what_cannot_be_reported(fresh_clip: Clip, sample: Sample) -> None:

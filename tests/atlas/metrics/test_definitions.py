@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import scipy.ndimage
+import scipy.signal
 
 from atlas.metrics import definitions as metrics
 
@@ -72,6 +74,59 @@ def test_warp_error_of_a_moving_texture_is_zero() -> None:
     assert metrics.warp_error(base, second * 0.5 + 0.1, flow, valid) == pytest.approx(0.03, rel=1e-4)
     assert metrics.pixel_mse(base, second * 0.5 + 0.1, flow, valid) == pytest.approx(25.5**2, rel=1e-4)
     assert math.isnan(metrics.warp_error(first, second, flow, np.zeros((40, 60))))
+
+
+def test_change_is_the_mean_difference_inside_the_mask() -> None:
+    source = shifted_texture(0)
+    result = source.copy()
+    result[:, :30, 0] = np.where(source[:, :30, 0] < 0.5, source[:, :30, 0] + 0.3, source[:, :30, 0] - 0.3)
+    left = np.zeros(source.shape[:2], bool)
+    left[:, :30] = True
+    assert metrics.changed(source, source) == 0
+    assert metrics.changed(result, source) == pytest.approx(0.05, abs=1e-6)  # half of the pixels, one of three channels
+    assert metrics.changed(result, source, left) == pytest.approx(0.1, abs=1e-6)
+    assert metrics.changed(result, source, ~left) == 0 and math.isnan(metrics.changed(result, source, left & ~left))
+    assert metrics.changed(np.full((4, 4, 3), 255, np.uint8), np.zeros((4, 4, 3), np.uint8)) == 1
+
+
+def test_the_laplacian_energy_is_that_of_a_naive_loop() -> None:
+    image = np.random.default_rng(2).random((7, 9, 3))
+    mask = np.random.default_rng(3).random((7, 9)) > 0.2
+    squares = []
+    for y in range(1, 6):
+        for x in range(1, 8):
+            cross = [(y, x), (y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+            if all(mask[place] for place in cross):
+                squares.append((sum(image[place] for place in cross[1:]) - 4 * image[y, x]) ** 2)
+    assert 0 < len(squares) < 20
+    assert metrics.laplacian_energy(image, mask) == pytest.approx(np.mean(squares), rel=1e-5)
+    assert math.isnan(metrics.laplacian_energy(image, np.zeros((7, 9), bool))) and math.isnan(
+        metrics.laplacian_energy(image[:2])
+    )
+    slope = np.repeat(np.linspace(0, 1, 9)[None, :, None], 7, 0).repeat(3, 2)
+    assert metrics.laplacian_energy(slope) == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0])
+def test_a_blur_has_far_less_energy_as_its_kernel_says(sigma: float) -> None:
+    noise = 0.4 + 0.2 * np.random.default_rng(0).random((300, 400, 3))
+    bell = np.exp(-(np.arange(-8, 9) ** 2) / (2 * sigma**2))
+    kernel = np.outer(bell, bell) / bell.sum() ** 2
+    blurred = scipy.ndimage.convolve(noise, kernel[..., None], mode="reflect")
+    laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    both = scipy.signal.convolve2d(kernel, laplacian)  # white noise keeps the sum of a kernel's squares
+    expected = (both**2).sum() / (laplacian**2).sum()
+    sharpness = metrics.laplacian_energy(blurred) / metrics.laplacian_energy(noise)
+    assert sharpness == pytest.approx(expected, rel=0.05) and sharpness < 0.05
+    assert metrics.laplacian_energy(noise) == pytest.approx(20 * 0.2**2 / 12, rel=0.02)
+
+
+def test_a_clip_beside_itself() -> None:
+    frame, following = shifted_texture(0), shifted_texture(3)
+    flow, valid = np.full((40, 60, 2), (-2.5, 0.5), np.float32), np.ones((40, 60), bool)
+    error = metrics.warp_error(frame, following, flow, valid)
+    assert error > 0 and metrics.ratio(error, metrics.warp_error(frame.copy(), following.copy(), flow, valid)) == 1
+    assert metrics.ratio(metrics.laplacian_energy(frame), metrics.laplacian_energy(frame.copy())) == 1
 
 
 def test_ratio() -> None:
