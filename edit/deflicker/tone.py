@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
@@ -58,9 +58,8 @@ class Tone(Deflicker):
             result[index] = sharpened(contrasted(frames[index], own, self.contrast), self.sharpness)
 
     def identity(self) -> dict[str, Any]:
-        """Its settings, JSON-ready."""
-        settings = {"contrast": self.contrast, "sharpness": self.sharpness, "per_frame": self.per_frame}
-        return {"with": "tone", "version": self.version} | settings
+        """Its name, version and settings."""
+        return {"name": "tone", "version": self.version} | asdict(self)
 
 
 def contrasted(frame: np.ndarray, mean: float, contrast: float) -> np.ndarray:  # (H, W, 3)

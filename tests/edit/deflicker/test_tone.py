@@ -80,5 +80,5 @@ def test_what_the_edit_does_not_apply_to_is_not_in_the_mean(tmp_path: Path) -> N
 
 
 def test_identity_holds_the_settings() -> None:
-    assert Tone(1.2, 1.3).identity() == {"with": "tone", "version": 1, "contrast": 1.2, "sharpness": 1.3, "per_frame": False}
+    assert Tone(1.2, 1.3).identity() == {"name": "tone", "version": 1, "contrast": 1.2, "sharpness": 1.3, "per_frame": False}
     assert Tone.of(DeflickerOptions(clip=Path("clip"), edit="e", way="prior")) == Tone()

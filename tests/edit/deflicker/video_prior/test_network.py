@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from edit.deflicker.prior_network import PriorNetwork, doubled
+from edit.deflicker.video_prior.network import PriorNetwork, doubled
 
 
 def network(width: int = 4, outputs: int = 3, seed: int = 0) -> PriorNetwork:

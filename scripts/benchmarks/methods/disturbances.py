@@ -1,0 +1,92 @@
+"""Flicker that is known: what each frame of a true edit gets for itself, as frames that were edited one by one have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from atlas.storage.images import to_float, to_uint8
+
+_GAIN, _OFFSET = 0.08, 0.02  # of each channel
+_DEGREES = 12.0  # of hue
+_CLOUD, _CLOUD_SIGMA = 0.06, 0.06  # its deviation, and its size as a share of the width
+_BOIL, _BOIL_SIGMA = 0.05, 1.5  # pixels
+_WOBBLE, _WOBBLE_SIGMA = 1.2 / 480, 0.05  # of the width, both
+_GREY = np.ones(3) / 3**0.5  # the axis that hues turn about
+
+Disturbance = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+"""(H, W, 3) floats -> the same, not clipped."""
+
+
+def gain(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Change the exposure: a gain and an offset for each channel."""
+    gains, offsets = 1 + draw.normal(0, _GAIN, 3), draw.normal(0, _OFFSET, 3)
+    return frame * gains.astype(np.float32) + offsets.astype(np.float32)
+
+
+def hue(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Turn all colours about the grey axis."""
+    turn, _ = cv2.Rodrigues(_GREY * np.deg2rad(draw.normal(0, _DEGREES)))
+    return frame @ turn.T.astype(np.float32)
+
+
+def cloud(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Add a wide smooth noise: patches of the frame are lighter or darker, or tinted."""
+    return frame + _CLOUD * _smooth_noise(frame.shape, _CLOUD_SIGMA * frame.shape[1], draw)
+
+
+def boil(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Add a fine smooth noise: texture that is invented anew."""
+    return frame + _BOIL * _smooth_noise(frame.shape, _BOIL_SIGMA, draw)
+
+
+def wobble(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Move things a little: a smooth displacement."""
+    height, width = frame.shape[:2]
+    moved = _WOBBLE * width * _smooth_noise((height, width, 2), _WOBBLE_SIGMA * width, draw)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return cv2.remap(frame, x + moved[..., 0], y + moved[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def everything(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """All of them, one after the other."""
+    for disturb in (wobble, hue, gain, cloud, boil):
+        frame = disturb(frame, draw)
+    return frame
+
+
+def clean(frame: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Leave the frame as it is: what deflickering itself costs."""
+    return frame
+
+
+DISTURBANCES: dict[str, Disturbance] = {
+    "clean": clean,
+    "gain": gain,
+    "hue": hue,
+    "cloud": cloud,
+    "boil": boil,
+    "wobble": wobble,
+    "all": everything,
+}
+
+
+def disturbed(
+    frame: np.ndarray,  # (H, W, 3) float32
+    name: str,
+    index: int,
+    seed: int = 0,
+) -> np.ndarray:  # (H, W, 3) float32 in steps of 1/255
+    """Disturb frame `index` of a clip in the way of that name; independent of all other frames, the same each time."""
+    draw = np.random.default_rng([seed, list(DISTURBANCES).index(name), index])
+    return to_float(to_uint8(DISTURBANCES[name](frame, draw)))
+
+
+def _smooth_noise(shape: tuple[int, ...], sigma: float, draw: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of mean 0 and deviation 1, blurred by `sigma` pixels; (H, W, C) float32."""
+    margin = int(np.ceil(3 * sigma))  # cut off: the blur's border would be of another deviation
+    rough = draw.standard_normal((shape[0] + 2 * margin, shape[1] + 2 * margin, shape[2]), np.float32)
+    fine = cv2.GaussianBlur(rough, (0, 0), sigma)[margin : margin + shape[0], margin : margin + shape[1]]
+    return fine * np.float32(2 * np.pi**0.5 * sigma)  # what a blur leaves of white noise: 1 / (2 sqrt(pi) sigma)
