@@ -11,7 +11,19 @@ import tyro
 
 from atlas.errors import UserError
 from edit.recipes.presets import DEFAULT, PRESETS
-from edit.recipes.recipe import AgreeForm, Agreeing, Finish, Noise, Recipe, Sample, Stage, Tune, check_clip, check_stage
+from edit.recipes.recipe import (
+    AGREED_BY,
+    AgreeForm,
+    Agreeing,
+    Finish,
+    Noise,
+    Recipe,
+    Sample,
+    Stage,
+    Tune,
+    check_clip,
+    check_stage,
+)
 
 _HELP = "With --on frames: how all frames are edited. " + "; ".join(f"{name}: {p.meaning}" for name, p in PRESETS.items())
 
@@ -72,7 +84,8 @@ class FramesOptions:
 def resolved(options: FramesOptions, *, strength: float | None, steps: int | None, guidance: float | None) -> Recipe:
     """Resolve the recipe: the preset, with every choice replaced that was given beside it; UserError where one cannot be.
 
-    A choice replaces that of each sampling stage that made one, and of the last where none did.
+    A choice replaces that of each sampling stage that made one, and of the last where none did; how frames agree is a choice
+    of the stages in which they do.
     """
     name = options.recipe or DEFAULT
     if name not in PRESETS:
@@ -88,12 +101,10 @@ def resolved(options: FramesOptions, *, strength: float | None, steps: int | Non
         "attend": options.attend,
         "attend_control": options.attend_control,
         "agree": None if options.agree == "none" else options.agree,
-        "agree_at": options.agree_at,
-        "agree_form": options.agree_form,
-        "agree_window": options.agree_window,
-        "agree_robust": options.agree_robust,
-    } | _windows(options, stages)
+    } | _windows(options)
     stages = _replaced(stages, Sample, alone, _chose)
+    how = {name: getattr(options, name) for name in AGREED_BY}
+    stages = _replaced(stages, Sample, how | {"agree_at": options.agree_at}, lambda sample, name: sample.agree != "none")
     if options.agree not in (None, "none") and options.agree_at is None:
         stages = [
             replace(s, agree_at=s.agree_at or "0.2-0.85") if isinstance(s, Sample) and s.agree != "none" else s for s in stages
@@ -105,7 +116,7 @@ def resolved(options: FramesOptions, *, strength: float | None, steps: int | Non
             stages += [Finish(by.strip()) for by in options.finish.split(",")]
     for stage in stages:
         check_stage(stage)
-    _check_related(options, stages)
+    _check_related(options, stages, strength)
     return Recipe(name, tuple(stages))
 
 
@@ -128,7 +139,7 @@ def for_clip(recipe: Recipe, options: FramesOptions, frames: int) -> Recipe:
     return replace(recipe, stages=tuple(map(fitted, recipe.stages)))
 
 
-def _windows(options: FramesOptions, stages: list[Stage]) -> dict[str, Any]:
+def _windows(options: FramesOptions) -> dict[str, Any]:
     """The window and stride that were given; half a window where only that was."""
     if options.window is None:
         return {"stride": options.stride}
@@ -172,7 +183,7 @@ def _tuned(stages: list[Stage], options: FramesOptions) -> list[Stage]:
     return _replaced(stages, Tune, choices, lambda stage, name: True)
 
 
-def _check_related(options: FramesOptions, stages: list[Stage]) -> None:
+def _check_related(options: FramesOptions, stages: list[Stage], strength: float | None) -> None:
     """UserError where an option was given whose stage or choice is not in the recipe."""
     tunes = [stage for stage in stages if isinstance(stage, Tune)]
     samples = [stage for stage in stages if isinstance(stage, Sample)]
@@ -184,6 +195,11 @@ def _check_related(options: FramesOptions, stages: list[Stage]) -> None:
             raise UserError("--pairs is for recipes that tune on the clip: add --tune clip, or leave it out")
         if name.startswith("agree_") and all(sample.agree == "none" for sample in samples):
             raise UserError(f"{option} needs --agree: say by what frames are to agree, or leave it out")
+        if (ways := AGREED_BY.get(name)) and getattr(options, name) and all(sample.agree not in ways for sample in samples):
+            by = next(sample.agree for sample in samples if sample.agree != "none")
+            raise UserError(f"{option} is for --agree {' or '.join(ways)}, not --agree {by}: leave one of them out")
+    if strength is not None and strength < 1 and all(sample.start == "noise" for sample in samples):
+        raise UserError(f"--strength {strength:g} is for frames that start from a picture: add --start frames, or leave it out")
     first = next((i for i, stage in enumerate(stages) if isinstance(stage, Tune) and stage.on == "fused"), None)
     if first is not None and not any(isinstance(stage, Sample) for stage in stages[:first]):
         raise UserError(

@@ -14,6 +14,12 @@ from edit.tuning.settings import TuneSettings
 Noise = Literal["own", "fixed", "atlas"]
 Agreeing = Literal["none", "atlas", "patches", "fusion", "flow"]
 AgreeForm = Literal["delta", "direct"]
+AGREED_BY: dict[str, tuple[Agreeing, ...]] = {
+    "agree_form": ("atlas", "patches", "flow"),
+    "agree_window": ("atlas", "patches", "flow"),
+    "agree_robust": ("atlas",),
+}
+"""Choices of how frames agree, and the ways that have them: fusion is of latents, and looks at all frames."""
 Blend = Literal["flat", "triangular"]
 ANCHORS = 4
 """Frames that all others attend to, where a recipe does not say how many."""
@@ -166,7 +172,9 @@ def _check_sample(sample: Sample) -> None:
     if sample.stride and not sample.window:
         raise UserError(f"--stride {sample.stride} needs windows: give --window as well")
     if sample.window and attending(sample.attend)[0] in ("anchors", "track", "grid"):
-        raise UserError(f"--window {sample.window} with --attend {sample.attend}: it sees all frames, leave --window out")
+        raise UserError(
+            f"--window {sample.window} with --attend {sample.attend}, which sees all frames: say --window 0, or --attend joint"
+        )
     if sample.agree == "none":
         return
     if not sample.agree_at:
@@ -240,7 +248,7 @@ def tone_of(text: str, option: str) -> tuple[float, float]:
 
 
 def check_clip(stages: Sequence[Stage], frames: int) -> None:
-    """UserError where windows or grids do not suit a clip of so many frames."""
+    """UserError where windows are longer than a clip of so many frames."""
     for stage in stages:
         if isinstance(stage, Sample) and stage.window > frames:
             raise UserError(

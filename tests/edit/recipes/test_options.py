@@ -145,9 +145,26 @@ def test_the_line_that_is_printed_says_what_was_chosen() -> None:
         ({"recipe": "layered", "agree_window": -1}, "--agree-window -1"),
         ({"recipe": "layered", "agree_at": "1,2"}, "--agree-at 1,2"),
         ({"recipe": "layered", "agree_at": "nan"}, "--agree-at 'nan' is not understood"),
+        ({"recipe": "diffsynth", "agree_robust": True}, "--agree-robust is for --agree atlas, not --agree patches"),
+        ({"recipe": "consistency-tuning", "agree_window": 2}, "--agree-window is for --agree atlas or patches or flow, not"),
+        (
+            {"recipe": "fixed", "agree": "fusion", "agree_form": "direct"},
+            "--agree-form is for --agree atlas or patches or flow",
+        ),
+        ({"recipe": "layered", "strength": 0.5}, "--strength 0.5 is for frames that start from a picture"),
+        (
+            {"recipe": "diffsynth", "attend": "anchors"},
+            "--window 16 with --attend anchors, which sees all frames: say --window 0",
+        ),
     ],
 )
 def test_a_choice_that_no_clip_could_be_edited_by_is_refused(given: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as problem:
         made(**given)
     assert expected in str(problem.value)
+
+
+def test_how_frames_agree_is_a_choice_of_the_stage_in_which_they_do() -> None:
+    first, _, last = made("consistency-tuning", agree="atlas", agree_window=2, agree_robust=True, agree_form="direct").stages
+    assert isinstance(first, Sample) and (first.agree_window, first.agree_robust, first.agree_form) == (2, True, "direct")
+    assert last == PRESETS["consistency-tuning"].stages[-1]
