@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,11 @@ def load_lora(pipeline: Any, path: Path, name: str) -> None:
     """Load one LoRA file under a name, by which it can be switched; UserError where it does not fit the model."""
     _check_lora(path)
     try:
-        pipeline.load_lora_weights(
-            str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # peft has one for every LoRA after the first
+            pipeline.load_lora_weights(
+                str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True, use_safetensors=True
+            )
     except Exception as problem:  # of sizes, of names, of formats: diffusers and peft raise many kinds
         raise UserError(f"the LoRA {path} does not fit the model: {one_line(problem)}") from None
     if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):

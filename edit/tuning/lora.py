@@ -7,6 +7,7 @@ distribution, B of 0 at first.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ def new_lora(unet: Any, rank: int, seed: int) -> Iterator[Weights]:
 
     config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=_LAYERS)
     with _taken_out(unet) as active:
-        with torch.random.fork_rng(devices=[]):  # peft draws from the process's own generator, on the CPU
-            torch.default_generator.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            torch.default_generator.manual_seed(seed)  # from which peft draws, on the CPU
+            warnings.simplefilter("ignore", UserWarning)  # of peft, that others are there already
             unet.add_adapter(config, _NAME)
         _activate(unet, active)
         unet.requires_grad_(False)
