@@ -145,11 +145,13 @@ class RecipeRun:
         if named is not None:
             return {index: scene.crops[index].cut(named.image(index)) for index in named.files}
         frame = scene.anchors(1)[0]
-        last = self.recipe.samples[-1]
-        plain = Sample(start="frames", strength=stage.strength, steps=last.steps)
-        edited = decoded_frame(sampler.model, sampler.one(plain, frame), f"frame {frame}")
+        edited = decoded_frame(sampler.model, sampler.one(self._plain(stage), frame), f"frame {frame}")
         write_image(self.sheets / f"tuned-on-{frame:05d}.png", edited)
         return {frame: np.concatenate([edited, np.ones_like(edited[..., :1])], -1)}
+
+    def _plain(self, stage: Tune) -> Sample:
+        """How the edited frame is sampled that tuning makes itself: as many steps as the frames will have."""
+        return Sample(start="frames", strength=stage.strength, steps=self.recipe.samples[-1].steps)
 
     def _write(self, frames: FrameStack) -> None:
         with atomic_folder(self.made) as folder:
@@ -173,7 +175,9 @@ class RecipeRun:
         """Digests of what else a stage reads."""
         if isinstance(stage, Tune):
             keyframes = self._keyframes[stage]
-            return [] if keyframes is None else [keyframes.identity()]
+            if keyframes is not None:
+                return [keyframes.identity()]
+            return [digest(asdict(self._plain(stage)))] if stage.on == "clip" else []
         if isinstance(stage, Finish):
             return [digest(way.identity()) for way in ways_of_finish([stage])]
         edit = self._begun_from.get(stage)

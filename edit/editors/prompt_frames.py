@@ -16,7 +16,7 @@ from edit.all_frames.scene import Scene
 from edit.diffusion.sources import Sources
 from edit.editors.prompt import PromptOptions
 from edit.editors.protocol import FittedLayer, Keyframe, KeyframeEditor
-from edit.recipes.recipe import Recipe
+from edit.recipes.recipe import Recipe, Sample
 
 
 class PromptFrames(KeyframeEditor):
@@ -32,6 +32,7 @@ class PromptFrames(KeyframeEditor):
         self.options, self.layer, self.sources = options, layer, sources
         self.order = list(range(layer.clip.frames))
         self.notes: list[str] = [str(recipe)]
+        _check_others(recipe, layer.cache.parents[1].name)
         self._prompts = prompts_of_frames(options, layer.clip.frames)
         fit = _fit_that_is_there(layer.clip, options.fit) if layer.fit is None else layer.fit
         self._scene = Scene(layer.clip, layer.name, fit, lambda: options.resolution or sources.model().size)
@@ -73,6 +74,14 @@ def prompts_of_frames(options: PromptOptions, frames: int) -> list[str]:
         prompt = marks.get(index, prompt)
         prompts.append(prompt)
     return prompts
+
+
+def _check_others(recipe: Recipe, own: str) -> None:
+    """UserError where frames are to be made from the very edit that they replace: each run would start from the last one's."""
+    for stage in recipe.stages:
+        option, other = ("--start", stage.start) if isinstance(stage, Sample) else ("--tune", getattr(stage, "on", ""))
+        if other == f"edit:{own}":
+            raise UserError(f"{option} {other} is the edit that is made here: choose another --name, or name another edit")
 
 
 def _fit_that_is_there(clip: Clip, name: str) -> Maps | None:

@@ -123,6 +123,12 @@ def test_a_changed_finish_samples_nothing_again(fresh_clip: Clip, prompted: Make
     assert len(folders) == 2 and len(set(after)) == 2 and len(before) == 12
 
 
+def test_tuning_is_done_again_where_the_frame_that_it_learns_from_is_edited_otherwise(fresh_clip: Clip, prompted: Make) -> None:
+    for steps in (3, 4, 3):
+        edit(on_frames(prompted, fresh_clip, "clip-tuning", steps=steps, tune_steps=1, tune_with="lora:2"))
+    assert len(list((fresh_clip.folder / "edits/t/cache/all").glob("tuned-*.safetensors"))) == 2
+
+
 @pytest.mark.parametrize(("recipe", "more"), [("layered", {}), ("clip-tuning", {"tune_steps": 3, "strength": 0.9})])
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(
     recipe: str, more: dict[str, Any], fresh_clip: Clip, prompted: Make, monkeypatch: pytest.MonkeyPatch
@@ -184,7 +190,7 @@ def test_a_prompt_holds_from_its_frame_on_until_the_next(fresh_clip: Clip, promp
         ({"recipe": "layered", "agree_at": "half"}, "--agree-at 'half' is not understood"),
         ({"recipe": "fixed", "agree_at": "0.5"}, "--agree-at needs --agree"),
         ({"recipe": "fixed", "attend": "all"}, "--attend 'all' is not understood"),
-        ({"recipe": "layered", "window": 4}, "--window 4 with --attend anchors: it sees all frames"),
+        ({"recipe": "layered", "window": 4}, "--window 4 with --attend anchors, which sees all frames"),
         ({"recipe": "fixed", "tune_steps": 3}, "--tune-steps is for recipes that tune"),
         ({"recipe": "fixed", "tune": "fused"}, "--tune fused learns from frames that were sampled before"),
         ({"recipe": "clip-tuning", "tune_with": "lora"}, "--tune-with 'lora' is not understood"),
@@ -192,6 +198,8 @@ def test_a_prompt_holds_from_its_frame_on_until_the_next(fresh_clip: Clip, promp
         ({"recipe": "fixed", "finish": "blur"}, "--finish 'blur' is not understood"),
         ({"recipe": "fixed", "finish": "tone:1.1"}, "--finish tone '1.1' is not understood"),
         ({"recipe": "fixed", "start_from": "edit:none"}, "has no edit 'none'"),
+        ({"recipe": "fixed", "start_from": "edit:t"}, "--start edit:t is the edit that is made here"),
+        ({"recipe": "clip-tuning", "tune": "edit:t"}, "--tune edit:t is the edit that is made here"),
         ({"recipe": "fixed", "batch": 0}, "--batch 0: give 1 or more"),
         ({"recipe": "fixed", "strategy": "random"}, "--strategy is for keyframes, --on frames has recipes"),
         ({"recipe": "fixed", "strategy": "propagate"}, "--strategy is for keyframes, --on frames has recipes"),
