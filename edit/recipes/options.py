@@ -87,7 +87,7 @@ def resolved(options: FramesOptions, *, strength: float | None, steps: int | Non
     A choice replaces that of each sampling stage that made one, and of the last where none did; how frames agree is a choice
     of the stages in which they do.
     """
-    name = options.recipe or DEFAULT
+    name = DEFAULT if options.recipe is None else options.recipe
     if name not in PRESETS:
         raise UserError(f"there is no recipe {name!r}: --recipe is one of {', '.join(PRESETS)} (--recipe help explains them)")
     stages: list[Stage] = list(PRESETS[name].stages)

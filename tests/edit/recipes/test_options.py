@@ -133,6 +133,7 @@ def test_the_line_that_is_printed_says_what_was_chosen() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
+        ({"recipe": ""}, "there is no recipe ''"),
         ({"recipe": "img2img", "strength": 1.5}, "--strength 1.5 is out of range"),
         ({"recipe": "fixed", "steps": 0}, "--steps 0 is out of range"),
         ({"recipe": "fixed", "guidance": float("nan")}, "--guidance nan is out of range"),
