@@ -28,7 +28,7 @@ from atlas.storage.stack import FrameStack
 
 Form = Literal["delta", "replace"]
 _ROUNDS = 2  # of reweighting
-_DENSITY: dict[Form, float] = {"delta": 0.9, "replace": 1.35}
+DENSITY: dict[Form, float] = {"delta": 0.9, "replace": 1.35}
 """Texels across a pixel. Finer, a frame's own view has holes, which the mean of many has not; coarser, flicker of fine detail
 stays in the frames, or the mean is blurred. Measured on the sample and on blackswan, 0.7 to 1.6."""
 
@@ -65,14 +65,14 @@ def through_atlas(
     far a frame shows what the maps say, (H, W) in [0, 1] (`atlas.maps.trust`); None: wholly. Frames are read one by
     one, twice or more; memory is that of an atlas for each layer, whatever the clip's length.
     """
-    sheets = [Sheet(maps, layer, _DENSITY[settings.form], applies, device) for layer in layers]
+    sheets = [Sheet(maps, layer, DENSITY[settings.form], applies, device) for layer in layers]
     means = zip(*(_means(Votes(frames, sheet, quiet=quiet), settings) for sheet in sheets), strict=True)
     for index, of_layers in enumerate(tqdm(means, "agree", len(frames), unit="frame", disable=quiet)):
         given = frames[index]
         changed, sure = given.copy(), trust(index) if trust else None
         for sheet, mean in zip(sheets, of_layers, strict=True):
             if pixels := sheet.pixels(index):
-                pixels.add_to(changed, _change(pixels, given, mean, settings.form, sure))
+                pixels.add_to(changed, change_of(pixels, given, mean, settings.form, sure))
         result[index] = changed
 
 
@@ -84,14 +84,14 @@ def _means(votes: Votes, settings: ConsensusSettings) -> Iterator[Mean]:
     return votes.means(settings.window)
 
 
-def _change(
+def change_of(
     pixels: Pixels,
     frame: np.ndarray,  # (H, W, 3)
     mean: Mean,
-    form: Form,
-    trust: np.ndarray | None,  # (H, W)
+    form: Form = "delta",
+    trust: np.ndarray | None = None,  # (H, W)
 ) -> Tensor:  # (M, 3)
-    """What the mean adds to a layer's pixels, light divided out."""
+    """Measure what the mean changes of a layer's pixels, light divided out."""
     unlit, agreed = pixels.unlit(frame), mean(pixels.footprint.box)
     sure = 1.0 if trust is None else pixels.picked(trust)
     if form == "replace":

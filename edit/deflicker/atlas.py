@@ -31,7 +31,7 @@ class AtlasDeflicker(Deflicker):
     window: int | None = None
     """Frames before and after that a frame agrees with; None: all."""
     trust: bool = True
-    """Whether frames stay their own where the fit does not show the source."""
+    """Whether what averaging would change in the source itself stays each frame's own: it is no flicker."""
     gain: bool = False
     """Whether exposures are matched first. The command does: it takes half as long again, worth it once but not in each step
     of a sampling."""
@@ -61,11 +61,12 @@ class AtlasDeflicker(Deflicker):
         if maps is None:
             raise UserError(f"agreement through the atlas needs a fit: run {FIT} first")
         settings = ConsensusSettings(self.form, self.robust, self.window, self.gain)
-        trust = source_trust(maps, guides.source, device) if self.trust else None
+        layers = guides.layers or maps.layers
+        trust = source_trust(maps, guides.source, device, layers=layers, quiet=quiet) if self.trust else None
         through_atlas(
             frames,
             maps,
-            guides.layers or maps.layers,
+            layers,
             result,
             settings,
             applies=guides.applies,

@@ -40,7 +40,7 @@ class DeflickerOptions(CommonOptions):
     robust: bool = False
     """With atlas: of several looks of a texel the commoner one wins, instead of their blend."""
     trust: Literal["on", "off"] | None = None
-    """With atlas: where the fit does not show the source, take on no more than the change of what lies beside. Default: on."""
+    """With atlas: where averaging would change the source itself, take on no more than the change of what lies beside. Default: on."""  # noqa: E501
     gain: Literal["on", "off"] | None = None
     """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer. Default: on."""  # noqa: E501
     mode: Literal["balanced", "fast", "accurate"] | None = None

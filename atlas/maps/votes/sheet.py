@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,10 +24,21 @@ from atlas.maps.views import ViewMaps
 
 PerFrame = Callable[[int], np.ndarray]
 """An image (H, W) or (H, W, 3) for a frame's number."""
+
 _MEASURED = 8  # frames in which the density of an atlas is measured
 _CARRIED = 0.05  # what a pixel counts that is mixed with other layers
 _FAINT = 1e-4  # least certainty, squared: a square of 100 pixels that have no more weighs as much as one that is certain
 _DIVISOR = 0.25  # of the usual weight: what sharpens is divided by no less
+
+
+class Frames(Protocol):
+    """Frames that are read one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """(H, W, 3) float32 in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)

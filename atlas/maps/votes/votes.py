@@ -15,8 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.geometry.boxes import Box
-from atlas.maps.votes.sheet import Pixels, Sheet, Vote
-from atlas.storage.stack import FrameStack
+from atlas.maps.votes.sheet import Frames, Pixels, Sheet, Vote
 
 Mean = Callable[[Box], Tensor]
 """Mean colours (h, w, 3) in a box of a sheet."""
@@ -49,9 +48,9 @@ class Sums:
 
 
 class Votes:
-    """What the frames of a stack say of one layer's sheet."""
+    """What frames say of one layer's sheet."""
 
-    def __init__(self, frames: FrameStack, sheet: Sheet, *, quiet: bool = True) -> None:
+    def __init__(self, frames: Frames, sheet: Sheet, *, quiet: bool = True) -> None:
         self.frames, self.sheet, self.quiet = frames, sheet, quiet
         self._gains = torch.ones(len(frames), 3)
         self._common: Tensor | None = None  # (H, W, 3)

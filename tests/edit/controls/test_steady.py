@@ -103,16 +103,19 @@ def test_black_and_white_stay_in_range(maps: Maps, truth: np.ndarray, tmp_path: 
 def test_where_the_fit_does_not_show_the_frame_images_stay_their_own(
     sample_clip: Clip, maps: Maps, truth: np.ndarray, tmp_path: Path
 ) -> None:
+    strange = [4, 8]
+
     def source(frame: int) -> np.ndarray:
         seen = sample_clip.frame(frame) / np.float32(255)
-        seen[:, :40] = 1 - seen[:, :40]  # something else than the fit has there
+        if frame in strange:
+            seen[:, :40] = [1, 0, 1]  # something else than the other frames show there
         return seen
 
     given = truth + boiling()
     trusting, careful = (steadily(given, maps, "softedge", tmp_path, source=there) for there in (None, source))
-    changed = [np.abs(found - given)[:, :, :30].mean() for found in (trusting, careful)]
+    changed = [np.abs(found - given)[strange, :, :30].mean() for found in (trusting, careful)]
     assert changed[1] < 0.5 * changed[0]
-    assert np.abs(trusting - careful)[:, :, 60:].max() < 0.02
+    assert np.abs(trusting - careful)[:, :, 60:].mean() < 0.005
 
 
 @pytest.mark.parametrize("kind", ["canny", "pose"])
