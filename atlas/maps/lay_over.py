@@ -72,8 +72,8 @@ def lay_over(
 
     The change is edited - frame where the layer is seen alone; on its outline it is what the edit does to the layer's own
     colour. Exact to the bit: the frame where no edit applies, and where the edited frame is the frame (on an outline: as far
-    around as the change is estimated from); the edited frame where opacity and `applies` are 1. edited: by layer, or one under `all`, which needs no maps. deltas, own: of
-    the edit's other layers, whose atlases were edited (`add_deltas`).
+    around as the change is estimated from); the edited frame where opacity and `applies` are 1. edited: by layer, or one
+    under `all`, which needs no maps. deltas, own: of the edit's other layers, whose atlases were edited (`add_deltas`).
     """
     if WHOLE_FRAME in edited:
         return _blended(frame, edited[WHOLE_FRAME])

@@ -37,7 +37,7 @@ class Example:
         total = hashlib.sha256(repr(self.conditioning.scales).encode())
         for tensor in self._tensors():
             total.update(repr(tuple(tensor.shape)).encode())
-            total.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+            total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return total.hexdigest()
 
     def _tensors(self) -> Iterator[Tensor]:
@@ -110,4 +110,4 @@ def at_latent_size(
 ) -> Tensor:  # (1, 1, h, w) float32
     """Shrink a mask of pixels to the cells of a latent: each holds the mean over its area."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).float()
-    return F.adaptive_avg_pool2d(pixels[None, None], latent.shape[-2:])
+    return F.adaptive_avg_pool2d(pixels[None, None], (latent.shape[-2], latent.shape[-1]))

@@ -140,7 +140,7 @@ class _Training:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything from which `restore` goes on to the same bytes."""
-        tensors = {f"weight.{name}": weight for name, weight in self.weights.items()}
+        tensors: dict[str, Tensor] = {f"weight.{name}": weight for name, weight in self.weights.items()}
         tensors |= optimiser_tensors(self.optimiser) | {"generator": self.generator.get_state()}
         return tensors, {"losses": self.losses, "scaler": self.scaler.state_dict()}
 
