@@ -1,60 +1,112 @@
-"""Merging partial atlases: coverage-weighted mean, median and robust mean. A texel that one keyframe saw keeps its colour."""
+"""Merging partial atlases: coverage-weighted mean, median and robust mean. A texel that one keyframe saw keeps its colour.
+
+All of them take a band of rows of every keyframe at a time, from memory or from a file (`aggregate.stack`): how many
+keyframes there are makes no difference to the memory, nor to the result.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from aggregate.stack import FEW, Images
 from atlas.geometry.filling import push_pull
 
 _ODD = 5.0  # times the usual departure from the median: there a colour's weight is halved
 _AGREE = 6e-3  # departures as small as this are none
 _AROUND = 15  # texels
-_ROWS = 64  # the median sorts this many rows at a time: memory stays small
-
-
-def merged_coverage(coverages: Tensor) -> Tensor:
-    """Merge coverages, (K, H, W) -> (H, W): what the best keyframe covers."""
-    return coverages.amax(0)
+_ROWS = 64  # of a band, where there are few keyframes; a median sorts them all at once
 
 
 def weighted_mean(
-    colours: Tensor,  # (K, H, W, C)
-    weights: Tensor,  # (K, H, W)
+    colours: Images,  # (K, H, W, C)
+    weights: Images,  # (K, H, W)
+    robust: Robust | None = None,
 ) -> Tensor:  # (H, W, C)
-    """Average the keyframes weighted by what each saw; continued outwards where none saw anything."""
-    total = weights.sum(0)
-    mean = torch.einsum("khwc,khw->hwc", colours, weights) / total.clamp(min=1e-12)[..., None]
+    """Average the keyframes weighted by what each saw; continued outwards where none saw anything.
+
+    robust: weights them by their agreement as well.
+    """
+    mean, total = averaged(colours, weights, robust)
     return push_pull(mean, total * 1e3)
 
 
+def averaged(
+    colours: Images,  # (K, H, W, C)
+    weights: Images,  # (K, H, W)
+    robust: Robust | None = None,
+) -> tuple[Tensor, Tensor]:  # (H, W, C), (H, W)
+    """Average the keyframes as `weighted_mean` does, 0 where none saw anything, and sum up their weights."""
+    means, totals = [], []
+    for rows in _bands(colours):
+        part, share = colours[:, rows], weights[:, rows]
+        if robust is not None:
+            share = robust.weights(part, share, (rows, slice(None)))
+        total = share.sum(0)
+        means.append(torch.einsum("khwc,khw->hwc", part, share) / total.clamp(min=1e-12)[..., None])
+        totals.append(total)
+    return torch.cat(means), torch.cat(totals)
+
+
 def weighted_median(
-    colours: Tensor,  # (K, H, W, C)
-    weights: Tensor,  # (K, H, W)
+    colours: Images,  # (K, H, W, C)
+    weights: Images,  # (K, H, W)
 ) -> Tensor:  # (H, W, C)
     """Take the weighted median of each channel: half of the weight lies on either side (midpoint on an exact tie).
 
     Two keyframes of equal weight give their mean, one alone its own colour; weight 0 has no vote.
     """
-    total = weights.sum(0)
-    rows = range(0, colours.shape[1], _ROWS)
-    median = torch.cat([_median(colours[:, r : r + _ROWS], weights[:, r : r + _ROWS]) for r in rows])
-    return push_pull(median, total * 1e3)
+    medians, totals = [], []
+    for rows in _bands(colours):
+        share = weights[:, rows]
+        medians.append(_median(colours[:, rows], share))
+        totals.append(share.sum(0))
+    return push_pull(torch.cat(medians), torch.cat(totals) * 1e3)
 
 
-def robust_weights(colours: Tensor, weights: Tensor) -> Tensor:  # (K, H, W, C), (K, H, W) -> (K, H, W)
-    """Weight keyframes for a robust mean: less where a colour departs from the median by more than they usually do around."""
-    if len(colours) < 3:
-        return weights  # of two, neither is the odd one
-    away, usual = torch.empty_like(weights), torch.empty_like(weights[0])
-    for start in range(0, colours.shape[1], _ROWS):
-        rows = slice(start, start + _ROWS)
-        part, share = colours[:, rows], weights[:, rows]
-        away[:, rows] = (part - _median(part, share)).abs().mean(-1)
-        usual[rows] = _median(away[:, rows, :, None], share)[..., 0]
-    usual = F.avg_pool2d(usual[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0] + _AGREE
-    return weights / (1 + (away / (_ODD * usual)) ** 2)
+@dataclass(frozen=True)
+class Robust:
+    """How a robust mean weighs keyframes: less where a colour departs from the median by more than they usually do around."""
+
+    median: Tensor
+    """(H, W, C)"""
+    usual: Tensor
+    """(H, W) the usual departure."""
+
+    @classmethod
+    def of(cls, colours: Images, weights: Images) -> Robust:  # (K, H, W, C), (K, H, W)
+        """Measure median and usual departure of at least three keyframes: of two, neither is the odd one."""
+        medians, usual = [], []
+        for rows in _bands(colours):
+            part, share = colours[:, rows], weights[:, rows]
+            medians.append(_median(part, share))
+            usual.append(_median(_departures(part, medians[-1])[..., None], share)[..., 0])
+        around = F.avg_pool2d(torch.cat(usual)[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0]
+        return cls(torch.cat(medians), around + _AGREE)
+
+    def weights(
+        self,
+        colours: Tensor,  # (K, h, w, C)
+        weights: Tensor,  # (K, h, w)
+        part: tuple[slice, slice],  # rows and columns that these are of
+    ) -> Tensor:  # (K, h, w)
+        """Lower the weights of what departs from the median: half is left at five times the usual departure."""
+        return weights / (1 + (_departures(colours, self.median[part]) / (_ODD * self.usual[part])) ** 2)
+
+
+def _departures(colours: Tensor, median: Tensor) -> Tensor:  # (K, h, w, C), (h, w, C) -> (K, h, w)
+    return (colours - median).abs().mean(-1)
+
+
+def _bands(images: Images) -> Iterator[slice]:
+    """Cut the rows into bands: fewer at a time the more images there are."""
+    count, height = images.shape[:2]
+    rows = max(1, min(_ROWS, _ROWS * FEW // count))
+    return (slice(start, min(start + rows, height)) for start in range(0, height, rows))
 
 
 def _median(colours: Tensor, weights: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
-"""Keyframes of a layer, read and checked, and each of them placed in the atlas beside its unedited frame."""
+"""Keyframes of a layer, checked, and each of them read and placed in the atlas beside its unedited frame: one at a time."""
 
 from __future__ import annotations
 
+import filecmp
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from aggregate.repainted import repainted_pixels
+from aggregate.repainted import Claims, repainted_pixels
 from aggregate.windows import View
 from atlas.clip.clip import Clip
-from atlas.clip.edits import Edit, read_keyframe
+from atlas.clip.edits import Edit, check_keyframe, read_keyframe
 from atlas.clip.keep import read_keep
 from atlas.errors import EDIT, UserError
 from atlas.maps.keyframes import keyframe_pixels
@@ -46,8 +48,6 @@ class LayerKeyframes:
     layer: str
     maps: Maps
     files: dict[int, Path]
-    images: dict[int, np.ndarray]
-    """(H, W, 4) uint8 or uint16."""
     made: dict[int, Path]
     """What the edit stage wrote, where that is known."""
     mask: Path | None
@@ -58,20 +58,20 @@ class LayerKeyframes:
 
     @classmethod
     def open(cls, clip: Clip, edit: Edit, layer: str) -> LayerKeyframes:
-        """Read a layer's keyframes; UserError where there are none, or one is past the end of the clip or of another size."""
+        """Find a layer's keyframes and check them; UserError where there are none, or one is damaged, past the end of the
+        clip or of another size."""
         maps = open_maps(clip, edit.fit, layer)
         files = edit.keyframes(layer)
         if not files:
             raise UserError(f"{edit.keyframes_folder(layer)} holds no keyframes: run {EDIT} {clip.folder} again")
-        images = {}
         for index, path in files.items():
             if index >= clip.frames:
                 raise UserError(f"{path} is past the end: the clip has frames 0 to {clip.frames - 1}; remove it")
-            images[index] = read_keyframe(path, clip)
+            check_keyframe(path, clip)
         mask = path if (path := edit.keep_path(layer)).is_file() else None
         keep = None if mask is None else read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
         made = {index: path for index in files if (path := edit.made_path(layer, index)).is_file()}
-        return cls(clip, layer, maps, files, images, made, mask, keep, fit_identity(clip, maps, layer))
+        return cls(clip, layer, maps, files, made, mask, keep, fit_identity(clip, maps, layer))
 
     @property
     def indices(self) -> list[int]:
@@ -84,13 +84,13 @@ class LayerKeyframes:
 
     def placed(self, index: int, device: torch.device) -> PlacedKeyframe:
         """Place keyframe `index` and its unedited frame in the atlas."""
-        keyframe = torch.from_numpy(to_float(self.images[index])).to(device)
+        image = read_keyframe(self.files[index], self.clip)
+        keyframe = torch.from_numpy(to_float(image)).to(device)
         frame = torch.from_numpy(to_float(self.clip.frame(index))).to(device)
         pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
-        repainted = torch.zeros_like(pixels.opacity)
-        if index in self.made and picture_header(self.made[index]).size == (self.clip.height, self.clip.width):
-            changed = repainted_pixels(self.images[index], read_keyframe(self.made[index], self.clip))
-            repainted = torch.from_numpy(changed).to(device)
+        made = self._before(index)
+        changed = np.zeros(image.shape[:2], np.float32) if made is None else repainted_pixels(image, made)
+        repainted = torch.from_numpy(changed).to(device)
         colours = pixels.unlit(keyframe[..., :3], frame)
         partial = pixels.in_atlas(torch.cat([colours, pixels.light.mean(-1, keepdim=True), repainted[..., None]], -1))
         counts = pixels.weight > 0
@@ -100,3 +100,20 @@ class LayerKeyframes:
         return PlacedKeyframe(
             replace(partial, colour=channels[..., _COLOURS]), channels[..., _LIGHT], channels[..., _REPAINTED], view
         )
+
+    def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
+        """Find what was repainted by hand in any of the keyframes, where it lies in the atlas."""
+        claims = Claims(self.maps.atlas_size(self.layer), device)
+        for index, path in tqdm(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, disable=quiet):
+            made = self._before(index)
+            if made is not None and repainted_pixels(read_keyframe(path, self.clip), made).any():
+                placed = self.placed(index, device)
+                claims.add(index, placed.repainted.clamp(0, 1), placed.partial.weight)
+        return claims
+
+    def _before(self, index: int) -> np.ndarray | None:  # (H, W, 4)
+        """Read keyframe `index` as it was made; None where that is not known, or its file is still the same."""
+        path = self.made.get(index)
+        if path is None or picture_header(path).size != (self.clip.height, self.clip.width):
+            return None
+        return None if filecmp.cmp(path, self.files[index], shallow=False) else read_keyframe(path, self.clip)

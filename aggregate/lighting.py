@@ -6,10 +6,12 @@ lit colours and answers in its own way. Keyframes that saw a texel in different 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 
 import torch
-from torch import Tensor
+
+from aggregate.stack import Images
 
 _DARK = 0.05
 _SAMPLES = 40_000
@@ -19,26 +21,28 @@ _PLAIN = 0.1  # a curve as near to proportion as this answers light as a materia
 
 @torch.no_grad()
 def unlit_share(
-    colours: Tensor,  # (K, H, W, 6) light removed: edited, then unedited
-    lights: Tensor,  # (K, H, W) the light removed
-    weights: Tensor,  # (K, H, W)
+    colours: Images,  # (K, H, W, 6) light removed: edited, then unedited
+    lights: Images,  # (K, H, W) the light removed
+    weights: Images,  # (K, H, W)
 ) -> float:
     """Regress the edit on light: 0 for an edit that is lit as the layer is, 1 for a map of the colours seen, else in between.
 
     Of the pairs' log ratios of edited colours, what goes with light (after what goes with the unedited colours), over
-    what a map of the same steepness would show. 0 where no texel was seen twice or light does not differ.
+    what a map of the same steepness would show. 0 where no texel was seen twice or light does not differ. All pairs are
+    compared, two keyframes in memory at a time.
     """
     normal, right, apart = torch.zeros(2, 2), torch.zeros(2), torch.zeros(2)
+    read = lru_cache(2)(lambda number: (colours[number], lights[number], weights[number]))
     for k, m in combinations(range(len(colours)), 2):
-        pair = colours[[k, m]]
-        both = (weights[[k, m]].amin(0) > 0.9) & (pair.amin((0, 3)) > _DARK)
+        pair, light_pair, seen = zip(read(k), read(m), strict=True)
+        both = (torch.minimum(*seen) > 0.9) & (torch.minimum(*pair).amin(-1) > _DARK)
         index = torch.nonzero(both.flatten())[:, 0]
         index = index[:: max(1, len(index) // _SAMPLES)]
         if len(index) < 100:
             continue
-        logs = pair.reshape(2, -1, 6)[:, index].log()
+        logs = torch.stack([image.reshape(-1, 6)[index] for image in pair]).log()
         edited, original = (logs[0] - logs[1]).reshape(-1, 2, 3).mean(-1).unbind(-1)
-        light = lights[[k, m]].reshape(2, -1)[:, index].clamp(min=_DARK).log()
+        light = torch.stack([image.flatten()[index] for image in light_pair]).clamp(min=_DARK).log()
         light = light[0] - light[1]
         # A keyframe's own gain must not count as light: only how these vary over the layer does.
         edited, original, light = (values - values.mean() for values in (edited, original, light))

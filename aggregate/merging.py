@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from aggregate.averages import merged_coverage, weighted_mean, weighted_median
+from aggregate.averages import weighted_mean, weighted_median
 from aggregate.match import Matched, match
 from aggregate.network import Training, refine
+from aggregate.partials import Partials
 from aggregate.windows import View
-from atlas.maps.partial import Partial
 
 
 def merge(
-    partials: list[Partial],  # colour (H, W, 6): edited, then unedited
-    views: list[View],
+    partials: Partials,
+    views: Mapping[int, View],  # by the number of its partial atlas: of a few, all; of many, those that are learned from
     method: str,
     training: Training | None = None,
     *,
@@ -23,32 +25,37 @@ def merge(
     seed: int = 0,
     quiet: bool = True,
 ) -> tuple[Tensor, Tensor]:  # edited (H, W, 3), reference (H, W, 3)
-    """Merge partial atlases: the edited and the unedited channels are matched and merged alike.
+    """Merge partial atlases: the edited and the unedited channels are matched, in place, and merged alike.
 
     Each is matched for itself, because an edit may have other disagreements than the frames; where nothing was edited
     both are the same numbers and stay so.
     """
-    colours, weights = torch.stack([p.colour for p in partials]), torch.stack([p.weight for p in partials])
-    if len(partials) > 1 and (match_gain or match_shift):
-        both = [match(part, weights, gains=match_gain, shifts=match_shift) for part in colours.split(3, dim=-1)]
-        colours = torch.cat([matched.colours for matched in both], -1)
-        views = [_matched_view(view, number, *both) for number, view in enumerate(views)]
+    colours, weights = partials.colours, partials.weights
+    if len(weights) > 1 and (match_gain or match_shift):
+        edited, original = (
+            match(small, partials.known, partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet)
+            for small in (partials.edited, partials.original)
+        )
+        for number in range(len(weights)):
+            parts = zip((edited, original), colours[number].split(3, dim=-1), strict=True)
+            colours[number] = torch.cat([matched.applied(number, part) for matched, part in parts], -1)
+        size = (weights.shape[1], weights.shape[2])
+        views = {number: _matched_view(view, number, edited, original, size) for number, view in views.items()}
     if method == "network":
-        coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
-        refined = refine(colours, weights, coverage, views, seed=seed, training=training, quiet=quiet)
-        edited, reference = refined.edited, refined.reference
+        refined = refine(colours, weights, partials.coverage, views, seed=seed, training=training, quiet=quiet)
+        merged, reference = refined.edited, refined.reference
     else:
-        merged = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
-        edited, reference = merged.split(3, dim=-1)
+        both = weighted_median(colours, weights) if method == "median" else weighted_mean(colours, weights)
+        merged, reference = both.split(3, dim=-1)
     # Equal up to rounding is equal: what was not edited must leave no difference.
-    return torch.where((edited - reference).abs() < 1e-5, reference, edited), reference
+    return torch.where((merged - reference).abs() < 1e-5, reference, merged), reference
 
 
-def _matched_view(view: View, number: int, edited: Matched, original: Matched) -> View:
+def _matched_view(view: View, number: int, edited: Matched, original: Matched, size: tuple[int, int]) -> View:
     return View(
-        edited.moved(number, view.uv),
+        edited.moved(number, view.uv, size),
         view.edited * edited.gains[number],
         view.original * original.gains[number],
         view.weight,
-        original.moved(number, view.uv),
+        original.moved(number, view.uv, size),
     )

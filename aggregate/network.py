@@ -8,7 +8,8 @@ errors. The loss is the L1 distance between the keyframe and that atlas rendered
 what the others cover. The same network is applied to the edited aggregate and to the unedited one (the reference), and
 the difference of the two, which is what delta rendering adds to a frame, counts in the loss beside the edited atlas
 itself. So it learns to undo the blur of splatting and merging as far as keyframes confirm it, and keyframes that were
-not edited leave no difference at all. A single keyframe predicts itself.
+not edited leave no difference at all. A single keyframe predicts itself. Of many keyframes, some are learned from; what
+the others make together is among what predicts them.
 
 Published: SGD 1e-3, momentum 0.9, 500 epochs over all of the atlas. Here: Adam on random windows with averaged weights,
 stopped by pixels that it is not trained on.
@@ -16,14 +17,15 @@ stopped by pixels that it is not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from aggregate.averages import robust_weights, weighted_mean
+from aggregate.averages import Robust, weighted_mean
+from aggregate.stack import Images
 from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_random
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.warp import sample
@@ -82,10 +84,10 @@ class Refined:
 
 
 def refine(
-    colours: Tensor,  # (K, H, W, 6) partial atlases: edited, then unedited
-    weights: Tensor,  # (K, H, W)
+    colours: Images,  # (K, H, W, 6) partial atlases: edited, then unedited
+    weights: Images,  # (K, H, W)
     coverage: Tensor,  # (H, W)
-    views: Sequence[View],  # one for each partial atlas
+    views: Mapping[int, View],  # by the number of its partial atlas: of all of them, or of those to be learned from
     *,
     seed: int = 0,
     training: Training | None = None,
@@ -93,28 +95,28 @@ def refine(
 ) -> Refined:
     """Train the network on the views and apply it to the aggregate of all, inside the box that is covered.
 
-    Runs on the device of `colours`. The start is the mean, or the robust mean where that predicts held-out pixels clearly
-    better; where training does not predict them clearly better still, the start is returned.
+    The start is the mean, or the robust mean where that predicts held-out pixels clearly better; where training does not
+    predict them clearly better still, the start is returned.
     """
     training = training or Training()
     generator = torch.Generator().manual_seed(seed)
     box = bounding_box(coverage > 0, 2)
-    choices = [weights, *([robust_weights(colours, weights)] if len(colours) > 2 else [])]
     if box is None:
         return _refined(weighted_mean(colours, weights), 0.0, 0.0, 0)
-    pixels = Pixels.of(views, coverage.shape, box, training.pixels, generator)
-    cut = (slice(None), *box)
-    sources = [Source(colours[cut], choice[cut]) for choice in choices]
+    learned = sorted(views)
+    pixels = Pixels.of([views[number] for number in learned], coverage.shape, box, training.pixels, generator)
+    starts = [None, *([Robust.of(colours, weights)] if len(weights) > 2 else [])]
+    sources = [Source.of(colours, weights, learned, box, robust) for robust in starts]
     usable = pixels[sources[0].predicted(pixels)]
     held = held_out(sources[0], usable, training.window, generator)
     best = 0
     if held:
         losses = [_checked(None, source, held, squared=True) for source in sources]
         best = int(losses[-1] < _WORTH * losses[0])  # 0 too where there is no other choice
-    whole = weighted_mean(colours, choices[best])
+    whole = weighted_mean(colours, weights, starts[best])
     if not held:  # no texel was seen twice
         return _refined(whole, 0.0, 0.0, 0)
-    network = AggregationNetwork(generator).to(colours.device)
+    network = AggregationNetwork(generator).to(coverage.device)
     steps, before, after = _train(network, sources[best], usable[~usable.held], held, training, generator, quiet)
     if after < _WORTH * before:
         pair = torch.stack(whole[box].split(3, dim=-1)).permute(0, 3, 1, 2)

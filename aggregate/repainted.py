@@ -26,15 +26,35 @@ def repainted_pixels(
     return cv2.dilate((changed | erased).astype(np.uint8), np.ones((2 * _AROUND + 1,) * 2)).astype(np.float32)
 
 
-def unclaimed(
-    repainted: Tensor,  # (K, H, W) in [0, 1]: where in the atlas each keyframe was repainted
-    weights: Tensor,  # (K, H, W) of the partial atlases
-) -> Tensor:  # (K, H, W) in [0, 1]
-    """Weigh keyframes by repainting: little is left of a weight where another keyframe was repainted and this one was not."""
-    claims = repainted * weights.clamp(max=1)
-    shares = []
-    for number, own in enumerate(repainted):
-        others = torch.cat([claims[:number], claims[number + 1 :]])
-        claimed = others.amax(0) if len(others) else torch.zeros_like(own)
-        shares.append(1 - (1 - _OTHERS) * claimed * (1 - own))
-    return torch.stack(shares)
+class Claims:
+    """What was repainted of an atlas and by whom: there, little is left of the weight of the other keyframes.
+
+    However many keyframes were repainted, three numbers for each texel hold it: the strongest claim, whose it is, and the
+    strongest of all others.
+    """
+
+    def __init__(self, size: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        self._strongest, self._next = torch.zeros(size, device=device), torch.zeros(size, device=device)
+        self._whose = torch.full(size, -1, dtype=torch.int32, device=device)
+
+    def add(
+        self,
+        number: int,
+        repainted: Tensor,  # (H, W) in [0, 1]: where in the atlas keyframe `number` was repainted
+        weight: Tensor,  # (H, W) of its partial atlas
+    ) -> None:
+        """Claim for keyframe `number` what was repainted of it, as far as it saw that."""
+        claim = repainted * weight.clamp(max=1)
+        stronger = claim > self._strongest
+        self._next = torch.where(stronger, self._strongest, torch.maximum(self._next, claim))
+        self._strongest = torch.where(stronger, claim, self._strongest)
+        self._whose[stronger] = number
+
+    def left_of(
+        self,
+        number: int,
+        repainted: Tensor,  # (H, W) as above
+    ) -> Tensor:  # (H, W) in [0, 1]
+        """Weigh keyframe `number` by repainting: little is left where another one was repainted and this one was not."""
+        claimed = torch.where(self._whose == number, self._next, self._strongest)
+        return 1 - (1 - _OTHERS) * claimed * (1 - repainted)

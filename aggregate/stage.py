@@ -12,18 +12,19 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from aggregate.averages import merged_coverage
 from aggregate.keyframes import LayerKeyframes
 from aggregate.lighting import unlit_share
 from aggregate.merging import merge
 from aggregate.network import Training
-from aggregate.repainted import unclaimed
+from aggregate.partials import Partials
+from aggregate.stack import FEW, ImageStack
+from aggregate.windows import View
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
-from atlas.maps.coverage import covered_share, visibility
+from atlas.maps.coverage import Visibility, covered_share, visibility
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_json, write_stamp
@@ -33,6 +34,7 @@ from atlas.system.device import Device, choose_device
 from atlas.system.terminal import visible
 
 VERSION = 4  # of the method: a changed one makes earlier results out of date
+_VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
 
 @dataclass(kw_only=True)
@@ -45,7 +47,7 @@ class AggregateOptions(CommonOptions):
     """Name of the edit."""
     method: Literal["network", "mean", "median"] = "network"
     """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
-    keyframe from the others; mean, median: coverage-weighted."""
+    keyframe from the others (of more than 12, the 12 that together see most); mean, median: coverage-weighted."""
     # Their help stands beside --no-match-gain and --no-match-shift.
     match_gain: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are evened out)")] = True
     """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
@@ -121,7 +123,8 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
 def _made_from(options: AggregateOptions, keyframes: LayerKeyframes) -> str:
     """Digest all that decides the layer's result."""
     network = [options.seed, options.merge_steps] if options.method == "network" else []
-    how = [VERSION, options.method, network, options.match_gain, options.match_shift, keyframes.indices]
+    version = [VERSION, *([_VERSION_OF_MANY] if len(keyframes.indices) > FEW else [])]
+    how = [*version, options.method, network, options.match_gain, options.match_shift, keyframes.indices]
     return digest(how, keyframes.fit, *keyframes.digested())
 
 
@@ -141,53 +144,97 @@ def _aggregate_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyf
 
 def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframes, device: torch.device) -> LayerResult:
     """Place the keyframes in the atlas, merge them, and write the edited atlas, its reference and the partial atlases."""
-    layer, indices = keyframes.layer, keyframes.indices
-    outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
-    bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
-    placed = [keyframes.placed(index, device) for index in bar]
-    light, repainted = torch.stack([k.light for k in placed]), torch.stack([k.repainted for k in placed])
-    shares = unclaimed(repainted.clamp(0, 1), torch.stack([k.partial.weight for k in placed]))
-    claimed = shares * (1 - repainted.clamp(0, 1))  # nor does the network learn to paint it over, or the rest like it
-    views = [
-        replace(k.view, weight=k.view.weight * sample(c[..., None], k.view.uv)[..., 0])
-        for k, c in zip(placed, claimed, strict=True)
-    ]
-    partials = [replace(k.partial, weight=k.partial.weight * s) for k, s in zip(placed, shares, strict=True)]
-    edited, reference = merge(
-        partials,
-        views,
-        options.method,
-        Training(steps=options.merge_steps),
-        match_gain=options.match_gain,
-        match_shift=options.match_shift,
-        seed=options.seed,
-        quiet=options.quiet,
-    )
-    coverage = merged_coverage(torch.stack([p.coverage for p in partials]))
-    if keyframes.keep is not None:
-        coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
-    seen = merged_coverage(torch.stack([p.seen for p in partials]))
+    layer, indices, frames = keyframes.layer, keyframes.indices, keyframes.clip.frames
+    seen_by = visibility(keyframes.maps, layer) if len(indices) > FEW or len(indices) < frames else None
+    with atomic_folder(edit.partial_folder(layer)) as folder:
+        merged = _merged(options, keyframes, _learned(seen_by, indices), folder, device)
 
     result = LayerResult(layer, indices)
-    if changed := [str(index) for index, places in zip(indices, repainted, strict=True) if (places > 0.5).any()]:
-        named = f"keyframe{'s' if len(changed) > 1 else ''} {', '.join(changed)}"
+    if merged.repainted:
+        named = f"keyframe{'s' if len(merged.repainted) > 1 else ''} {', '.join(map(str, merged.repainted[:FEW]))}"
+        named += f" and {len(merged.repainted) - FEW} more" if len(merged.repainted) > FEW else ""
         result.notes.append(f"{layer}: what was repainted in {named} counts more there than the other keyframes")
+    outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
     for path in outputs:
         if moved := edit.set_aside(path):
             result.notes.append(f"{path} was repainted by hand: kept as {moved}")
-    with atomic_folder(edit.partial_folder(layer)) as folder:
-        for index, partial in zip(indices, partials, strict=True):
-            write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
-    unlit = unlit_share(torch.stack([p.colour for p in partials]), light, torch.stack([p.weight for p in partials]))
-    write_json(edit.lighting_path(layer), {"unlit": round(unlit, 3)})
-    for path, image in zip(outputs, _writable(edited, reference, coverage), strict=True):
+    write_json(edit.lighting_path(layer), {"unlit": round(merged.unlit, 3)})
+    coverage = merged.coverage
+    if keyframes.keep is not None:
+        coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
+    for path, image in zip(outputs, _writable(merged.edited, merged.reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
-    result.covered = covered_share(keyframes.maps, layer, seen.cpu().numpy())
-    further = visibility(keyframes.maps, layer).best_addition(indices) if len(indices) < keyframes.clip.frames else (0, 0.0)
+    result.covered = covered_share(keyframes.maps, layer, merged.seen.cpu().numpy())
+    further = seen_by.best_addition(indices) if seen_by and len(indices) < frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
     write_stamp(edit.folder, keyframes.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
     return result
+
+
+@dataclass
+class _Merged:
+    """A layer's keyframes, merged."""
+
+    edited: Tensor  # (N, N, 3)
+    reference: Tensor  # (N, N, 3)
+    coverage: Tensor  # (N, N)
+    seen: Tensor  # (N, N)
+    unlit: float
+    repainted: list[int]  # keyframes
+
+
+def _merged(
+    options: AggregateOptions, keyframes: LayerKeyframes, learned: list[int], folder: Path, device: torch.device
+) -> _Merged:
+    """Merge keyframes, placed one at a time, and write their partial atlases into `folder`.
+
+    learned: numbers of the keyframes whose pixels the network learns from, and whose light is compared.
+    """
+    layer, indices, size = keyframes.layer, keyframes.indices, keyframes.maps.atlas_size(keyframes.layer)
+    claims, seen = keyframes.claims(device, quiet=options.quiet), torch.zeros(size, device=device)
+    views: dict[int, View] = {}
+    repainted: list[int] = []
+    bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
+    with (
+        Partials(folder, size, len(indices), device) as partials,
+        ImageStack(folder / "lights", size, len(learned), device) as lights,
+    ):
+        for number, index in enumerate(bar):
+            placed = keyframes.placed(index, device)
+            partial = placed.partial
+            write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
+            own = placed.repainted.clamp(0, 1)
+            share = claims.left_of(index, own)
+            partials.append(replace(partial, weight=partial.weight * share))
+            seen = torch.maximum(seen, partial.seen)
+            if (own > 0.5).any():
+                repainted.append(index)
+            if number in learned:
+                lights.append(placed.light)
+                # Nor does the network learn to paint over what was repainted, or the rest like it.
+                counts = sample((share * (1 - own))[..., None], placed.view.uv)[..., 0]
+                views[number] = replace(placed.view, weight=placed.view.weight * counts)
+        unlit = unlit_share(partials.colours[learned], lights, partials.weights[learned])
+        edited, reference = merge(
+            partials,
+            views,
+            options.method,
+            Training(steps=options.merge_steps),
+            match_gain=options.match_gain,
+            match_shift=options.match_shift,
+            seed=options.seed,
+            quiet=options.quiet,
+        )
+        return _Merged(edited, reference, partials.coverage, seen, unlit, repainted)
+
+
+def _learned(seen_by: Visibility | None, indices: list[int]) -> list[int]:
+    """Choose by number the keyframes that are learned from: all of a few, of many those that together see most."""
+    if seen_by is None or len(indices) <= FEW:
+        return list(range(len(indices)))
+    among = Visibility(seen_by.counts[indices])
+    return among.choose(FEW) if among.counts.any() else list(range(FEW))
 
 
 def _rgba(colour: Tensor, alpha: Tensor) -> Tensor:

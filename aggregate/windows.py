@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from aggregate.averages import Robust, averaged
+from aggregate.stack import Images
 from atlas.geometry.boxes import Box
 from atlas.geometry.warp import sample
 
@@ -65,31 +67,54 @@ class Pixels:
 
 @dataclass
 class Source:
-    """The keyframes' partial atlases inside the box."""
+    """The keyframes' partial atlases inside a box: those that are learned from, and what all others make together."""
 
-    colours: Tensor  # (K, h, w, 6)
-    weights: Tensor  # (K, h, w)
+    colours: Images  # (K, H, W, 6) of the whole atlas
+    weights: Images  # (K, H, W)
+    box: Box
+    robust: Robust | None = None
+    others: tuple[Tensor, Tensor] | None = None  # (h, w, 6) and (h, w) in the box: their mean, and the sum of their weights
+
+    @classmethod
+    def of(cls, colours: Images, weights: Images, learned: list[int], box: Box, robust: Robust | None = None) -> Source:
+        """Take the keyframes of the numbers `learned` one by one, and the mean of all others."""
+        others = None
+        if rest := sorted(set(range(len(weights))) - set(learned)):
+            mean, total = averaged(colours[rest], weights[rest], robust)
+            others = mean[box], total[box]
+        return cls(colours[learned], weights[learned], box, robust, others)
 
     def predicted(self, pixels: Pixels) -> Tensor:  # (P,) bool
         """Tell whether the other keyframes know the pixel's texel; a single keyframe stands for itself."""
         if len(self.weights) == 1:
             return torch.ones_like(pixels.held)
-        total = self.weights.sum(0)
+        total = self.weights[0][self.box].clone() if self.others is None else self.others[1] + self.weights[0][self.box]
+        for number in range(1, len(self.weights)):
+            total += self.weights[number][self.box]
         result = torch.zeros_like(pixels.held)
         size = pixels.texel.new_tensor([total.shape[1], total.shape[0]])
-        for number, own in enumerate(self.weights):
+        for number in range(len(self.weights)):
             mine = torch.nonzero(pixels.keyframe == number)[:, 0]
             uv = pixels.texel[mine] * (2 / size) - 1
-            result[mine] = sample((total - own)[..., None], uv)[:, 0] > 0.5
+            result[mine] = sample((total - self.weights[number][self.box])[..., None], uv)[:, 0] > 0.5
         return result
 
     def window(self, keyframe: int, rows: slice, columns: slice) -> Tensor:  # (2, 3, h, w)
         """Average the other keyframes in a window: edited and unedited. Where they saw nothing, the keyframe's own."""
-        colours, weights = self.colours[:, rows, columns], self.weights[:, rows, columns].clone()
+        part = (_moved(rows, self.box[0].start), _moved(columns, self.box[1].start))
+        colours, weights = self.colours[:, part[0], part[1]], self.weights[:, part[0], part[1]]
+        weights = weights.clone() if self.robust is None else self.robust.weights(colours, weights, part)
+        if self.others is not None:
+            mean, total = (image[None, rows, columns] for image in self.others)
+            colours, weights = torch.cat([colours, mean]), torch.cat([weights, total])
         if len(weights) > 1:
             weights[keyframe] *= 1e-6
-        mean = torch.einsum("khwc,khw->chw", colours, weights) / weights.sum(0).clamp(min=1e-12)
-        return mean.view(2, 3, *mean.shape[1:]).contiguous(memory_format=torch.channels_last)
+        merged = torch.einsum("khwc,khw->chw", colours, weights) / weights.sum(0).clamp(min=1e-12)
+        return merged.view(2, 3, *merged.shape[1:]).contiguous(memory_format=torch.channels_last)
+
+
+def _moved(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)
 
 
 @dataclass
@@ -108,7 +133,7 @@ class Window:
 
 def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> Window:
     """Draw a window around a random keyframe pixel, with that keyframe's pixels in it."""
-    height, width = source.weights.shape[1:]
+    height, width = (side.stop - side.start for side in source.box)
     chosen = int(torch.randint(len(pixels.texel), (), generator=generator))
     centre, keyframe = pixels.texel[chosen].tolist(), int(pixels.keyframe[chosen])
     left = int(min(max(centre[0] - size / 2, 0), max(width - size, 0)))

@@ -25,8 +25,10 @@ def _of(package: str, names: str) -> set[str]:
 _SHARED = _of("atlas", "clip maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
-_EDIT = _of("edit", "request recipes diffusion strategies deflicker tuning controls sampling all_frames editors record questions")
-_AGGREGATE = _of("aggregate", "averages windows match network merging keyframes lighting repainted stage")
+_EDIT = _of(
+    "edit", "request recipes diffusion strategies deflicker tuning controls sampling all_frames editors record questions"
+)
+_AGGREGATE = _of("aggregate", "stack averages windows match network partials merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
 
 ALLOWED: dict[str, set[str]] = {
@@ -57,7 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     "edit.diffusion": _of("edit", "request controls") | _of("atlas", "weights video storage system errors"),
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),
     "edit.deflicker": _of("edit", "record request") | _of("atlas", "rendering maps clip geometry storage system errors"),
-    "edit.tuning": _of("edit", "diffusion request") | _of("atlas", "weights maps clip geometry storage system errors"),
+    "edit.tuning": _of("edit", "strategies diffusion request")
+    | _of("atlas", "weights maps clip geometry storage system errors"),
     "edit.sampling": _of("edit", "recipes tuning diffusion") | _of("atlas", "maps geometry storage system errors"),
     "edit.all_frames": _of("edit", "sampling recipes tuning deflicker strategies diffusion controls request")
     | _of("atlas", "maps clip video geometry storage system errors"),
@@ -66,17 +69,19 @@ ALLOWED: dict[str, set[str]] = {
     "edit.record": _of("edit", "request") | _of("atlas", "clip storage"),
     "edit.questions": _of("edit", "editors"),
     "edit.stage": _EDIT | _SHARED,
-    "edit.api": _of("edit", "editors stage") | {"atlas.api"} | _SHARED,
+    "edit.api": _of("edit", "deflicker editors stage") | {"atlas.api"} | _SHARED,
     "edit": {"atlas", "edit.api"},
-    "aggregate.averages": _SHARED,
-    "aggregate.windows": _SHARED,
-    "aggregate.match": _SHARED,
-    "aggregate.keyframes": _of("aggregate", "repainted windows") | _SHARED,
-    "aggregate.lighting": _SHARED,
+    "aggregate.stack": _SHARED,
+    "aggregate.averages": _of("aggregate", "stack") | _SHARED,
+    "aggregate.match": _of("aggregate", "stack") | _SHARED,
+    "aggregate.lighting": _of("aggregate", "stack") | _SHARED,
+    "aggregate.partials": _of("aggregate", "match stack") | _SHARED,
+    "aggregate.windows": _of("aggregate", "averages stack") | _SHARED,
     "aggregate.repainted": _SHARED,
-    "aggregate.network": _of("aggregate", "averages windows") | _SHARED,
-    "aggregate.merging": _of("aggregate", "match network averages windows") | _SHARED,
-    "aggregate.stage": _of("aggregate", "averages keyframes merging network lighting repainted") | _SHARED,
+    "aggregate.keyframes": _of("aggregate", "repainted windows") | _SHARED,
+    "aggregate.network": _of("aggregate", "averages windows stack") | _SHARED,
+    "aggregate.merging": _of("aggregate", "match network averages windows partials") | _SHARED,
+    "aggregate.stage": _of("aggregate", "keyframes merging network lighting partials stack windows") | _SHARED,
     "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
@@ -211,6 +216,7 @@ def modules_named_by_string(root: Path) -> list[str]:
         if module.startswith("atlas") and re.search(r"[\"'](edit|aggregate|scripts)(\.\w+)+[\"']", text)
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and str(node.value).partition(".")[0] in ABOVE and node.value in modules(root)
+        if "." in str(node.value)  # "edit" alone is a word
     ]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from aggregate.match import MOST_GAIN, match
-from aggregate.merging import merge
+from aggregate.match import MOST_GAIN, Matched, match
 from aggregate.windows import View
 from atlas.geometry.warp import sample as sample_at
 from atlas.maps.partial import Partial, partial_atlas
 from atlas.sample.scene import Sample, make_sample
+from tests.aggregate.stored import merged, stacked
 
 SIZE = 200
 
@@ -29,47 +31,72 @@ def shifted(image: torch.Tensor, x: float, y: float) -> torch.Tensor:
     return sample_at(image, uv, mode="bicubic")
 
 
+def applied(found: Matched, colours: torch.Tensor) -> torch.Tensor:  # (K, H, W, C)
+    return torch.stack([found.applied(number, image) for number, image in enumerate(colours)])
+
+
 def test_gains_and_shifts_are_found() -> None:
     gains = torch.tensor([0.87, 1.0, 1.13])
     moves = [(1.4, -0.6), (-1.1, 0.2), (-0.3, 0.4)]
     colours = torch.stack([g * shifted(picture(), *move) for g, move in zip(gains, moves, strict=True)])
     weights = torch.ones(3, SIZE, SIZE)
     weights[0, :, :60] = 0
-    found = match(colours, weights)
+    found = match(colours.clone(), weights)
     true = (gains.log().mean() - gains.log()).exp()
     assert (found.gains - true[:, None]).abs().max() < 0.01
     assert (found.shifts.mean((2, 3)) + torch.tensor(moves)).abs().max() < 0.15
-    apart = (found.colours - found.colours.mean(0))[:, 10:-10, 70:-10].abs().mean()
+    changed = applied(found, colours)
+    apart = (changed - changed.mean(0))[:, 10:-10, 70:-10].abs().mean()
     before = (colours - colours.mean(0))[:, 10:-10, 70:-10].abs().mean()
     assert apart < 0.15 * before
     uv = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)) - 0.5
-    assert (found.moved(0, uv) - uv - 2 * torch.tensor(moves[0]) / SIZE).abs().max() < 0.4 * 2 / SIZE
+    assert (found.moved(0, uv, (SIZE, SIZE)) - uv - 2 * torch.tensor(moves[0]) / SIZE).abs().max() < 0.4 * 2 / SIZE
 
 
 def test_what_they_have_in_common_stays() -> None:
     one = picture()
     dark = torch.stack([0.3 * shifted(one, 2, 0)] * 3)
-    found = match(dark, torch.ones(3, SIZE, SIZE))
-    assert torch.equal(found.colours, dark) and not found.shifts.any()
+    found = match(dark.clone(), torch.ones(3, SIZE, SIZE))
+    assert torch.equal(applied(found, dark), dark) and not found.shifts.any()
 
 
 def test_gains_have_limits_and_can_be_switched_off() -> None:
     colours = torch.stack([picture(), 0.2 * picture()])
     weights = torch.ones(2, SIZE, SIZE)
-    found = match(colours, weights)
+    found = match(colours.clone(), weights)
     assert found.gains.max() <= MOST_GAIN + 1e-4 and found.gains.min() >= 1 / MOST_GAIN - 1e-4
-    assert torch.equal(match(colours, weights, gains=False).gains, torch.ones(2, 3))
-    assert torch.equal(match(colours, weights, gains=False, shifts=False).colours, colours)
+    assert torch.equal(match(colours.clone(), weights, gains=False).gains, torch.ones(2, 3))
+    assert torch.equal(applied(match(colours.clone(), weights, gains=False, shifts=False), colours), colours)
 
 
 def test_flat_colours_and_keyframes_apart_are_left_alone() -> None:
     flat = torch.full((2, SIZE, SIZE, 3), 0.5)
-    assert torch.equal(match(flat, torch.ones(2, SIZE, SIZE)).colours, flat)
+    assert torch.equal(applied(match(flat.clone(), torch.ones(2, SIZE, SIZE)), flat), flat)
     weights = torch.zeros(2, SIZE, SIZE)
     weights[0, :80], weights[1, 120:] = 1, 1
     apart = torch.stack([picture(), 0.8 * shifted(picture(), 2, 0)])
-    assert torch.equal(match(apart, weights).colours, apart)
-    assert torch.isfinite(match(torch.zeros(2, SIZE, SIZE, 3), torch.ones(2, SIZE, SIZE)).colours).all()
+    assert torch.equal(applied(match(apart.clone(), weights), apart), apart)
+    black = torch.zeros(2, SIZE, SIZE, 3)
+    assert torch.isfinite(applied(match(black.clone(), torch.ones(2, SIZE, SIZE)), black)).all()
+
+
+def test_many_keyframes_are_matched_as_well(tmp_path: Path) -> None:
+    """14 keyframes that each see less than half of the atlas, as a camera passes over it."""
+    generator = torch.Generator().manual_seed(2)
+    gains = torch.exp(0.1 * torch.randn(14, generator=generator))
+    moves = 0.8 * torch.randn(14, 2, generator=generator)
+    colours = torch.stack([g * shifted(picture(), *move) for g, move in zip(gains, moves.tolist(), strict=True)])
+    weights = torch.zeros(14, SIZE, SIZE)
+    for number in range(14):
+        weights[number, :, number * 8 : number * 8 + 90] = 1
+    in_memory = match(colours.clone(), weights)
+    with stacked(tmp_path / "colours", colours) as stored, stacked(tmp_path / "weights", weights) as stored_weights:
+        found = match(stored, stored_weights)
+    assert torch.equal(found.gains, in_memory.gains) and torch.equal(found.shifts, in_memory.shifts)
+    true = (gains.log().mean() - gains.log()).exp()
+    assert (found.gains - true[:, None]).abs().max() < 0.02
+    left = found.shifts.mean((2, 3)) + moves - moves.mean(0)
+    assert left.norm(dim=-1).mean() < 0.35 * moves.norm(dim=-1).mean()
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +136,21 @@ def decibels(found: torch.Tensor, sample: Sample, truth: torch.Tensor) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_disturbed_keyframes_give_nearly_the_truth(larger: Sample, seed: int) -> None:
+def test_disturbed_keyframes_give_nearly_the_truth(larger: Sample, seed: int, tmp_path: Path) -> None:
     partials, views, truth = disturbed(larger, seed)
     published = torch.stack([part.colour[..., :3] * part.seen[..., None] for part in partials]).median(0).values
     scores = {
-        name: decibels(merge(partials, views, name, seed=seed)[0], larger, truth) for name in ("network", "mean", "median")
+        name: decibels(merged(tmp_path, partials, views, name, seed=seed), larger, truth)
+        for name in ("network", "mean", "median")
     }
     assert scores["network"] > decibels(published, larger, truth) + 1.5
     assert scores["network"] > max(scores.values()) - 0.1
-    plain = merge(partials, views, "mean", match_gain=False, match_shift=False)[0]
+    plain = merged(tmp_path, partials, views, "mean", match_gain=False, match_shift=False)
     assert scores["network"] > decibels(plain, larger, truth) + 0.3
 
 
 @pytest.mark.slow
-def test_undisturbed_keyframes_stay_as_good(larger: Sample) -> None:
+def test_undisturbed_keyframes_stay_as_good(larger: Sample, tmp_path: Path) -> None:
     partials, views, truth = disturbed(larger, None)
-    scores = [decibels(merge(partials, views, name)[0], larger, truth) for name in ("network", "mean")]
+    scores = [decibels(merged(tmp_path, partials, views, name), larger, truth) for name in ("network", "mean")]
     assert scores[0] > max(38, scores[1] - 0.1)

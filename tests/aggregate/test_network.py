@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from aggregate.averages import weighted_mean
 from aggregate.network import AggregationNetwork, Training, _in_bands, refine
-from aggregate.windows import View
+from aggregate.windows import Source, View
 from atlas.geometry.warp import pixel_grid
 from atlas.geometry.warp import sample as sample_at
+from tests.aggregate.stored import stacked
 
 QUICK = Training(steps=40, window=48, check_every=10)
 
 
-Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[View]]
+Case = tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[int, View]]
 
 
 def blurred_case(keyframes: int = 1, noise: float = 0.0) -> Case:
@@ -30,7 +33,7 @@ def blurred_case(keyframes: int = 1, noise: float = 0.0) -> Case:
         colours.append(soft + grain)
         edited, original = sample_at(sharp[0].permute(1, 2, 0) + grain, uv).split(3, dim=-1)
         views.append(View(uv, edited, original, torch.ones(len(uv))))
-    return torch.stack(colours), torch.ones(keyframes, 72, 72), torch.ones(72, 72), views
+    return torch.stack(colours), torch.ones(keyframes, 72, 72), torch.ones(72, 72), dict(enumerate(views))
 
 
 def test_it_starts_as_the_identity_and_has_the_published_shape() -> None:
@@ -58,7 +61,7 @@ def test_it_does_not_learn_the_keyframes_noise() -> None:
 
 def test_what_was_not_edited_leaves_no_difference() -> None:
     colours, weights, coverage, views = blurred_case(2)
-    same = [View(view.uv, view.edited, view.edited, view.weight) for view in views]
+    same = {number: View(view.uv, view.edited, view.edited, view.weight) for number, view in views.items()}
     result = refine(torch.cat([colours[..., :3]] * 2, -1), weights, coverage, same, training=QUICK)
     assert result.loss_after < result.loss_before
     assert (result.edited - result.reference).abs().max() < 1e-6
@@ -69,10 +72,10 @@ def test_it_is_never_worse_than_its_start() -> None:
     wild = Training(steps=20, window=48, check_every=5, learning_rate=10.0)
     result = refine(colours, weights, coverage, views, training=wild)
     assert result.loss_after <= result.loss_before
-    perfect = [
-        View(view.uv, *sample_at(part, view.uv).split(3, dim=-1), view.weight)
-        for view, part in zip(views, colours, strict=True)
-    ]
+    perfect = {
+        number: View(view.uv, *sample_at(colours[number], view.uv).split(3, dim=-1), view.weight)
+        for number, view in views.items()
+    }
     kept = refine(colours, weights, coverage, perfect, training=QUICK)
     assert torch.equal(torch.cat([kept.edited, kept.reference], -1), weighted_mean(colours, weights))
 
@@ -80,10 +83,11 @@ def test_it_is_never_worse_than_its_start() -> None:
 def test_keyframes_that_share_nothing_are_left_alone() -> None:
     colours, weights, coverage, views = blurred_case(2)
     weights[0, :, 36:], weights[1, :, :36] = 0, 0
-    views = [
-        View(*(getattr(view, name)[half] for name in ("uv", "edited", "original", "weight")))
-        for view, half in zip(views, (views[0].uv[:, 0] < -0.1, views[1].uv[:, 0] > 0.1), strict=True)
-    ]
+    halves = (views[0].uv[:, 0] < -0.1, views[1].uv[:, 0] > 0.1)
+    views = {
+        number: View(*(getattr(views[number], name)[half] for name in ("uv", "edited", "original", "weight")))
+        for number, half in enumerate(halves)
+    }
     result = refine(colours, weights, coverage, views, training=QUICK)
     assert result.steps == 0 and torch.equal(result.edited, weighted_mean(colours, weights)[..., :3])
 
@@ -94,11 +98,25 @@ def test_outside_the_covered_box_nothing_changes() -> None:
     coverage[20:40, 10:60] = 1
     inside = sample_at(coverage[..., None], views[0].uv)[:, 0] > 0.99
     view = View(*(getattr(views[0], name)[inside] for name in ("uv", "edited", "original", "weight")))
-    result = refine(colours, weights, coverage, [view], training=QUICK)
+    result = refine(colours, weights, coverage, {0: view}, training=QUICK)
     assert result.loss_after < result.loss_before
     changed = (result.edited != colours[0, ..., :3]).any(-1)
     changed[18:42, 8:62] = False
     assert not changed.any()
+
+
+def test_of_many_keyframes_some_are_learned_from_and_the_others_help_to_predict_them(tmp_path: Path) -> None:
+    colours, weights, coverage, views = blurred_case(20, noise=0.05)
+    with stacked(tmp_path / "colours", colours) as stored, stacked(tmp_path / "weights", weights) as stored_weights:
+        source = Source.of(stored, stored_weights, [3, 7], (slice(0, 72), slice(0, 72)))
+        window = source.window(1, slice(10, 30), slice(5, 40))  # keyframe 7 is left out, all others are in
+        some = {number: views[number] for number in (3, 7)}
+        result = refine(stored, stored_weights, coverage, some, training=QUICK)
+    others = torch.cat([colours[:7], colours[8:]]).mean(0)[10:30, 5:40]
+    assert torch.allclose(torch.cat([*window]).permute(1, 2, 0), others, atol=1e-5)
+    assert result.loss_after < 0.9 * result.loss_before
+    in_memory = refine(colours, weights, coverage, some, training=QUICK)
+    assert torch.equal(result.edited, in_memory.edited) and torch.equal(result.reference, in_memory.reference)
 
 
 def test_bands_give_what_the_whole_gives() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from aggregate.repainted import repainted_pixels
+from aggregate.repainted import Claims, repainted_pixels
 from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.maps.maps import Maps
@@ -42,6 +43,21 @@ def test_only_what_changed_within_the_layer_counts() -> None:
     erased = made.copy()
     erased[5, 25, 3] = 0
     assert repainted_pixels(erased, made)[5, 25] == 1
+
+
+def test_claims_weigh_as_comparing_all_with_all_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    repainted = (torch.rand(6, 30, 40, generator=generator) * 1.5 - 0.5).clamp(0, 1)
+    weights = torch.rand(6, 30, 40, generator=generator) * 1.2
+    claims = Claims((30, 40))
+    for number in (4, 1, 0, 5, 3):  # number 2 was not repainted
+        claims.add(number, repainted[number], weights[number])
+    repainted[2] = 0
+    every = repainted * weights.clamp(max=1)
+    for number in range(6):
+        others = torch.cat([every[:number], every[number + 1 :]]).amax(0)
+        assert torch.equal(claims.left_of(number, repainted[number]), 1 - (1 - 0.002) * others * (1 - repainted[number]))
+    assert torch.equal(Claims((30, 40)).left_of(0, repainted[2]), torch.ones(30, 40))
 
 
 @pytest.mark.parametrize("method", ["network", "mean", "median"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.geometry.warp import sample as sample_at
 from atlas.maps.maps import Maps, fit_identity
-from atlas.sample.scene import Sample
+from atlas.sample.files import write_clip, write_truth_fit
+from atlas.sample.scene import Sample, make_sample
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import read_stamp
 from atlas.system.command import parse_options
@@ -202,6 +204,81 @@ def test_edits_that_cannot_be_aggregated(fresh_clip: Clip) -> None:
     with pytest.raises(UserError, match="holds no keyframes"):
         run(fresh_clip)
     assert not made.atlas_path("foreground").exists() and not made.partial_folder("foreground").exists()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    """20 frames of 96x64, to be copied."""
+    made = make_sample(frames=20, height=64, width=96, objects=1, seed=0)
+    clip = write_clip(made, tmp_path_factory.mktemp("many") / "sample")
+    write_truth_fit(made, clip, "truth")
+    return clip
+
+
+def on_frames(clip: Clip, folder: Path, layer: str = "foreground") -> Edit:
+    """An edit on frames of a copy of the clip in `folder`: all of them, each a little brighter or darker."""
+    shutil.copytree(clip.folder, folder / "clip")
+    clip = Clip.open(folder / "clip")
+    gains = 0.7 + 0.2 * np.random.default_rng(0).random(clip.frames)
+    for index in range(clip.frames):
+        write_image(folder / "in" / f"{index}.png", to_uint8(to_float(clip.frame(index))[..., [2, 0, 1]] * gains[index]))
+    options = EditOptions(
+        clip=clip.folder, name="test", layer=layer, fit="truth", editor="images", images=folder / "in", on="frames", quiet=True
+    )
+    return edit(options).edit
+
+
+@pytest.mark.parametrize("method", ["network", "mean", "median"])
+def test_an_edit_on_frames_is_merged_as_keyframes_are(many: Clip, tmp_path: Path, method: str) -> None:
+    made = on_frames(many, tmp_path)
+    clip = Clip.open(tmp_path / "clip")
+    assert made.is_on_frames("foreground") and "20 keyframes cover" in run(clip, method)
+    assert len(list(made.partial_folder("foreground").iterdir())) == 20  # and nothing that only served to make them
+    first = made.atlas_path("foreground").read_bytes()
+    for index in (2, 9, 17):
+        inside = Maps(clip.fit_folder("truth")).opacity("foreground", index) > 0.9
+        expected = 0.8 * to_float(clip.frame(index))[..., [2, 0, 1]]  # as bright as all are on average
+        assert np.abs(delta_render(clip, made, "foreground", index) - expected)[inside].mean() < 0.02
+    assert "up to date" in run(clip, method)
+    (made.folder / "stamp.json").unlink()
+    run(clip, method)
+    assert made.atlas_path("foreground").read_bytes() == first
+
+
+@pytest.mark.parametrize("method", ["network", "median"])
+def test_one_of_many_keyframes_that_differs_is_outvoted_unless_somebody_repainted_it(
+    many: Clip, tmp_path: Path, method: str
+) -> None:
+    made = on_frames(many, tmp_path, "background")
+    clip = Clip.open(tmp_path / "clip")
+    spot, path, as_made = (slice(8, 22), slice(8, 26)), made.keyframe_path("background", 9), made.made_path("background", 9)
+    before, keyframe = as_made.read_bytes(), read_image(path)
+    keyframe[spot] = (0, 255, 0, 255)
+    write_image(path, keyframe)
+    found = {}
+    for repainted in (False, True):
+        as_made.write_bytes(before if repainted else path.read_bytes())
+        (made.folder / "stamp.json").unlink(missing_ok=True)
+        assert ("repainted in keyframe 9 counts more" in run(clip, method)) == repainted
+        seen = delta_render(clip, made, "background", 9)[11:19, 11:23]
+        found[repainted] = (seen[..., 1] - seen[..., [0, 2]].mean(-1)).mean()
+    assert found[False] < 0.15 and found[True] > 0.6
+
+
+def test_a_damaged_keyframe_is_found_before_the_first_is_placed(many: Clip, tmp_path: Path) -> None:
+    made = on_frames(many, tmp_path)
+    path = made.keyframe_path("foreground", 17)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(UserError, match="00017.png is truncated"):
+        run(Clip.open(tmp_path / "clip"))
+    assert not made.partial_folder("foreground").exists()
+
+
+def test_whole_frames_have_no_atlas(fresh_clip: Clip) -> None:
+    edit(EditOptions(clip=fresh_clip.folder, name="test", layer="all", editor="filter", filter="grey", on="frames", quiet=True))
+    with pytest.raises(UserError, match="is an edit of whole frames, which have no atlas") as told:
+        run(fresh_clip)
+    assert "\n" not in str(told.value)
 
 
 def test_colours_beyond_white_keep_their_difference() -> None:

@@ -6,8 +6,10 @@ merging alone. Disturbed, each has an exposure, a place and a grain of its own, 
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 from aggregate.merging import merge
 from aggregate.network import Training
+from aggregate.partials import Partials
 from aggregate.windows import View
 from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError
@@ -157,15 +160,23 @@ def zero_filled_median(partials: list[Partial]) -> Tensor:  # (H, W, 3)
     return torch.stack([p.colour[..., :3] * (p.seen > 0)[..., None] for p in partials]).median(0).values
 
 
+def merged(
+    partials: list[Partial], views: list[View], method: str, training: Training, *, seed: int = 0
+) -> Tensor:  # (H, W, 3)
+    """The edited atlas as the aggregate stage merges it."""
+    with tempfile.TemporaryDirectory() as folder, Partials.of(Path(folder), partials) as stored:
+        return merge(stored, dict(enumerate(views)), method, training, seed=seed)[0]
+
+
 def _scored(clip: Sample, layer: str, options: BenchAggregateOptions, seed: int, *, disturb: bool) -> dict[str, float]:
     """dB by way of merging, over the texels that keyframes saw."""
     atlas = clip.atlases[layer][..., :3]
     disturbance = Disturbance.draw(options, seed) if disturb else None
     partials, views = keyframes_of(clip, layer, atlas, options.numbers, disturbance)
     seen = (torch.stack([p.weight for p in partials]).amax(0) > _SEEN).numpy()
-    atlases = {name: merge(partials, views, name, Training(steps=options.steps), seed=seed)[0] for name in METHODS}
+    atlases = {name: merged(partials, views, name, Training(steps=options.steps), seed=seed) for name in METHODS}
     atlases[PUBLISHED] = zero_filled_median(partials)
-    return {name: psnr(merged.numpy(), atlas[..., _CHANNELS], seen) for name, merged in atlases.items()}
+    return {name: psnr(found.numpy(), atlas[..., _CHANNELS], seen) for name, found in atlases.items()}
 
 
 def _timed(clip: Sample, options: BenchAggregateOptions) -> dict[str, Any]:
@@ -176,7 +187,7 @@ def _timed(clip: Sample, options: BenchAggregateOptions) -> dict[str, Any]:
     atlas = cv2.resize(atlas, size, interpolation=cv2.INTER_AREA if options.size < len(atlas) else cv2.INTER_LINEAR)
     disturbance = Disturbance.draw(options, 0)
     wall, processor = time.perf_counter(), time.process_time()
-    merge(*keyframes_of(clip, BACKGROUND, atlas, options.numbers, disturbance), "network", Training(steps=options.steps))
+    merged(*keyframes_of(clip, BACKGROUND, atlas, options.numbers, disturbance), "network", Training(steps=options.steps))
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     return {"size": options.size, "wall_seconds": wall, "cpu_seconds": processor, "load": before}
 
