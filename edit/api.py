@@ -1,4 +1,4 @@
-"""The edit stage as a function: the command's options are its keywords, and arrays may stand for images."""
+"""The edit and deflicker stages as functions: the commands' options are their keywords, and arrays may stand for images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from atlas.api.keywords import options_from, with_keywords_of
-from atlas.api.things import Edit, opened
+from atlas.api.things import Edit, opened, opened_edit
 from atlas.clip.clip import Clip
 from atlas.storage.images import write_image
 from edit import stage
+from edit.deflicker import stage as deflickering
+from edit.deflicker.options import DeflickerOptions
 from edit.editors import EditOptions
 
 _OF_SEVERAL = 4  # axes of an array that holds several images
@@ -44,6 +46,17 @@ def edit(
         files = {option: _as_file(value, Path(folder) / option) for option, value in pictures.items() if value is not None}
         stage.edit(options_from(EditOptions, clip=clip.folder, name=name, layer=layer, editor=editor, **files, **options))
     return Edit(clip, name)
+
+
+@with_keywords_of(DeflickerOptions)
+def deflickered(edited: Edit | Clip | Path | str, edit: str | None = None, *, way: str = "atlas", **options: Any) -> Edit:
+    """Make the frames of an edit agree, or of the edit of this name of a clip, as a new edit on frames; returns that.
+
+    way: what `deflicker.py --with` takes. Further keywords: the fields of `DeflickerOptions`, such as name, window, robust.
+    """
+    opened = opened_edit(edited, edit)
+    chosen = options_from(DeflickerOptions, clip=opened.clip.folder, edit=opened.name, way=way, **options)
+    return Edit(opened.clip, deflickering.deflicker(chosen).edit.name)
 
 
 def _as_file(value: Path | str | np.ndarray | Mapping[int, np.ndarray], place: Path) -> Path | str:
