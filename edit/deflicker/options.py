@@ -44,9 +44,9 @@ class DeflickerOptions(CommonOptions):
     gain: Literal["on", "off"] | None = None
     """With atlas: take out the flicker of each frame's exposure first, by one gain for each colour and layer. Default: on."""  # noqa: E501
     mode: Literal["balanced", "fast", "accurate"] | None = None
-    """With patches: `balanced` looks up each frame of the window, `fast` takes a large window in fewer steps, `accurate` matches once more against the mean."""  # noqa: E501
+    """With patches: `balanced` looks up each frame of the window (2 window n searches of n frames), `fast` takes partial means (about n log window: for large windows), `accurate` is balanced with all frames of a window sought together. Default: balanced."""  # noqa: E501
     start: Literal["identity", "flow", "atlas"] | None = None
-    """With patches: where the search for like patches starts: at the same place, along the flow, or at the same texel of the fit."""  # noqa: E501
+    """With patches: where the search for like patches starts: at the same place (slow, as published), along the flow, or at the same texel of the fit. Default: atlas where there is a fit, else flow."""  # noqa: E501
     epochs: int | None = None
     """With prior: how often all frames are shown to the network at most."""
     detail: Literal["keep", "prior"] | None = None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from edit.deflicker.options import DeflickerOptions
 
 Mode = Literal["balanced", "fast", "accurate"]
+_NEARBY = Search(sizes=(3, 3), levels=1, searches=1)
+"""For a start that is right within a pixel or two. Sizes 7 and 5 with three searches take nearly twice the time, the start
+included, and come within 0.1 dB (12 frames of the sample and of `blackswan`, flow +-2)."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class PatchDeflicker(Deflicker):
     meaning: ClassVar[str] = "patches of the other frames that look alike in the source, averaged; no fit needed"
 
     window: int = 2
-    """Frames before and after each that it is blended with."""
+    """Frames before and after each that it is blended with. From 2 to 4 clouds of flicker lost 1 dB more and all disturbances
+    together 1.3 dB, at twice the time; a clean edit fell from 38.1 to 36.1 dB (sample, 32 frames of 240x136, start flow)."""
     mode: Mode = "balanced"
     """`balanced` remaps every frame of the window: 2 window n fields; `fast` about n log n; `accurate` seeks them together."""
     start: Start | None = None
     """Where the search begins: at the same place, along the source's flow, at the same texel. None: atlas if there is a fit."""
     search: Search | None = None
-    """How patches are searched. None: as published from the same place, a short search on one level from flow and atlas."""
+    """How patches are searched. None: as published from the same place, a short search on one level from flow or atlas."""
     trust: float | None = 0.05
     """How far a remap of the source may be off, summed over colours, to weigh exp(-1/2). None: as published, all alike."""
     seed: int = 0
@@ -89,6 +93,5 @@ class PatchDeflicker(Deflicker):
 
     def _matching(self, guides: Guides) -> Matching:
         start = self.start or ("atlas" if guides.maps is not None else "flow")
-        shorter = {"identity": Search(), "flow": Search(sizes=(7, 5), levels=1), "atlas": Search(sizes=(5,), levels=1)}
-        search = self.search or shorter[start]
+        search = self.search or (Search() if start == "identity" else _NEARBY)
         return Matching(start, search, self.trust, joint=self.mode == "accurate", seed=self.seed)

@@ -35,6 +35,7 @@ _VOTERS = 3  # pixels along the patches that vote for the result; published: tho
 _NEAR = 5  # pixels along the window over which a remap of the source is compared with it
 _CLEARLY = 0.5, 0.001
 """A place found by patches is taken where it shows the source so much better: share of the squared error, and less by this."""
+_MOST_GRAIN = 4  # squares of the trust: what half of a frame misses is grain or light up to here, and beyond that a mismatch
 _WHOLE = 0.02  # pixels: offsets so near to whole ones are these, so that what stands still stays as sharp as it is
 
 
@@ -45,7 +46,8 @@ class Matching:
     start: Start
     search: Search
     trust: float | None
-    """How far a remap of the source may be off, summed over colours, to weigh exp(-1/2); None: as published."""
+    """How far a remap of the source may be off, summed over colours, to weigh exp(-1/2). None: as published, where styles
+    count in the search, patches alone tell the place, and all remaps weigh alike."""
     joint: bool
     """Whether all images that are remapped to a frame are sought together, each like their mean."""
     seed: int
@@ -92,7 +94,7 @@ class Remapping:
             remapped = vote(weighted, field, matching.search.sizes[-1])
             weight = remapped[..., -1:]
         else:
-            remapped, error = _chosen(torch.cat([weighted, guides], -1), guide, start, field)
+            remapped, error = _chosen(torch.cat([weighted, guides], -1), guide, start, field, _MOST_GRAIN * matching.trust**2)
             weight = remapped[..., -1:] * torch.exp(-error / (2 * matching.trust**2))
         colour = remapped[..., :-1] / remapped[..., -1:].clamp(min=1e-6)
         result = torch.cat([colour, weight], -1).clamp(0, 1)
@@ -107,16 +109,22 @@ def _chosen(
     guide: Tensor,  # (1, H, W, G)
     start: Tensor,  # (B, H, W, 2) pixels
     field: Tensor,  # (B, H, W, 2) int32 pixels
+    most_grain: float,
 ) -> tuple[Tensor, Tensor]:  # (B, H, W, C), (B, H, W, 1)
-    """Remap images along `start`, or by patches where these show the guide clearly better; and how far off they show it."""
+    """Remap images along `start`, or by patches where these show the guide clearly better; and by what error they show it.
+
+    The error is the mean square around a pixel, summed over colours, beyond what half of the frame is off by.
+    """
     remaps = torch.stack([_along(images, start), vote(images, field, _VOTERS)])
     channels = guide.shape[-1]
     errors = ((remaps[..., -channels:] - guide) ** 2).sum(-1)
     straight, patched = F.avg_pool2d(errors, _NEAR, 1, _NEAR // 2, count_include_pad=False)[..., None]
     share, least = _CLEARLY
-    better = patched < share * straight - least
+    # What is off everywhere is grain, or the source's own flicker: it tells of no wrong match.
+    grain = straight.flatten(1).median(1).values.clamp(max=most_grain)[:, None, None, None]
+    better = patched < share * (straight - grain) - least
     remapped = torch.where(better, remaps[1], remaps[0])
-    return remapped[..., :-channels], torch.where(better, patched, straight)
+    return remapped[..., :-channels], (torch.where(better, patched, straight) - grain).clamp(min=0)
 
 
 def _along(images: Tensor, offsets: Tensor) -> Tensor:  # (B, H, W, C), (B, H, W, 2) pixels -> (B, H, W, C)
@@ -134,10 +142,11 @@ def _starts(start: Start, guides: Guides, source: Callable[[int], np.ndarray]) -
     height, width = source(0).shape[:2]
     if start == "atlas" and guides.maps is not None:
         tracks, half = Tracks(guides.maps, guides.maps.layers), np.array([width / 2, height / 2], np.float32)
+        centres = tracks.places(0, 0)[0].numpy()
 
         def along_tracks(frame: int, other: int) -> np.ndarray:
             place, known = (found.numpy() for found in tracks.places(frame, other))
-            offsets = (place - tracks.places(frame, frame)[0].numpy()) * half
+            offsets = (place - centres) * half
             return offsets.reshape(-1, 2)[nearest_seen(known)[1]] if known.any() else offsets
 
         return along_tracks

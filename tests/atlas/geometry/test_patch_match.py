@@ -47,13 +47,13 @@ def _pixel(image: Tensor, y: int, x: int) -> Tensor:  # (H, W, C)
     return image[y, x] if inside else torch.zeros(image.shape[2])
 
 
-@pytest.mark.parametrize("side", [1, 3, 5, 13])
+@pytest.mark.parametrize("side", [1, 5, 9])
 def test_error_is_the_sum_of_squared_differences_of_patches(side: int) -> None:
-    images, target = torch.rand(2, 8, 8, 3, generator=_seeded(1)), torch.rand(2, 8, 8, 3, generator=_seeded(2))
-    field, radius = _random_field(2, 8, 8), side // 2
-    expected = torch.zeros(2, 8, 8)
+    images, target = torch.rand(2, 6, 8, 2, generator=_seeded(1)), torch.rand(2, 6, 8, 2, generator=_seeded(2))
+    field, radius = _random_field(2, 6, 8), side // 2
+    expected = torch.zeros(2, 6, 8)
     for b in range(2):
-        for y in range(8):
+        for y in range(6):
             for x in range(8):
                 for dy in range(-radius, radius + 1):
                     for dx in range(-radius, radius + 1):
