@@ -29,7 +29,7 @@ from edit.deflicker.protocol import Guides
 
 Start = Literal["identity", "flow", "atlas"]
 _TOGETHER = 8  # pairs of frames at once on a GPU; on a CPU one at a time keeps to the cache
-_KEPT = 32  # source frames that wait in memory
+_KEPT = 8  # source frames that wait in memory
 _LEAST_FLOW = 16  # pixels a side: below that there is no flow
 _VOTERS = 3  # pixels along the patches that vote for the result; published: those of the last pass
 _NEAR = 5  # pixels along the window over which a remap of the source is compared with it
