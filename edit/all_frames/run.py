@@ -73,7 +73,8 @@ class RecipeRun:
         """Edit all frames, or find them edited; returns the folder of them."""
         if not self.made.is_dir():
             model = self.sources.model()
-            less = ["a smaller --batch", "--window"] if self.batch != 1 else ["--window"]
+            less = ["a smaller --batch"] * (self.batch != 1) + ["--window"]
+            less += ["--tune-with lora:16"] * any(isinstance(s, Tune) and s.how == "full" for s in self.recipe.stages)
             what = f"{self.scene.frames} frames of {self.scene.width}x{self.scene.height}"
             with within_memory(model, self.sources.options, what, less):
                 self._make()

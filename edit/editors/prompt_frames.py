@@ -17,6 +17,7 @@ from edit.diffusion.sources import Sources
 from edit.editors.prompt import PromptOptions
 from edit.editors.protocol import FittedLayer, Keyframe, KeyframeEditor
 from edit.recipes.recipe import Recipe, Sample
+from edit.request.options import LayerOptions
 
 
 class PromptFrames(KeyframeEditor):
@@ -57,9 +58,9 @@ class PromptFrames(KeyframeEditor):
     def check(self) -> None:
         """UserError where weights or prompts cannot be used; loads the weights where something has to be made."""
         if not self._run.made.is_dir():
-            self.sources.check(set(self._prompts))
             if not self.options.quiet:
                 say(self.notes[0], sys.stderr)
+            self.sources.check(set(self._prompts))
 
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The edited frame as (H, W, 4) float32; alpha 0 away from the crop."""
@@ -85,8 +86,6 @@ def _check_others(recipe: Recipe, own: str) -> None:
 
 
 def _fit_that_is_there(clip: Clip, name: str) -> Maps | None:
-    """The fit of whole frames that need none: where there is one, it is used."""
-    try:
-        return open_maps(clip, name)
-    except UserError:
-        return None
+    """The fit of whole frames that need none: where there is one, it is used; UserError where one that was named is missing."""
+    made = (clip.fit_folder(name) / "maps" / "maps.json").is_file()
+    return open_maps(clip, name) if made or name != LayerOptions.fit else None

@@ -39,7 +39,7 @@ class FrameConditions:
 
     def batch(self, frames: Sequence[int], prompt: str | None = None) -> Conditioning:
         """Condition a batch of frames, each under its own prompt, or all under the one of their window."""
-        return stacked([self._of(prompt or self.prompts[frame], self._images(frame)) for frame in frames])
+        return stacked([self._of(self.prompts[frame] if prompt is None else prompt, self._images(frame)) for frame in frames])
 
     def grid(self, frames: Sequence[int], columns: int) -> Conditioning:
         """Condition frames laid out as one picture, row by row, under the prompt of the first."""

@@ -206,6 +206,7 @@ def test_a_prompt_holds_from_its_frame_on_until_the_next(fresh_clip: Clip, promp
         ({"recipe": "fixed", "hold": 0.5}, "--hold is for keyframes, --on frames has recipes"),
         ({"recipe": "fixed", "on": None, "layer": "foreground"}, "--recipe is for --on frames"),
         ({"recipe": "layered", "fit": "none"}, "has no fit 'none'"),
+        ({"recipe": "fixed", "fit": "none"}, "has no fit 'none'"),
         ({"recipe": "fixed", "finish": "atlas", "fit": "none"}, "has no fit 'none'"),
         ({"recipe": "fixed", "prompt_at": ("12:a dog",)}, "keyframe 12 is past the end"),
     ],
