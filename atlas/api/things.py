@@ -89,7 +89,7 @@ class Edit:
         return Fit(self.clip, self.saved.fit)
 
     def keyframes(self, layer: str) -> dict[int, np.ndarray]:  # frame -> (H, W, 4) float32
-        """Read the edited keyframes of a layer or of `all`, RGBA: every frame where all were edited, none of a painted atlas."""
+        """Read the edited keyframes of a layer or of `all`, RGBA: all frames where all were edited, none of painted atlases."""
         self.clip.check_editable(layer)
         return {index: to_float(read_image(path, mode="rgba")) for index, path in self.saved.keyframes(layer).items()}
 

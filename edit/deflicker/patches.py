@@ -89,7 +89,7 @@ class PatchDeflicker(Deflicker):
 
     def identity(self) -> dict[str, Any]:
         """Its name and its settings, JSON-ready."""
-        return {"with": "patches", "version": self.version} | asdict(self)
+        return {"name": "patches", "version": self.version} | asdict(self)
 
     def _matching(self, guides: Guides) -> Matching:
         start = self.start or ("atlas" if guides.maps is not None else "flow")
