@@ -20,7 +20,7 @@ from scripts.benchmarks.clips import derived_clip
 from scripts.benchmarks.code_state import commit
 from scripts.benchmarks.fits import START, keep_figures, known_figures, run_fit
 from scripts.benchmarks.jobs import VERSION, BenchOptions, Job, edits_job, fits_jobs, parts_of
-from scripts.benchmarks.parts import GENERAL, measure_clip, measure_general
+from scripts.benchmarks.parts import general, measure_clip, measure_general
 from scripts.benchmarks.report import markdown
 
 
@@ -31,13 +31,14 @@ def bench(options: BenchOptions) -> str:
     """
     parts = parts_of(options.parts)
     jobs = fits_jobs(options)
-    edits = [edits_job(job, options) for job in jobs] if "edits" in parts else []
+    halves = [part for part in parts if part != "fits"]
+    edits = [edits_job(job, options) for job in jobs] if halves else []
     machine = describe_machine() | {"commit": commit()}
     at_start = load()
     results: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     count = sum(len(job.fits) for job in jobs) * ("fits" in parts)
-    count += bool(edits) * len(GENERAL) + sum(len(job.parts) for job in edits)
+    count += len(general(halves)) + sum(len(job.parts) for job in edits)
     with tqdm(total=count, desc="bench", unit="run", disable=options.quiet) as progress:
         for job in jobs if "fits" in parts else []:
             results.append(_fits(job, machine, options, progress))
@@ -47,8 +48,8 @@ def bench(options: BenchOptions) -> str:
             progress.update()
 
         kept = options.output / "runs" / "edits"
-        if edits:
-            rows += measure_general(machine, kept, quick=options.quick, announce=now)
+        if halves:
+            rows += measure_general(machine, kept, halves, quick=options.quick, announce=now)
         for edit in edits:
             rows += measure_clip(edit, machine, kept, options.output / "clips" / f"{edit.label}-edits", announce=now)
     runs = [run for result in results for run in result["runs"]] + rows

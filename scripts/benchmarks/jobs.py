@@ -25,23 +25,24 @@ VERSION = 1
 QUICK_FRAMES = 12
 _SECONDS, _QUICK_SECONDS = "60,120,300", "10,20"
 KNOWN = (*PRESETS, "nla")
-PARTS = ("fits", "edits")
+PARTS = ("fits", "edits", "flicker")
+_USUAL = ("fits", "edits")
 
 
 @dataclass(kw_only=True)
 class BenchOptions(CommonOptions):
-    """Measure fits of clips (quality against seconds, speed, memory) and edits of them (splatting, merging, rendering, edits
-    whose right answer is known). Run it on a machine that does nothing else.
+    """Measure fits of clips (quality against seconds, speed, memory), edits of them (splatting, merging, rendering, edits
+    whose right answer is known) and how much of a known flicker is taken out again. Run it on a machine that does nothing else.
 
     Each fit and each part is a process of its own in a copy of the clip made of links; the clips' own folders stay as they
     are. What has been measured by the same code on the same machine is not measured again.
     """
 
     clips: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of prepared clips."""
-    parts: str = ",".join(PARTS)
-    """What to measure: fits, edits or both, separated by commas. Edits stand on a clip's fit `default`; a standard one is made
-    where there is none."""
+    """Folders of prepared clips. With --parts flicker they may be left out: the sample is measured then."""
+    parts: str = ",".join(_USUAL)
+    """What to measure: fits, edits, flicker, separated by commas. Edits and flicker stand on a clip's fit `default`; a
+    standard one is made where there is none."""
     presets: str = ",".join(KNOWN)
     """Presets to measure, separated by commas."""
     seconds: str | None = None
@@ -82,7 +83,7 @@ class Job:
 
 
 def parts_of(text: str) -> list[str]:
-    """The halves that are asked for; UserError where they are not understood."""
+    """The parts that are asked for; UserError where they are not understood."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or set(parts) - set(PARTS):
         raise UserError(f"--parts {text}: choose from {', '.join(PARTS)}, separated by commas")
@@ -93,12 +94,12 @@ def edits_job(job: Job, options: BenchOptions) -> EditsJob:
     """The same clip as it is: --repeat is about fits."""
     frames = job.clip.frames if options.repeat is not None else job.frames
     label, truth = job.clip.folder.resolve().name, job.truth.folder if job.truth else None
-    return EditsJob(job.clip, label, frames, truth, options.quick, options.device)
+    return EditsJob(job.clip, label, frames, truth, options.quick, options.device, tuple(parts_of(options.parts)))
 
 
 def fits_jobs(options: BenchOptions) -> list[Job]:
     """The fits that are to be measured; UserError where anything of it cannot be."""
-    if not options.clips:
+    if not options.clips and parts_of(options.parts) != ["flicker"]:
         raise UserError("there is nothing to measure: name the folder of a prepared clip")
     presets = [name.strip() for name in options.presets.split(",") if name.strip()]
     if unknown := [name for name in presets if name not in KNOWN]:

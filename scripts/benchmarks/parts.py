@@ -1,4 +1,4 @@
-"""The second half of a bench: splatting, merging, rendering and edits whose right answer is known.
+"""The halves of a bench beside fits: splatting, merging, rendering, edits whose right answer is known; flicker taken out.
 
 Each part is a script that prints JSON, in a process of its own. Code here knows their names and no more of them.
 """
@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from atlas.errors import UserError
 from atlas.maps.maps import open_maps
 from atlas.storage.stamps import digest, read_json
 from atlas.system.machine import load
+from edit.deflicker.registry import WAYS
 from scripts.benchmarks.clips import derived_clip, derived_fit
 from scripts.benchmarks.code_state import code_of
 from scripts.benchmarks.fits import keep_figures, known_figures
@@ -39,11 +40,13 @@ class Part:
     quick: tuple[str, ...] = ()
     """Further arguments where it is only to be seen that all works."""
     runs: tuple[str, ...] = ()
-    """Modules that it runs as processes, beside its own code."""
+    """Modules that it runs as processes or imports by name, beside its own code."""
     masks: bool = False
     """It needs a layer with masks."""
     truth: bool = False
     """It takes the true layers of a sample, and is left out without."""
+    half: str = "edits"
+    """The half of the bench that it belongs to, as --parts names it."""
 
     def code(self) -> list[Path]:
         """Of everything that runs."""
@@ -52,10 +55,14 @@ class Part:
 
 _SMALL = ("--width", "192", "--height", "108")
 _PROCESSES = ("scripts.render", "scripts.benchmarks.edits.pace")
+_LOADED = tuple(str(way.where).partition(":")[0] for way in WAYS.values())  # ways of deflickering, imported by name
 GENERAL = (
     Part("splat", "bench_splat", quick=(*_SMALL, "--size", "400")),
     Part("aggregate", "bench_aggregate", quick=(*_SMALL, "--frames", "8", "--seeds", "1", "--size", "300")),
     Part("shimmer", "bench_shimmer", quick=(*_SMALL, "--frames", "6")),
+    Part(
+        "flicker", "bench_flicker", quick=("--frames", "12", "--width", "240", "--height", "136"), runs=_LOADED, half="flicker"
+    ),
 )
 """What is measured once, on samples that the scripts build."""
 OF_A_CLIP = (
@@ -63,6 +70,7 @@ OF_A_CLIP = (
     Part("oracle-additive", "oracle", ("--transfer", "additive"), masks=True),
     Part("oracle-truth", "oracle", truth=True),
     Part("render", "bench_render", quick=("--frames", "40", "--passes", "1", "--skip-source"), runs=_PROCESSES),
+    Part("flicker-clip", "bench_flicker", runs=_LOADED, half="flicker"),
 )
 """What is measured on each clip, in this order."""
 
@@ -79,11 +87,14 @@ class EditsJob:
     quick: bool
     device: str
     """Where a fit is made, if the clip has none."""
+    halves: tuple[str, ...] = ("edits",)
+    """What is measured: those that --parts names."""
 
     @property
     def parts(self) -> list[Part]:
         """Those that the clip has what they need for."""
-        return [part for part in OF_A_CLIP if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
+        asked = [part for part in OF_A_CLIP if part.half in self.halves]
+        return [part for part in asked if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
 
     @property
     def has_fit(self) -> bool:
@@ -101,15 +112,20 @@ class EditsJob:
         return ["--name", FIT, *how, "--device", self.device, "--quiet"]
 
 
+def general(halves: Sequence[str]) -> list[Part]:
+    """List the parts of `GENERAL` that belong to the halves."""
+    return [part for part in GENERAL if part.half in halves]
+
+
 def measure_general(
-    machine: dict[str, Any], folder: Path, *, quick: bool, announce: Callable[[str], None]
+    machine: dict[str, Any], folder: Path, halves: Sequence[str], *, quick: bool, announce: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Rows of `GENERAL`: part, clip (None), load (before it), wall_seconds, figures; error in the place of the last one.
+    """Rows of what `general` lists: part, clip (None), load (before it), wall_seconds, figures; error in place of the last.
 
     folder: where figures are kept. announce: told what comes next.
     """
     rows = []
-    for part in GENERAL:
+    for part in general(halves):
         announce(part.name)
         arguments = [*part.arguments, *part.quick * quick]
         key = digest(VERSION, part.script, arguments, _stays(machine), *part.code())

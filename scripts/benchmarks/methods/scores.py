@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -16,7 +16,7 @@ from atlas.storage.images import to_uint8
 
 
 class Frames(Protocol):
-    """Frames (H, W, 3) by their number: an array of them, or a stack on the disk."""
+    """Arrays by the number of their frame, (H, W, 3) where nothing else stands: in memory or on the disk."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> np.ndarray: ...
@@ -26,10 +26,10 @@ class Frames(Protocol):
 class Flow:
     """The source's optical flow from each frame to the next, and where it can be trusted."""
 
-    flow: Sequence[np.ndarray]
-    """(T - 1, H, W, 2) pixels."""
-    valid: Sequence[np.ndarray]
-    """(T - 1, H, W)"""
+    flow: Frames
+    """(H, W, 2) pixels, of each frame but the last."""
+    valid: Frames
+    """(H, W)"""
 
 
 def flow_of(source: np.ndarray) -> Flow:  # (T, H, W, 3) floats

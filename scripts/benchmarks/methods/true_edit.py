@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from atlas.clip.clip import Clip
@@ -17,6 +18,7 @@ from scripts.benchmarks.edits.oracle import COLOUR_MAPS
 _STRIPES = 16  # of each shade, across an atlas
 _DARK = 0.6
 _SATURATION = 2.0
+_SOFT = 1.5  # texels: harder edges would flicker by themselves where frames sample them
 
 
 def painted_anew(colours: np.ndarray) -> np.ndarray:  # (N, N, 3) in [0, 1] -> the same
@@ -24,8 +26,9 @@ def painted_anew(colours: np.ndarray) -> np.ndarray:  # (N, N, 3) in [0, 1] -> t
     recoloured = COLOUR_MAPS["rotate"](colours)
     grey = recoloured.mean(-1, keepdims=True)
     y, x = np.mgrid[0 : len(colours), 0 : len(colours)] / len(colours)
-    stripes = np.where(np.sin(2 * np.pi * _STRIPES * (x + 0.6 * y)) > 0, 1, _DARK)
-    return (np.clip(grey + _SATURATION * (recoloured - grey), 0, 1) * stripes[..., None]).astype(np.float32)
+    stripes = np.where(np.sin(2 * np.pi * _STRIPES * (x + 0.6 * y)) > 0, np.float32(1), np.float32(_DARK))
+    stripes = cv2.GaussianBlur(stripes, (0, 0), _SOFT)
+    return np.clip(grey + _SATURATION * (recoloured - grey), 0, 1) * stripes[..., None]
 
 
 def true_edit(clip: Clip, truth: Path | None) -> Iterator[np.ndarray]:  # (H, W, 3) float32 in [0, 1] of each frame

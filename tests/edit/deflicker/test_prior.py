@@ -143,7 +143,7 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("name", "better"), [("gain", 1.0), ("cloud", 4.0)])
 def test_flicker_goes(name: str, better: float, clip: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     source, true = clip
-    given = np.stack([disturbed(frame, name, index) for index, frame in enumerate(true)])
+    given = np.stack([disturbed(frame, name, index, len(true)) for index, frame in enumerate(true)])
     made = agreed(PriorDeflicker(epochs=8), given, source, tmp_path)
     assert clip_psnr(made, true) > clip_psnr(given, true) + better
 

@@ -15,7 +15,7 @@ from atlas.errors import UserError
 from atlas.storage.stamps import read_json, write_json
 from scripts.benchmarks import parts
 from scripts.benchmarks.bench import BenchOptions, bench, write_report
-from scripts.benchmarks.parts import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, measure_clip
+from scripts.benchmarks.parts import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, general, measure_clip
 from scripts.benchmarks.targets import Figure, edits_markdown
 from scripts.jobs.process import ROOT
 
@@ -48,11 +48,14 @@ def test_parts_are_scripts_that_are_there() -> None:
         assert code[0].is_file() and ROOT / "scripts" / f"{part.script}.py" in code
     (render,) = (part for part in OF_A_CLIP if part.name == "render")
     assert ROOT / "aggregate" / "averages.py" in render.code(), "what it runs as processes counts too"
+    (flicker,) = general(["flicker"])
+    assert ROOT / "edit" / "deflicker" / "prior.py" in flicker.code(), "what is imported by name as well"
 
 
 def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
     assert [part.name for part in job(sample_clip).parts] == ["oracle-local", "oracle-additive", "render"]
     assert "oracle-truth" in [part.name for part in job(sample_clip, truth=Path("truth")).parts]
+    assert [part.name for part in job(sample_clip, halves=("flicker",)).parts] == ["flicker-clip"]
     bare = replace(sample_clip, layers=["background"])
     assert [part.name for part in job(bare).parts] == ["render"]
 
@@ -117,6 +120,21 @@ def test_the_bench_of_edits_alone(fitted: Clip, tmp_path: Path, monkeypatch: pyt
         bench(options)
 
 
+def test_the_bench_of_flicker_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a clip: on the sample, with no fits and none of the parts about edits."""
+    size = ("--frames", "4", "--width", "64", "--height", "48", "--disturbances", "cloud", "--ways", "flow,atlas")
+    monkeypatch.setattr(parts, "GENERAL", (SHIMMER, Part("flicker", "bench_flicker", size, half="flicker")))
+    options = BenchOptions(clips=(), parts="flicker", output=tmp_path / "out", quiet=True)
+    text = bench(options)
+    assert "## Flicker" in text and "Sample: 4 frames of 64x48." in text and "## Shimmer" not in text
+    (row,) = read_json(tmp_path / "out" / "bench.json")["edits"]
+    measured = row["figures"]["rows"]["cloud"]
+    better = measured["atlas"]["psnr"] - measured["given"]["psnr"]
+    assert f"| cloud: atlas above given | {better:+.2f} dB | at least 5 dB |" in text
+    with pytest.raises(UserError, match="name the folder of a prepared clip"):
+        bench(replace(options, parts="flicker,fits"))
+
+
 def test_targets() -> None:
     rate = Figure("rate", 70.4, ".0f", target=60)
     assert rate.met is True and rate.cells() == ["rate", "70", "at least 60", "yes"]
@@ -137,10 +155,16 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
     splat = {"griddata_seconds": 10.0, "seconds_with_edges": 0.2, "times_faster": 100, "psnr": 30.0}
     aggregate = {"keyframes": [1, 2, 3], "disturbed": {"foreground": scores}, "undisturbed": {"foreground": scores}}
     render = {"width": 96, "height": 64, "layers": layers, "untouched": untouched, "long": long}
+    ways = {"given": (25.0, 9.0), "flow": (27.0, 0.5), "patches": (31.5, 1.0), "atlas": (32.0, 0.7)}
+    cloud = {way: {"psnr": psnr, "warp": warp, "sharpness": 0.9} for way, (psnr, warp) in ways.items()}
+    cloud["atlas"] |= {"seconds": 3.0, "peak_ram_mb": 500.0}
+    flicker = {"frames": 12, "width": 96, "height": 64, "sample": True, "rows": {"cloud": cloud}}
     found: list[dict[str, Any]] = [
         {"part": "splat", "clip": None, "load": 0.1, "figures": splat | {"griddata_psnr": 25.0, "psnr_with_edges": 31.0}},
         {"part": "aggregate", "clip": None, "load": 0.2, "figures": aggregate | {"cost": cost}},
         {"part": "shimmer", "clip": None, "load": None, "figures": {"squares": [{"square": 1, "ratio": 1.3}]}},
+        {"part": "flicker", "clip": None, "load": 0.6, "figures": flicker},
+        {"part": "flicker-clip", "clip": "swan", "load": 0.7, "figures": flicker | {"sample": False}},
         {"part": "oracle-local", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle},
         {"part": "oracle-additive", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle | {"psnr": 29.0}},
         {"part": "oracle-truth", "clip": "swan", "load": 0.4, "fit": "default", "error": "no such truth"},
@@ -163,9 +187,18 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
         "| `swan` 96x64 (fit): changed of 500 untouched pixels | 1 | at most 0 | **no** |",
         "| `swan` untouched pixels at the source's size: it is gone | - | - | - |",
         "| squares of 1 texels | 1.30 | at most 1.2 | **no** |",
+        "Sample: 12 frames of 96x64.",
+        "| cloud | 25.0 / 9.00 | 27.0 / 0.50 | 31.5 / 1.00 | 32.0 / 0.70 |",
+        "| seconds, most | - | - | - | 3.0 |",
+        "| cloud: atlas above given | +7.00 dB | at least 5 dB | yes |",
+        "| cloud: warp of atlas | 0.70 | at least 0.85 | **no** |",
+        "| cloud: warp of atlas | 0.70 | at most 1.3 | yes |",
+        "| cloud: atlas above the better of flow and patches | +0.50 dB | at least 1 dB | **no** |",
+        "`swan`: 12 frames of 96x64.",
         "Load before: splat 0.10.",
     ):
         assert expected in lines
+    assert lines.count("| cloud: atlas above given | +7.00 dB | at least 5 dB | yes |") == 1, "clips have no targets"
     machine = {"name": "m", "processor": "p", "cores": 2, "usable_cores": 2, "ram_gb": 1.0, "system": "s"}
     machine |= {"python": "3", "versions": {}, "commit": None, "environment": {}}
     text = write_report({"command": "bench.py", "machine": machine, "load": 1.0, "clips": [], "edits": found}, tmp_path)
