@@ -1,4 +1,4 @@
-"""Measure fits and edits: scripts/bench.py CLIP... [--parts fits,edits] [--presets preview,standard] [--seconds 60,120] ..."""
+"""Measure fits and edits: scripts/bench.py CLIP... [--parts fits,edits,flicker,methods] [--seconds 60,120] ..."""
 
 from __future__ import annotations
 

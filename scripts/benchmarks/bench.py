@@ -20,6 +20,7 @@ from scripts.benchmarks.clips import derived_clip
 from scripts.benchmarks.code_state import commit
 from scripts.benchmarks.fits import START, keep_figures, known_figures, run_fit
 from scripts.benchmarks.jobs import VERSION, BenchOptions, Job, edits_job, fits_jobs, parts_of
+from scripts.benchmarks.methods.compared import show_methods
 from scripts.benchmarks.parts import general, measure_clip, measure_general
 from scripts.benchmarks.report import markdown
 
@@ -55,6 +56,8 @@ def bench(options: BenchOptions) -> str:
     runs = [run for result in results for run in result["runs"]] + rows
     if all("error" in run for run in runs):
         raise UserError(f"nothing came to its end: {runs[-1]['error']}")
+    for edit in edits:
+        show_methods(edit.methods, edit.frames, options.output / f"methods-{edit.label}.png")
     report = {"version": VERSION, "command": shlex.join(sys.argv), "machine": machine, "load": at_start}
     return write_report(report | {"clips": results, "edits": rows}, options.output)
 

@@ -19,20 +19,23 @@ from atlas.system.command import CommonOptions
 from atlas.system.device import Device
 from scripts.benchmarks.code_state import code_of
 from scripts.benchmarks.fits import START, Wanted
-from scripts.benchmarks.parts import EditsJob
+from scripts.benchmarks.methods.asked import MethodsOptions
+from scripts.benchmarks.methods.compared import HALF, method_parts
+from scripts.benchmarks.parts import EditsJob, Part
 
 VERSION = 1
 QUICK_FRAMES = 12
 _SECONDS, _QUICK_SECONDS = "60,120,300", "10,20"
 KNOWN = (*PRESETS, "nla")
-PARTS = ("fits", "edits", "flicker")
+PARTS = ("fits", "edits", "flicker", HALF)
 _USUAL = ("fits", "edits")
 
 
 @dataclass(kw_only=True)
-class BenchOptions(CommonOptions):
+class BenchOptions(MethodsOptions, CommonOptions):
     """Measure fits of clips (quality against seconds, speed, memory), edits of them (splatting, merging, rendering, edits
-    whose right answer is known) and how much of a known flicker is taken out again. Run it on a machine that does nothing else.
+    whose right answer is known), how much of a known flicker is taken out again, and methods of editing all frames. Run it on a
+    machine that does nothing else.
 
     Each fit and each part is a process of its own in a copy of the clip made of links; the clips' own folders stay as they
     are. What has been measured by the same code on the same machine is not measured again.
@@ -41,8 +44,8 @@ class BenchOptions(CommonOptions):
     clips: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of prepared clips. With --parts flicker they may be left out: the sample is measured then."""
     parts: str = ",".join(_USUAL)
-    """What to measure: fits, edits, flicker, separated by commas. Edits and flicker stand on a clip's fit `default`; a
-    standard one is made where there is none."""
+    """What to measure: fits, edits, flicker, methods, separated by commas. All but fits stand on a clip's fit `default`; a
+    standard one is made where there is none. Methods need --model."""
     presets: str = ",".join(KNOWN)
     """Presets to measure, separated by commas."""
     seconds: str | None = None
@@ -50,7 +53,7 @@ class BenchOptions(CommonOptions):
     truth: Path | None = None
     """Folder truth/ of a sample clip, which must be one of the clips: its mapping and an edit are compared with it."""
     output: Path = Path("data/bench")
-    """Folder for bench.json, bench.md, bench.png and the figures of each fit and part."""
+    """Folder for bench.json, bench.md, bench.png, the sheets of methods, and the figures of each fit and part."""
     device: Device = "auto"
     """Where fits are made; auto takes a GPU if there is one."""
     repeat: int | None = None
@@ -94,7 +97,11 @@ def edits_job(job: Job, options: BenchOptions) -> EditsJob:
     """The same clip as it is: --repeat is about fits."""
     frames = job.clip.frames if options.repeat is not None else job.frames
     label, truth = job.clip.folder.resolve().name, job.truth.folder if job.truth else None
-    return EditsJob(job.clip, label, frames, truth, options.quick, options.device, tuple(parts_of(options.parts)))
+    halves, methods = tuple(parts_of(options.parts)), tuple[Part, ...]()
+    if HALF in halves:
+        pictures = options.output / "runs" / "edits" / label / "pictures"
+        methods = method_parts(options, job.clip, options.device, pictures, quick=options.quick)
+    return EditsJob(job.clip, label, frames, truth, options.quick, options.device, halves, methods)
 
 
 def fits_jobs(options: BenchOptions) -> list[Job]:

@@ -47,6 +47,10 @@ class Part:
     """It takes the true layers of a sample, and is left out without."""
     half: str = "edits"
     """The half of the bench that it belongs to, as --parts names it."""
+    made_from: str = ""
+    """Digest of what else decides its figures, such as weights."""
+    leaves: Path | None = None
+    """A file that it leaves beside its figures: where that is gone it is measured again."""
 
     def code(self) -> list[Path]:
         """Of everything that runs."""
@@ -55,13 +59,13 @@ class Part:
 
 _SMALL = ("--width", "192", "--height", "108")
 _PROCESSES = ("scripts.render", "scripts.benchmarks.edits.pace")
-_LOADED = tuple(str(way.where).partition(":")[0] for way in WAYS.values())  # ways of deflickering, imported by name
+LOADED = tuple(str(way.where).partition(":")[0] for way in WAYS.values())  # ways of deflickering, imported by name
 GENERAL = (
     Part("splat", "bench_splat", quick=(*_SMALL, "--size", "400")),
     Part("aggregate", "bench_aggregate", quick=(*_SMALL, "--frames", "8", "--seeds", "1", "--size", "300")),
     Part("shimmer", "bench_shimmer", quick=(*_SMALL, "--frames", "6")),
     Part(
-        "flicker", "bench_flicker", quick=("--frames", "12", "--width", "240", "--height", "136"), runs=_LOADED, half="flicker"
+        "flicker", "bench_flicker", quick=("--frames", "12", "--width", "240", "--height", "136"), runs=LOADED, half="flicker"
     ),
 )
 """What is measured once, on samples that the scripts build."""
@@ -70,7 +74,7 @@ OF_A_CLIP = (
     Part("oracle-additive", "oracle", ("--transfer", "additive"), masks=True),
     Part("oracle-truth", "oracle", truth=True),
     Part("render", "bench_render", quick=("--frames", "40", "--passes", "1", "--skip-source"), runs=_PROCESSES),
-    Part("flicker-clip", "bench_flicker", runs=_LOADED, half="flicker"),
+    Part("flicker-clip", "bench_flicker", runs=LOADED, half="flicker"),
 )
 """What is measured on each clip, in this order."""
 
@@ -89,11 +93,13 @@ class EditsJob:
     """Where a fit is made, if the clip has none."""
     halves: tuple[str, ...] = ("edits",)
     """What is measured: those that --parts names."""
+    methods: tuple[Part, ...] = ()
+    """Parts beside those of every clip: methods that are compared."""
 
     @property
     def parts(self) -> list[Part]:
         """Those that the clip has what they need for."""
-        asked = [part for part in OF_A_CLIP if part.half in self.halves]
+        asked = [part for part in (*OF_A_CLIP, *self.methods) if part.half in self.halves]
         return [part for part in asked if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
 
     @property
@@ -151,7 +157,8 @@ def measure_clip(
             announce(f"{job.label}, {part.name}")
             row = {"part": part.name, "clip": job.label, "fit": fit}
             path, key = folder / job.label / f"{part.name}.json", _key(part, job, machine)
-            if known := known_figures(path, key):
+            known = known_figures(path, key)
+            if known and (part.leaves is None or part.leaves.is_file()):
                 rows.append(known)
                 continue
             if failed is None and not place.exists():
@@ -210,7 +217,7 @@ def _key(part: Part, job: EditsJob, machine: dict[str, Any]) -> str:
         inputs += [job.fit_command, *code_of("scripts.fit")]
     if part.truth and job.truth:
         inputs += [job.truth / "maps", job.truth / "layers"]
-    return digest(VERSION, part.name, part.arguments, _stays(machine), *inputs, *part.code())
+    return digest(VERSION, part.name, part.arguments, part.made_from, _stays(machine), *inputs, *part.code())
 
 
 def _stays(machine: dict[str, Any]) -> dict[str, Any]:

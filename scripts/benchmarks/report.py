@@ -7,6 +7,7 @@ from typing import Any
 from atlas.evaluation.measures import shown
 from atlas.system.terminal import in_markdown
 from scripts.benchmarks.fits import spelt
+from scripts.benchmarks.methods.tables import methods_markdown
 from scripts.benchmarks.targets import edits_markdown
 
 _EXPLAINED = """\
@@ -48,7 +49,7 @@ def markdown(report: dict[str, Any]) -> str:
         truth = any("truth" in layer for clip in report["clips"] for run in clip["runs"] for layer in _layers(run))
         lines += ["", _EXPLAINED, *["", _TRUTH_EXPLAINED] * truth]
     if report["edits"]:
-        lines += ["", *edits_markdown(report["edits"])]
+        lines += ["", *edits_markdown(report["edits"]), *methods_markdown(report["edits"])]
     return "\n".join(lines)
 
 

@@ -64,6 +64,14 @@ class MethodsOptions:
         arguments += ["--tune-steps", str(self.tune_steps)] if tunes and self.tune_steps is not None else []
         return [*arguments, "--on", "frames", "--recipe", name]
 
+    def arguments(self) -> list[str]:
+        """Arguments of `bench_methods.py` but for the clip, recipes, device and pictures: all that was not left as it is."""
+        given: dict[str, object] = {"model": self.model and _placed(self.model)}
+        given |= {"controlnet": self.controlnet and _placed(self.controlnet), "prompt": self.prompt, "layer": self.layer}
+        given |= {"steps": self.steps, "tune-steps": self.tune_steps, "seed": self.seed}
+        named = [(f"--{name}", str(value)) for name, value in given.items() if value is not None]
+        return [word for pair in named for word in pair] + ["--offline"] * self.offline
+
 
 def _placed(weights: str) -> str:
     """A folder or file by its whole path: commands run in another folder than they were asked from."""

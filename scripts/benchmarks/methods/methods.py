@@ -65,7 +65,7 @@ def bench_methods(options: BenchMethodsOptions) -> dict[str, Any]:
         bench = _Bench(clip, layer, Path(folder), learned, options)
         rows = [bench.row(name) for name in names if not (layer == WHOLE_FRAME and name == KEYFRAMES)]
     if all("error" in row for row in rows):
-        raise UserError(f"no method came to its end: {rows[-1]['error']}")
+        raise UserError(rows[0]["error"] if len(rows) == 1 else f"no method came to its end: {rows[-1]['error']}")
     if options.pictures is not None:
         strips = {name: options.pictures / f"{name}.png" for name in (SOURCE, *names)}
         write_sheet(options.pictures / SHEET, strips, clip.frames)
@@ -83,6 +83,8 @@ class _Bench:
     def row(self, name: str) -> dict[str, Any]:
         """Edit and render by a recipe, and measure: method, recipe with every choice (None of keyframes), measured as in
         metrics.json, cost of each stage. Where a stage failed: method, and its last line as error."""
+        if self.options.pictures is not None:
+            (self.options.pictures / f"{name}.png").unlink(missing_ok=True)  # of an earlier run
         try:
             for stage, arguments in self._stages(name):
                 self._run(stage, *arguments)

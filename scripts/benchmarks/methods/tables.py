@@ -15,6 +15,8 @@ warp, long-term: warp error to the next frame, and with it to the first, over th
 changed: mean difference from the source, of 1. sharpness: energy of the Laplacian over the source's. overlap: how far the
 edited frames disagree about a texel (keyframes: where they overlap). Seconds and peak MB of memory are each stage's own."""
 
+PREFIX = "method-"
+"""Of the parts of a bench that are methods; their recipe's name follows."""
 _Figure = Callable[[dict[str, Any]], float | None]
 
 
@@ -51,6 +53,30 @@ _COLUMNS = (
     _Column("CLIP-frame", ".4f", _within("clip_frame", "edit"), _within("clip_frame", "source")),
     _Column("objects", ".4f", _within("object_consistency", "edit"), _within("object_consistency", "source")),
 )
+
+
+def methods_markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lay out the methods among the rows of a bench: a section for each clip, with what the columns mean; [] without any."""
+    lines: list[str] = []
+    of_methods = [row for row in rows if row["part"].startswith(PREFIX)]
+    for clip in dict.fromkeys(row["clip"] for row in of_methods):
+        of_it = [row for row in of_methods if row["clip"] == clip]
+        lines += ["", f"## Methods: {in_markdown(clip)}", "", *_asked(of_it), EXPLAINED, ""]
+        lines += methods_table([_method(row) for row in of_it])
+    return lines
+
+
+def _method(row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a method out of that of its part."""
+    if "error" in row:
+        return {"method": row["part"].removeprefix(PREFIX), "error": row["error"]}
+    return dict(row["figures"]["methods"][0])
+
+
+def _asked(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What all of them were asked for."""
+    asked = next((row["figures"] for row in rows if "figures" in row), None)
+    return [] if asked is None else [in_markdown(f'{asked["layer"]}: "{asked["prompt"]}", fit {rows[0]["fit"]}.'), ""]
 
 
 def methods_table(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from edit.editors import EditOptions
 from edit.editors.choice import chosen_editor
 from edit.recipes.presets import PRESETS
 from scripts.benchmarks.methods.asked import KEYFRAMES, KNOWN, MethodsOptions
+from scripts.benchmarks.methods.methods import BenchMethodsOptions
 
 
 def test_all_recipes_and_keyframes_are_compared() -> None:
@@ -47,6 +48,15 @@ def test_each_command_is_one_that_the_editor_takes(name: str, tmp_path: Path) ->
     assert options.model == str(tmp_path) and options.controlnet == ("some/net",)
     assert options.tune_steps == (2 if name in ("clip-tuning", "consistency-tuning") else None)
     assert options.target("foreground") == ("keyframes" if name == KEYFRAMES else "frames")
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"layer": "all", "steps": 4, "tune_steps": 5, "seed": 6, "offline": True, "controlnet": "a/b"}]
+)
+def test_the_bench_hands_on_what_it_was_asked(given: dict[str, object]) -> None:
+    asked = MethodsOptions(model="owner/model", prompt="a cat, - by night", **given)  # type: ignore[arg-type]
+    options = parse_options(BenchMethodsOptions, ["clip", *asked.arguments()])
+    assert {name: getattr(options, name) for name in vars(asked)} == vars(asked)
 
 
 def test_weights_are_named_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

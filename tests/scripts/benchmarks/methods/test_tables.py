@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.benchmarks.methods.tables import methods_table
+from scripts.benchmarks.methods.tables import methods_markdown, methods_table
 
 
 def row(method: str, warp: float, **more: Any) -> dict[str, Any]:
@@ -48,3 +48,17 @@ def test_what_failed_is_said_and_opens_no_cell() -> None:
     assert lines[-1] == r"b: no \| memory &lt;b>"
     only = methods_table([{"method": "b", "error": "x"}])
     assert cells(only[0]) == ["method"] or cells(only[2])[1] == "failed"
+
+
+def test_the_section_of_a_bench() -> None:
+    figures = {"clip": "swan", "layer": "foreground", "prompt": "a cat", "methods": [row("fixed", 1)]}
+    rows = [
+        {"part": "render", "clip": "swan", "figures": {}},
+        {"part": "method-fixed", "clip": "swan", "fit": "default", "figures": figures},
+        {"part": "method-rave", "clip": "swan", "fit": "default", "error": "out of memory"},
+    ]
+    lines = methods_markdown(rows)
+    assert "## Methods: swan" in lines and 'foreground: "a cat", fit default.' in lines
+    assert any(cells(line)[:2] == ["fixed", "2.00"] for line in lines) and lines[-1] == "rave: out of memory"
+    assert methods_markdown(rows[:1]) == []
+    assert any("failed" in line for line in methods_markdown(rows[2:]))
