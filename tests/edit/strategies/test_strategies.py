@@ -109,7 +109,7 @@ def test_the_command_offers_what_is_registered(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         parse_options(EditOptions, ["--help"])
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert f"--strategy {{{','.join(STRATEGIES)}}}" in said
+    assert f"--strategy {{None,{','.join(STRATEGIES)}}}" in said
     assert all(f"{name}: {strategy.meaning}" in said for name, strategy in STRATEGIES.items())
     with pytest.raises(UserError, match="--strategy"):
         parse_options(EditOptions, ["clip", "--name", "x", "--layer", "y", "--editor", "diffusion", "--strategy", "none"])
