@@ -48,8 +48,8 @@ def markdown(report: dict[str, Any]) -> str:
     if report["clips"]:
         truth = any("truth" in layer for clip in report["clips"] for run in clip["runs"] for layer in _layers(run))
         lines += ["", _EXPLAINED, *["", _TRUTH_EXPLAINED] * truth]
-    if report["edits"]:
-        lines += ["", *edits_markdown(report["edits"]), *methods_markdown(report["edits"])]
+    for section in (edits_markdown(report["edits"]), methods_markdown(report["edits"])):
+        lines += ["", *section] if section else []
     return "\n".join(lines)
 
 

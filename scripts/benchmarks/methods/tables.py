@@ -12,8 +12,9 @@ from atlas.system.terminal import in_markdown
 
 EXPLAINED = """\
 warp, long-term: warp error to the next frame, and with it to the first, over the source's own; far below 1 is mostly blur.
-changed: mean difference from the source, of 1. sharpness: energy of the Laplacian over the source's. overlap: how far the
-edited frames disagree about a texel (keyframes: where they overlap). Seconds and peak MB of memory are each stage's own."""
+changed: mean difference from the source in the edited layer, of 1. sharpness: energy of the Laplacian there, over the source's.
+overlap: how far edited frames (of `propagate`: keyframes) disagree where they show the same place, of 1. Seconds and peak MB of
+main memory are each stage's own."""
 
 PREFIX = "method-"
 """Of the parts of a bench that are methods; their recipe's name follows."""
@@ -61,9 +62,9 @@ def methods_markdown(rows: Sequence[dict[str, Any]]) -> list[str]:
     of_methods = [row for row in rows if row["part"].startswith(PREFIX)]
     for clip in dict.fromkeys(row["clip"] for row in of_methods):
         of_it = [row for row in of_methods if row["clip"] == clip]
-        lines += ["", f"## Methods: {in_markdown(clip)}", "", *_asked(of_it), EXPLAINED, ""]
-        lines += methods_table([_method(row) for row in of_it])
-    return lines
+        lines += [f"## Methods: {in_markdown(clip)}", "", *_asked(of_it), EXPLAINED, ""]
+        lines += [*methods_table([_method(row) for row in of_it]), ""]
+    return lines[:-1]
 
 
 def _method(row: dict[str, Any]) -> dict[str, Any]:
