@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,22 +22,21 @@ _FLAT = 1.0
 """Grey levels: where the local contrast is below this there is nothing to follow (8-bit rounding alone gives 0.3)."""
 _CHANGE = 16.0
 """Grey levels by which a colour may differ at the other end of a flow vector; more where all of the frame does."""
-_local = threading.local()
 
 
 def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Compute optical flow (DIS): the pixel (x, y) of `first` is found at (x, y) + flow[y, x] of `second`.
 
     first, second: (H, W) or (H, W, 3) uint8, at least 16 pixels a side. Returns (H, W, 2) float32, pixels, x first.
-    The same images give the same flow, whatever the number of cores.
+    The same images give the same flow, whatever the number of cores and whatever was computed before.
     """
     grey = [
         np.ascontiguousarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in (first, second)
     ]
-    if not hasattr(_local, "dis"):  # the object keeps buffers: one for each thread
-        _local.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # A new one each time: after images of 16 pixels, one looks at finer scales and smaller patches ever after.
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with one_thread():
-        return _local.dis.calc(grey[0], grey[1], None)
+        return flow.calc(grey[0], grey[1], None)
 
 
 def flow_validity(

@@ -40,6 +40,12 @@ def test_the_result_does_not_depend_on_the_threads() -> None:
     assert (results[0] == results[1]).all()
 
 
+def test_the_result_does_not_depend_on_what_was_computed_before() -> None:
+    before = dense_flow(shifted(0), shifted(2))
+    dense_flow(shifted(0)[:16, :16], shifted(1)[:16, :16])
+    np.testing.assert_array_equal(dense_flow(shifted(0), shifted(2)), before)
+
+
 def test_what_leaves_the_frame_is_not_valid() -> None:
     first, second = shifted(0), shifted(2)
     valid = flow_validity(dense_flow(first, second), dense_flow(second, first), first, second)
