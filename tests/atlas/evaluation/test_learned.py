@@ -206,8 +206,9 @@ def test_tables_reports_and_comparisons_have_them(networks: Path, fresh_clip: Cl
     after = read_json(fresh_clip.edit_folder("other") / "metrics.json")  # the source was embedded for the first edit alone
     for name in ("clip_frame", "object_consistency"):
         assert after[name] == alone[name]
-    row = next(line for line in compared.splitlines() if line.startswith("CLIP-text"))
-    assert f"{found['edit']['clip_text']['edit']:.2f} (source" in row and row.rstrip().endswith("-")
+    text = found["edit"]["clip_text"]
+    shown, against = (line.split() for line in compared.splitlines() if line.startswith("CLIP-text"))
+    assert shown[1:] == [f"{text['edit']:.2f}", "-"] and against[-2:] == [f"{text['difference']:+.2f}", "-"]
     assert "clip_text: absent from other, the edit has no prompt" in compared
     page = (fresh_clip.folder / "edits" / "comparison.html").read_text(encoding="utf-8")
     assert "object consistency" in page and "absent from other" in page
