@@ -52,7 +52,7 @@ class AggregateOptions(CommonOptions):
     match_gain: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are evened out)")] = True
     """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
     match_shift: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are moved)")] = True
-    """Leave keyframes where they are, also those that sit a little aside of the others (up to 3 texels)."""
+    """Leave keyframes where they are, also those that sit a little aside of the others (by up to 3 texels of 512)."""
     merge_steps: Annotated[int, tyro.conf.arg(name="steps")] = 160
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0

@@ -79,4 +79,4 @@ class DeflickerOptions(CommonOptions):
     @property
     def new_name(self) -> str:
         """Name of the new edit."""
-        return self.name or f"{self.edit}-{self.way}"
+        return f"{self.edit}-{self.way}" if self.name is None else self.name

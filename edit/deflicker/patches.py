@@ -55,6 +55,11 @@ class PatchDeflicker(Deflicker):
         given = {name: getattr(options, name) for name in ("window", "mode", "start", "seed")}
         return cls(**{name: value for name, value in given.items() if value is not None})
 
+    @property
+    def takes_maps(self) -> bool:
+        """Whether the search may begin at the same texel."""
+        return self.start in (None, "atlas")
+
     def agree(
         self,
         frames: FrameStack,

@@ -48,6 +48,11 @@ class Deflicker(ABC):
     def of(cls, options: DeflickerOptions) -> Deflicker:
         """Make it from the options of the command; what was not given there (None) keeps its default."""
 
+    @property
+    def takes_maps(self) -> bool:
+        """Whether it makes use of a fit where there is one."""
+        return self.needs_maps
+
     @abstractmethod
     def agree(
         self,

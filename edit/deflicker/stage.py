@@ -107,7 +107,7 @@ class _Job:
             raise UserError(f"the layers of {edited.folder} were cut out by the fit {edited.fit!r}: leave --fit {fit} out")
         needed = of_layers or way.needs_maps or options.fit is not None or options.start == "atlas"
         there = (clip.fit_folder(fit) / "maps" / "maps.json").is_file()
-        maps = open_maps(clip, fit) if needed or there else None
+        maps = open_maps(clip, fit) if needed or (there and way.takes_maps) else None
         return cls(clip, edited, flickering, entry, way, maps, choose_device(options.device), options.quiet)
 
     def identity(self, layer: str) -> str:

@@ -30,7 +30,7 @@ from edit.request.prompting import DiffusionOptions
 
 # What does not change the picture, or stands in `identity` in another form.
 _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
-          "control_images", "poses", "pose_window", "softedge", "offline", "offload", "vae_slicing", "compile", "on",
+          "control_images", "poses", "pose_window", "softedge", "offline", "offload", "vae_slicing", "compile",
           "dtype"}  # fmt: skip
 
 

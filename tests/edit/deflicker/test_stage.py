@@ -213,6 +213,7 @@ def test_whole_frames_may_be_looked_at_through_another_fit(fresh_clip: Clip, tmp
         ({"name": "flicker"}, "--name flicker is the edit itself, which stays as it is: choose another --name"),
         ({"name": "painted"}, "is an edit that was not made by deflickering: choose another --name"),
         ({"name": "a/b"}, "cannot name a folder"),
+        ({"name": ""}, "cannot name a folder"),
         ({"way": "atlas", "fit": "nope"}, "has no fit 'nope' (its fits: truth): run scripts/fit.py"),
         ({"edit": "painted"}, "has no edited atlas of foreground: run scripts/aggregate.py"),
         ({"window": 0}, "--window 0 is out of range"),
@@ -228,6 +229,16 @@ def test_wrong_requests_write_nothing(fresh_clip: Clip, tmp_path: Path, changes:
         deflicker(_options(fresh_clip, **changes))
     assert said in str(problem.value) and "\n" not in str(problem.value)
     assert _snapshot(fresh_clip.folder) == before
+
+
+def test_a_damaged_fit_stops_only_what_looks_through_it(fresh_clip: Clip, tmp_path: Path) -> None:
+    _on_frames(fresh_clip, tmp_path)
+    (fresh_clip.fit_folder("truth") / "maps" / "maps.json").write_text("{", encoding="utf-8")
+    for way, start in (("atlas", None), ("patches", None), ("patches", "atlas")):
+        with pytest.raises(UserError, match="maps.json"):
+            deflicker(_options(fresh_clip, way=way, start=start))
+    for way, start in (("flow", None), ("patches", "flow")):
+        assert deflicker(_options(fresh_clip, way=way, start=start)).edit.layers.keys() == {"all"}
 
 
 def test_missing_frames_and_a_missing_fit_are_named(fresh_clip: Clip, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_truth_is_best(make_footage: MakeFootage, source: np.ndarray) -> Non
 
 
 def test_edits_move_as_far_as_they_flicker(make_footage: MakeFootage, source: np.ndarray) -> None:
-    """The same prediction, 0.02 off in level and in fine waves: taken over where frames are tinted, left where they are clean."""
+    """The same prediction, off in level and in fine waves: taken over where frames are tinted, left where they are clean."""
     truth = make_footage(recoloured(source), name="truth")
     off = 0.02 + 0.02 * np.sin(np.arange(48) / 4)[None, :, None]
     predicted = [truth.edited[i][..., :3] + (-1) ** i * off for i in range(6)]
