@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from aggregate.change.learning import EditedPixels, changed, learn_change
 from aggregate.repainted import Claims, repainted_pixels
 from aggregate.windows import View
 from atlas.clip.clip import Clip
@@ -18,8 +19,10 @@ from atlas.clip.edits import Edit, check_keyframe, read_keyframe
 from atlas.clip.keep import read_keep
 from atlas.errors import EDIT, UserError
 from atlas.maps.keyframes import keyframe_pixels
+from atlas.maps.lay_over import where_applied
 from atlas.maps.maps import Maps, fit_identity, open_maps
 from atlas.maps.partial import Partial
+from atlas.recolour.change import ColourChange
 from atlas.storage.images import to_float
 from atlas.storage.pictures import picture_header
 
@@ -31,7 +34,7 @@ class PlacedKeyframe:
     """One keyframe and its unedited frame in the atlas, light removed."""
 
     partial: Partial
-    """Six channels: edited, then unedited."""
+    """Six channels: edited, then unedited but for the colour change."""
     light: Tensor
     """(N, N) the light that was removed, a mean over the colours."""
     repainted: Tensor
@@ -82,11 +85,36 @@ class LayerKeyframes:
         """List all files that decide the result, in a fixed order."""
         return [*self.files.values(), *([self.mask] if self.mask else []), *self.made.values()]
 
-    def placed(self, index: int, device: torch.device) -> PlacedKeyframe:
-        """Place keyframe `index` and its unedited frame in the atlas."""
+    def pixels(self, index: int) -> EditedPixels:
+        """Read the pixels of keyframe `index` before and after the edit."""
+        keyframe, frame = to_float(read_keyframe(self.files[index], self.clip)), to_float(self.clip.frame(index))
+        uv, opacity = self.maps.uv(self.layer, index), self.maps.opacity(self.layer, index)
+        applies = where_applied(keyframe[..., 3], opacity)
+        applies[opacity == 0] = 1  # there alpha says nothing: what counts is whether the picture was left as it was
+        after = np.where(applies[..., None] == 1, keyframe[..., :3], frame + applies[..., None] * (keyframe[..., :3] - frame))
+        light = self.maps.light(self.layer, index)
+        return EditedPixels(frame, after, uv, light, opacity, self.clip.selection(self.layer, index))
+
+    def change(self, chosen: list[int], seed: int) -> ColourChange | None:
+        """Learn the colour change of the layer from the chosen keyframes; None where it explains nothing of the edit."""
+        size = self.maps.atlas_size(self.layer)
+        return learn_change(lambda: map(self.pixels, chosen), len(chosen), size, seed=seed)
+
+    def recoloured(self, index: int, change: ColourChange) -> np.ndarray:  # (H, W, 3) float32
+        """Change the colours of frame `index` as the keyframe changes them."""
+        frame, uv = to_float(self.clip.frame(index)), self.maps.uv(self.layer, index)
+        (share,) = change.shares().at(uv, smooth=False)
+        if change.matte is not None:
+            opacity, mask = self.maps.opacity(self.layer, index), self.clip.selection(self.layer, index)
+            share = share * change.matte.at(torch.from_numpy(opacity), torch.from_numpy(mask))
+        return frame + share.numpy()[..., None] * (changed(change, frame, uv) - frame)
+
+    def placed(self, index: int, device: torch.device, change: ColourChange | None = None) -> PlacedKeyframe:
+        """Place keyframe `index` and its unedited frame, its colours changed, in the atlas."""
         image = read_keyframe(self.files[index], self.clip)
         keyframe = torch.from_numpy(to_float(image)).to(device)
-        frame = torch.from_numpy(to_float(self.clip.frame(index))).to(device)
+        before = to_float(self.clip.frame(index)) if change is None else self.recoloured(index, change)
+        frame = torch.from_numpy(before).to(device)
         pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
         made = self._before(index)
         changed = np.zeros(image.shape[:2], np.float32) if made is None else repainted_pixels(image, made)

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -33,6 +34,7 @@ from atlas.geometry.warp import sample
 _SECOND = 0.03  # how much slower W2 learns than W1
 _WORTH = 0.99  # of the start's loss: what gains less has learned the noise that keyframes left out of a mean of their own
 _AVERAGED = 20  # steps over which weights are averaged
+_NEAR, _OVER = 2, 0.05  # texels round about, and how far a colour may go beyond all of theirs
 _BAND = 128  # rows put through the network at a time: memory stays small
 
 
@@ -64,8 +66,11 @@ class AggregationNetwork(nn.Module):
             self.second.weight.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 3, H, W)."""
-        return images + self.second(torch.relu(self.first(images)))
+        """(N, 3, H, W) -> (N, 3, H, W). Colours stay near those round about: of one that it never saw it knows nothing."""
+        refined = images + self.second(torch.relu(self.first(images)))
+        padded = F.pad(images.detach(), (_NEAR,) * 4, mode="replicate")
+        high, low = (F.max_pool2d(sign * padded, 2 * _NEAR + 1, 1) * sign for sign in (1, -1))
+        return torch.minimum(torch.maximum(refined, low - _OVER), high + _OVER)
 
 
 @dataclass

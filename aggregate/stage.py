@@ -6,12 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import cv2
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
 from tqdm import tqdm
 
+from aggregate.change.confirmed import confirmed
 from aggregate.keyframes import LayerKeyframes
 from aggregate.lighting import unlit_share
 from aggregate.merging import merge
@@ -24,16 +26,18 @@ from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
-from atlas.maps.coverage import Visibility, covered_share, visibility
+from atlas.maps.coverage import SEEN, Visibility, covered_share, visibility
+from atlas.recolour.change import ColourChange
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
+from atlas.storage.links import remove
 from atlas.storage.stamps import digest, is_up_to_date, write_json, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.terminal import visible
 
-VERSION = 4  # of the method: a changed one makes earlier results out of date
+VERSION = 5  # of the method: a changed one makes earlier results out of date
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
 
@@ -48,6 +52,9 @@ class AggregateOptions(CommonOptions):
     method: Literal["network", "mean", "median"] = "network"
     """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
     keyframe from the others (of more than 12, the 12 that together see most); mean, median: coverage-weighted."""
+    colours: Literal["learned", "kept"] = "learned"
+    """What the edit does to colours: learned from the keyframes, and then applied to each frame's own pixels, so that only what
+    it does not explain goes through the atlas; or kept out of it."""
     # Their help stands beside --no-match-gain and --no-match-shift.
     match_gain: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are evened out)")] = True
     """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
@@ -71,6 +78,8 @@ class LayerResult:
     """Share of the layer's visible pixels (all frames) whose texel a keyframe saw; None where it was up to date."""
     further: tuple[int, float] | None = None
     """The frame that would add most as a further keyframe, and the share that it would add."""
+    follows: float = 0.0
+    """Share of the visible pixels that no keyframe saw and that follow the colour change alone."""
     up_to_date: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -81,8 +90,10 @@ class LayerResult:
         if self.up_to_date:
             return f"{text}, up to date"
         text += f" cover {self.covered:.1%} of its visible pixels"
-        if self.covered is not None and self.covered < 0.9995:
-            text += f", the other {1 - self.covered:.1%} stay as they were"
+        if self.follows >= 0.0005:
+            text += f", {self.follows:.1%} follow the change of colours alone"
+        if self.covered is not None and self.covered + self.follows < 0.9995:
+            text += f", the other {1 - self.covered - self.follows:.1%} stay as they were"
         if self.further is not None:
             text += f"; keyframe {self.further[0]} would add {self.further[1]:.1%}"
         return "\n".join([text, *self.notes])
@@ -124,7 +135,7 @@ def _made_from(options: AggregateOptions, keyframes: LayerKeyframes) -> str:
     """Digest all that decides the layer's result."""
     network = [options.seed, options.merge_steps] if options.method == "network" else []
     version = [VERSION, *([_VERSION_OF_MANY] if len(keyframes.indices) > FEW else [])]
-    how = [*version, options.method, network, options.match_gain, options.match_shift, keyframes.indices]
+    how = [*version, options.method, options.colours, network, options.match_gain, options.match_shift, keyframes.indices]
     return digest(how, keyframes.fit, *keyframes.digested())
 
 
@@ -165,7 +176,15 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     for path, image in zip(outputs, _writable(merged.edited, merged.reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
-    result.covered = covered_share(keyframes.maps, layer, merged.seen.cpu().numpy())
+    if merged.change is None:
+        remove(edit.change_path(layer))
+    else:
+        merged.change.save(edit.change_path(layer))
+    seen = merged.seen.cpu().numpy()
+    result.covered = covered_share(keyframes.maps, layer, seen)
+    if merged.change is not None and result.covered < 1:
+        follows = cv2.resize(merged.change.share, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        result.follows = covered_share(keyframes.maps, layer, np.where(seen >= SEEN, 0, follows))
     further = seen_by.best_addition(indices) if seen_by and len(indices) < frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
     write_stamp(edit.folder, keyframes.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on
@@ -182,6 +201,7 @@ class _Merged:
     seen: Tensor  # (N, N)
     unlit: float
     repainted: list[int]  # keyframes
+    change: ColourChange | None
 
 
 def _merged(
@@ -193,6 +213,10 @@ def _merged(
     """
     layer, indices, size = keyframes.layer, keyframes.indices, keyframes.maps.atlas_size(keyframes.layer)
     claims, seen = keyframes.claims(device, quiet=options.quiet), torch.zeros(size, device=device)
+    change = None
+    if options.colours == "learned":
+        change = keyframes.change([indices[number] for number in learned], options.seed)
+    by_hand = torch.zeros(size, device=device)
     views: dict[int, View] = {}
     repainted: list[int] = []
     bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
@@ -201,13 +225,14 @@ def _merged(
         ImageStack(folder / "lights", size, len(learned), device) as lights,
     ):
         for number, index in enumerate(bar):
-            placed = keyframes.placed(index, device)
+            placed = keyframes.placed(index, device, change)
             partial = placed.partial
             write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
             own = placed.repainted.clamp(0, 1)
             share = claims.left_of(index, own)
             partials.append(replace(partial, weight=partial.weight * share))
             seen = torch.maximum(seen, partial.seen)
+            by_hand = torch.maximum(by_hand, own)
             if (own > 0.5).any():
                 repainted.append(index)
             if number in learned:
@@ -226,7 +251,18 @@ def _merged(
             seed=options.seed,
             quiet=options.quiet,
         )
-        return _Merged(edited, reference, partials.coverage, seen, unlit, repainted)
+        if change is not None:
+            belief = confirmed(partials.colours[learned], partials.weights[learned])
+            edited = _believed(edited, reference, change, torch.maximum(belief, by_hand))
+        return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
+
+
+def _believed(edited: Tensor, reference: Tensor, change: ColourChange, belief: Tensor) -> Tensor:  # (H, W, 3)
+    """Leave out of an edited atlas what the colour change does not explain and the keyframes do not confirm."""
+    size = (edited.shape[1], edited.shape[0])
+    share = torch.from_numpy(cv2.resize(change.share, size, interpolation=cv2.INTER_LINEAR)).to(edited.device)
+    believed = (1 - share * (1 - belief))[..., None]
+    return torch.where(believed == 1, edited, reference + believed * (edited - reference))
 
 
 def _learned(seen_by: Visibility | None, indices: list[int]) -> list[int]:

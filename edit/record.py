@@ -101,7 +101,8 @@ def save_atlas(
 def _made(entry: Edit, layer: str) -> list[Path]:
     """What an edit of the layer leaves: keyframes and what is made from them, or its atlas."""
     folders = [entry.keyframes_folder(layer), entry.made_folder(layer), entry.partial_folder(layer)]
-    return [*folders, entry.atlas_path(layer), entry.reference_path(layer)]
+    files = (entry.atlas_path, entry.reference_path, entry.lighting_path, entry.change_path)
+    return [*folders, *(path(layer) for path in files)]
 
 
 def _stage(layer: str) -> str:

@@ -22,7 +22,7 @@ def _of(package: str, names: str) -> set[str]:
     return {f"{package}.{name}" for name in names.split()}
 
 
-_SHARED = _of("atlas", "clip maps geometry storage system errors")
+_SHARED = _of("atlas", "clip recolour maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
 _EDIT = _of(
@@ -42,12 +42,13 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.masks.depth": set(),
     "atlas.masks": _of("atlas", "masks.depth clip video geometry system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry storage errors"),
+    "atlas.recolour": _of("atlas", "geometry storage errors"),
     "atlas.model": _of("atlas", "masks.depth geometry storage errors"),
     "atlas.metrics": _of("atlas", "weights maps geometry system storage errors"),
     "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage errors"),
     "atlas.preparation": _of("atlas", "masks clip video geometry system storage errors"),
     "atlas.sample": _of("atlas", "maps clip geometry system storage errors"),
-    "atlas.rendering": _of("atlas", "model maps masks masks.depth clip video geometry system storage errors"),
+    "atlas.rendering": _of("atlas", "model recolour maps masks masks.depth clip video geometry system storage errors"),
     "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
     "atlas.fitting": _of("atlas", "nla quality model maps masks masks.depth clip video geometry system storage errors"),
     "atlas.evaluation": _of("atlas", "rendering quality metrics weights maps clip video system storage errors"),
@@ -78,10 +79,11 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate.partials": _of("aggregate", "match stack") | _SHARED,
     "aggregate.windows": _of("aggregate", "averages stack") | _SHARED,
     "aggregate.repainted": _SHARED,
-    "aggregate.keyframes": _of("aggregate", "repainted windows") | _SHARED,
+    "aggregate.change": _of("aggregate", "stack") | _SHARED,
+    "aggregate.keyframes": _of("aggregate", "change repainted windows") | _SHARED,
     "aggregate.network": _of("aggregate", "averages windows stack") | _SHARED,
     "aggregate.merging": _of("aggregate", "match network averages windows partials") | _SHARED,
-    "aggregate.stage": _of("aggregate", "keyframes merging network lighting partials stack windows") | _SHARED,
+    "aggregate.stage": _of("aggregate", "change keyframes merging network lighting partials stack windows") | _SHARED,
     "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,

@@ -164,6 +164,14 @@ class Clip:
         """Mask of an object layer in frame `index` as (H, W) uint8, 255 inside."""
         return read_image(self.mask_path(layer, index), size=self._size())[:, :, 0]
 
+    def selection(self, layer: str, index: int) -> np.ndarray:
+        """Where the masks say that a layer lies in a frame, (H, W) float32 in [0, 1]; the background is beside all objects."""
+        if layer != BACKGROUND:
+            return self.mask(layer, index) / np.float32(255)
+        masks = [self.mask(name, index) for name in self.objects]
+        rest = 255 - np.max(masks, axis=0) if masks else np.full((self.height, self.width), 255)
+        return rest / np.float32(255)
+
     def _size(self) -> WantedSize:
         return WantedSize(self.height, self.width, "the clip is", f"run {PREPARE} again")
 

@@ -6,7 +6,8 @@ keyframes/all/00012.png       the same of whole frames, where no layer is edited
 made/<layer>/00012.png        that keyframe as it was made: what differs was repainted
 partial/<layer>/00012.png     RGBA, atlas-sized: that keyframe in the atlas, to look at; alpha = coverage
 atlas/<layer>.png             RGBA 16 bit: the edited atlas; alpha = coverage
-reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited
+reference/<layer>.png         RGBA 16 bit: the same, had nothing been edited but the layer's colours
+reference/<layer>.safetensors what the edit does to the layer's colours (`atlas.recolour`), the reference's too
 reference/<layer>.json        {"unlit": 0 to 1}: 0 where the edit takes on the layer's light, 1 where it maps colours seen
 keep/<layer>.png              grey, atlas-sized: white keeps the original; whoever wants to paints it
 cache/<layer>/...             what a model made, by what it was made from; may be deleted
@@ -196,6 +197,10 @@ class Edit:
     def lighting_path(self, layer: str) -> Path:
         """How the layer's keyframes answer light, beside the reference: {"unlit": 0 to 1}. It need not exist."""
         return self.reference_path(layer).with_suffix(".json")
+
+    def change_path(self, layer: str) -> Path:
+        """The colour change of the layer's keyframes, beside the reference, which has it already. It need not exist."""
+        return self.reference_path(layer).with_suffix(".safetensors")
 
     def request(self, layer: str) -> LayerRequest:
         """What was asked for the layer."""

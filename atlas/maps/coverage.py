@@ -17,6 +17,8 @@ from atlas.geometry.warp import sample
 from atlas.maps.maps import Maps
 
 VISIBLE = 0.5
+SEEN = 0.5
+"""From which a texel counts as seen by a keyframe."""
 _NEAR_TIE = 0.001  # gains closer than this share are equal: then spread over time decides
 
 
@@ -112,6 +114,6 @@ def covered_share(
     for t in range(maps.frames):
         uv = torch.from_numpy(_visible_uv(maps, layer, t, stride))
         if len(uv):
-            covered += int((sample(image, uv, mode="nearest") >= 0.5).sum())
+            covered += int((sample(image, uv, mode="nearest") >= SEEN).sum())
             total += len(uv)
     return covered / total if total else 0.0

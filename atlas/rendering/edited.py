@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 
@@ -18,6 +19,7 @@ from atlas.geometry.filling import nearest_seen
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
+from atlas.recolour.change import ColourChange
 from atlas.rendering.transfer import transferred
 from atlas.storage.images import read_image, to_8_bit, to_float
 from atlas.storage.pictures import WantedSize
@@ -39,6 +41,8 @@ class EditedLayer:
     """(N, N, 4) uint8 or uint16, alpha = where it is known."""
     unlit: float = 0.0
     """1 for an edit that maps the colours seen, light and all; 0 for one that takes on the layer's light."""
+    change: ColourChange | None = None
+    """What was done to the layer's colours first; the reference has it already."""
 
 
 def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) -> dict[str, EditedLayer]:
@@ -57,8 +61,21 @@ def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) ->
         if not reference.is_file():
             reference = maps.atlas_path(layer)
         edited = _open(_of_size(path, maps, layer), edit.keep_path(layer), maps, layer)
-        layers[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit)
+        change = _change(edit, maps, layer) if reference.is_file() and reference != maps.atlas_path(layer) else None
+        layers[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit, change)
     return layers
+
+
+def _change(edit: Edit, maps: Maps, layer: str) -> ColourChange | None:
+    """Read the colour change of a layer; it does not apply to what keep/<layer>.png keeps."""
+    path, mask = edit.change_path(layer), edit.keep_path(layer)
+    if not path.is_file():
+        return None
+    change, size = ColourChange.load(path), maps.atlas_size(layer)
+    if not mask.is_file():
+        return change
+    share = cv2.resize(change.share, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return replace(change, share=open_coverage(share, read_keep(mask, maps.atlas_path(layer), size)))
 
 
 def _unlit(path: Path) -> float:
@@ -102,7 +119,7 @@ def delta_textures(
     """
     deltas = {}
     for layer, pair in layers.items():
-        kinds, planes = _delta(pair, maps.atlas(layer), transfer, light)
+        kinds, planes = _delta(pair, recoloured_atlas(maps.atlas(layer), pair.change), transfer, light)
         deltas[layer] = DeltaTexture(Texture(planes, device), kinds)
     return deltas
 
@@ -112,7 +129,7 @@ def own_textures(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
     textures = {}
     for layer, pair in layers.items():
         atlas, colours = maps.atlas(layer), to_float(pair.reference[..., :3])
-        unknown = pair.reference[..., 3] == 0
+        unknown = (pair.reference[..., 3] == 0) if pair.change is None else np.ones(colours.shape[:2], bool)
         colours[unknown] = atlas[unknown, :3]
         _carry_over_rim(colours, ~unknown | (atlas[..., 3] > 0))
         textures[layer] = Texture(colours, device)
@@ -170,10 +187,28 @@ def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
     changes = {}
     for layer, pair in layers.items():
         atlas, edited = maps.atlas(layer), to_float(pair.edited)
-        change = _whole(edited[..., 3], atlas[..., 3])[..., None] * (edited[..., :3] - atlas[..., :3])
+        recoloured = recoloured_atlas(atlas, pair.change)[..., :3]
+        change = _whole(edited[..., 3], atlas[..., 3])[..., None] * (edited[..., :3] - recoloured)
+        change += recoloured - atlas[..., :3]
         _carry_over_rim(change, atlas[..., 3] > 0)
         changes[layer] = Texture(change, device)
     return changes
+
+
+def recoloured_atlas(
+    atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
+    change: ColourChange | None,
+) -> np.ndarray:  # (N, N, 4) float32
+    """Apply a colour change to an atlas, as far as it applies."""
+    if change is None or not change.share.any():
+        return atlas
+    rows, columns = ((np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1 for side in atlas.shape[:2])
+    uv = np.stack(np.meshgrid(columns, rows), -1)
+    share = change.shares().at(uv, smooth=False)[0]
+    planes = [torch.from_numpy(plane) for plane in cv2.split(np.ascontiguousarray(atlas[..., :3]))]
+    whole = change.whole(planes, torch.from_numpy(uv))
+    changed = [old + share * (new - old) for old, new in zip(planes, whole, strict=True)]
+    return np.dstack([*(plane.numpy() for plane in changed), atlas[..., 3]])
 
 
 def difference(

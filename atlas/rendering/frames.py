@@ -84,7 +84,8 @@ class Rendering:
         """Digest everything that decides the rendered frames."""
         settings = self.settings
         files = [path for layer in self.layers for path in (self.edit.atlas_path(layer), self.edit.reference_path(layer))]
-        beside = [path(layer) for layer in self.layers for path in (self.edit.keep_path, self.edit.lighting_path)]
+        kinds = (self.edit.keep_path, self.edit.lighting_path, self.edit.change_path)
+        beside = [path(layer) for layer in self.layers for path in kinds]
         files += [path for path in beside if path.is_file()]
         stamps, evaluated, originals = [read_stamp(self.clip.folder)], "", []
         if self.maps:
@@ -123,7 +124,7 @@ class Rendering:
             return whole_renderer(self.settings, self.laid)
         sized = maps_at_size(self.clip, self.maps, self.height, self.width, self.device, quiet=self.settings.quiet)
         started = time.perf_counter()
-        made = layers_renderer(self.settings, self.maps, sized, self.layers, self.laid, self.device)
+        made = layers_renderer(self.settings, self.clip, self.maps, sized, self.layers, self.laid, self.device)
         self.seconds += time.perf_counter() - started
         return made
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from atlas.clip.clip import WHOLE_FRAME
+from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaTexture, FrameMaps, LayerDelta, add_deltas, composite_frame, fit_textures, layers_alone
 from atlas.maps.lay_over import lay_over, whole_on_transparent
 from atlas.maps.maps import Maps
-from atlas.rendering.edited import EditedLayer, delta_textures, full_changes, own_textures
+from atlas.rendering.edited import EditedLayer, delta_textures, fit_colours, full_changes, own_textures
 from atlas.rendering.edited_frames import EditedFrames
+from atlas.rendering.recoloured import MattedMaps, RecolouredDelta
 from atlas.rendering.settings import RenderSettings
 from atlas.storage.images import to_uint8, to_uint16
 
@@ -23,6 +24,7 @@ Renderer = Callable[[int, np.ndarray], np.ndarray]
 
 def layers_renderer(
     settings: RenderSettings,
+    clip: Clip,
     maps: Maps,
     sized: FrameMaps,  # the same at the size that is rendered
     layers: dict[str, EditedLayer],
@@ -32,7 +34,9 @@ def layers_renderer(
     """Make the renderer of layers: through their edited atlases, by the frames that were edited, or both."""
     if settings.mode == "full":
         return _composited(settings, maps, sized, layers, device)
-    deltas = delta_textures(layers, maps, settings.transfer, device, light=settings.light)
+    deltas = _deltas(settings, maps, layers, device)
+    if mattes := {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}:
+        sized = MattedMaps(sized, mattes, clip.selection)
     if settings.alone:
         shown = {*layers, *(laid.layers if laid else ())}
         textures = _some(fit_textures(maps, device), shown)
@@ -47,6 +51,19 @@ def layers_renderer(
     if laid:
         return lambda index, frame: lay_over(frame, index, laid.over(index, frame), sized, deltas, own)
     return lambda index, frame: add_deltas(frame, index, sized, deltas, own)
+
+
+def _deltas(
+    settings: RenderSettings, maps: Maps, layers: dict[str, EditedLayer], device: torch.device
+) -> dict[str, LayerDelta]:
+    """Make the delta of each edited layer, after the change of its colours where it has one."""
+    textures = delta_textures(layers, maps, settings.transfer, device, light=settings.light)
+    recoloured = {layer: pair.change for layer, pair in layers.items() if pair.change}
+    own = fit_colours(maps, list(recoloured), device)
+    return {
+        layer: RecolouredDelta(delta, change, change.shares(device), own[layer]) if (change := recoloured.get(layer)) else delta
+        for layer, delta in textures.items()
+    }
 
 
 def whole_renderer(settings: RenderSettings, laid: EditedFrames) -> Renderer:

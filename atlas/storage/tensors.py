@@ -18,6 +18,7 @@ from atlas.storage.json_text import parsed
 from atlas.storage.tensor_file import Described, tensor_header
 
 _DESCRIPTION = "description"
+_CHECKPOINT = "checkpoint of a fit"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
@@ -30,17 +31,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict[str, 
         save_file(whole, temporary, metadata={_DESCRIPTION: json.dumps(description)})
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote; UserError where the file is missing, damaged or something else."""
-    _, description = read_description(path)
-    with _refusing(path), safe_open(path, framework="pt") as file:
+def load_tensors(path: Path, what: str = _CHECKPOINT, again: str = FIT) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote; UserError where the file is missing, damaged or something else.
+
+    what, again: for that error, what it should be and the command that makes it anew.
+    """
+    _, description = read_description(path, what, again)
+    with _refusing(path, what, again), safe_open(path, framework="pt") as file:
         # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
         return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
 
 
-def read_description(path: Path) -> tuple[Described, dict[str, Any]]:
+def read_description(path: Path, what: str = _CHECKPOINT, again: str = FIT) -> tuple[Described, dict[str, Any]]:
     """Types and shapes of the tensors that `save_tensors` wrote, and the description, without the tensors."""
-    with _refusing(path):
+    with _refusing(path, what, again):
         described, texts = tensor_header(path)
         description = parsed(texts[_DESCRIPTION].encode(), finite=False)  # of a run: losses may be NaN
         if not isinstance(description, dict):
@@ -49,8 +53,8 @@ def read_description(path: Path) -> tuple[Described, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _refusing(path: Path, what: str, again: str) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as problem:  # JSON's errors are of the last two
-        raise UserError(f"{path} is missing or no checkpoint of a fit ({one_line(problem)}): run {FIT} again") from None
+        raise UserError(f"{path} is missing or no {what} ({one_line(problem)}): run {again} again") from None

@@ -1,0 +1,120 @@
+"""Where a colour change applies: how much of the edit it explains, round about each texel."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+
+from atlas.geometry.filling import push_pull
+from atlas.maps.keyframes import DARKEST
+
+_WORKING, _CELLS = 512, 64
+"""Texels per side, about, of the map of shares; cells per side in which is measured how much is explained."""
+_EXPLAINED = (0.5, 0.85)  # share of the edit that must be explained for the change to apply at all, and to apply wholly
+_BETTER = (
+    0.3,
+    0.5,
+)  # error of the atlas alone over that and the error of both: the change is no help, and is as good or better
+_SOME = (0.1, 0.9)  # share that is as good as none, and as all
+_ENOUGH = 400  # pixels
+_STEP = 1 / 255
+_TOUCHED = 0.3  # of a texel's pixels have to have been edited
+
+
+class SharesEvidence:
+    """Gathers how well a colour change explains the edit, over the atlas."""
+
+    def __init__(self, size: tuple[int, int]) -> None:  # (H, W) of the atlas
+        reduction = max(1, round(max(size) / _WORKING))
+        self._size = max(1, size[0] // reduction), max(1, size[1] // reduction)
+        self._cells = min(_CELLS, self._size[0]), min(_CELLS, self._size[1])
+        self._seen, self._edited = np.zeros((2, *self._size))
+        self._squares = np.zeros((3, *self._cells))  # of what is left, of the edit; pixels
+        self._changes: list[np.ndarray] = []  # of each keyframe (7, h, w): edit, and what is left of it; pixels
+
+    def add(
+        self,
+        before: np.ndarray,  # (M, 3)
+        after: np.ndarray,  # (M, 3)
+        expected: np.ndarray,  # (M, 3) by the change
+        predicted: np.ndarray,  # (M, 3) by a change that was learned elsewhere in the atlas
+        uv: np.ndarray,  # (M, 2)
+        light: np.ndarray,  # (M, 3)
+    ) -> None:
+        """Add the pixels of a keyframe that show the layer alone."""
+        self._seen += _binned(uv, np.ones(len(uv)), self._size)
+        self._edited += _binned(uv, (before != after).any(1), self._size)
+        unlit = np.maximum(light, DARKEST)
+        values = [*((after - before) / unlit).T, *((after - expected) / unlit).T, np.ones(len(uv))]
+        self._changes.append(np.stack([_binned(uv, value, self._size) for value in values]).astype(np.float32))
+        squares = ((after - predicted) ** 2).sum(1), ((after - before) ** 2).sum(1), np.ones(len(uv))
+        for total, values in zip(self._squares, squares, strict=True):
+            total += _binned(uv, values, self._cells)
+
+    def share(self) -> np.ndarray:  # (h, w) float32
+        """How far the change applies: exactly 0 where the keyframes left the layer as it was."""
+        left, edit, count = (_around(total, self._reach()) for total in self._squares)
+        explained = 1 - left / np.maximum(edit + 3 * _STEP**2 * count, 1e-12)
+        share = _filled(_ramp(explained, *_EXPLAINED), self._squares[2] > 0)
+        if len(self._changes) > 1:
+            share *= self._helpful()
+        share = _ramp(share, *_SOME)
+        share = cv2.resize(share, self._size[::-1], interpolation=cv2.INTER_LINEAR)
+        touched = self._touched()
+        share = np.where(touched == 0, 0, share * touched).astype(np.float32)
+        edited = (touched > 0) & (self._seen > 0)
+        return share if edited.any() and share[edited].mean() > _SOME[0] else np.zeros_like(share)
+
+    def _reach(self) -> float:
+        """Cells over which is averaged (sigma): as many as hold enough pixels to tell."""
+        pixels = self._squares[2]
+        usual = float(np.median(pixels[pixels > 0])) if pixels.any() else 1.0
+        return float(np.clip((_ENOUGH / usual) ** 0.5 / 3, 1, _CELLS / 8))
+
+    def _helpful(self) -> np.ndarray:  # cells
+        """1 where keyframes are predicted from the others as well with the change as without it; less where it adds noise."""
+        counts = np.stack([part[6] for part in self._changes])
+        means = [np.stack([part[i : i + 3] for part in self._changes]) / np.maximum(counts, 1)[:, None] for i in (0, 3)]
+        total, errors = counts.sum(0), []
+        others = total - counts
+        both = np.minimum(counts, 1) * np.minimum(others, 1)
+        for mean in means:
+            weighted = mean * counts[:, None]
+            predicted = (weighted.sum(0) - weighted) / np.maximum(others, 1)[:, None]
+            errors.append((((mean - predicted) ** 2).mean(1) * both).sum(0))
+        sums = [cv2.resize(image, self._cells[::-1], interpolation=cv2.INTER_AREA) for image in (*errors, both.sum(0))]
+        alone, changed, count = (_around(image, self._reach()) for image in sums)
+        floor = _STEP**2 * np.maximum(count, 1e-6)
+        helpful = _ramp((alone + floor) / (alone + changed + 2 * floor), *_BETTER)
+        return _filled(helpful, sums[2] > 0) if (sums[2] > 0).any() else np.ones(self._cells, np.float32)
+
+    def _touched(self) -> np.ndarray:
+        """1 where the layer was edited, 0 where it was seen and left as it was; what was not seen is as what is near it."""
+        seen = cv2.GaussianBlur(self._seen, (0, 0), 0.7, borderType=cv2.BORDER_CONSTANT)
+        edited = cv2.GaussianBlur(self._edited, (0, 0), 0.7, borderType=cv2.BORDER_CONSTANT)
+        known = self._seen > 0
+        touched = (edited > _TOUCHED * seen).astype(np.float32)
+        filled = _ramp(_filled(touched, known), 0.25, 0.75)
+        filled[known] = touched[known]
+        untouched = (known & (touched == 0)).astype(np.uint8)
+        filled[cv2.dilate(untouched, np.ones((3, 3), np.uint8)) > 0] = 0  # bilinear look-ups reach a texel far
+        return filled
+
+
+def _binned(uv: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (M, 2), (M,) -> size
+    column, row = (np.clip((uv[:, i] + 1) * (size[1 - i] / 2), 0, size[1 - i] - 1).astype(np.int64) for i in (0, 1))
+    return np.bincount(row * size[1] + column, values, size[0] * size[1]).reshape(size)
+
+
+def _around(image: np.ndarray, reach: float) -> np.ndarray:  # (h, w)
+    return cv2.GaussianBlur(image, (0, 0), reach, borderType=cv2.BORDER_CONSTANT)
+
+
+def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:  # (h, w), (h, w) -> (h, w) float32
+    image = torch.from_numpy(values.astype(np.float32))[..., None]
+    return push_pull(image, torch.from_numpy(known.astype(np.float32)))[..., 0].numpy()
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.clip((values - low) / (high - low), 0, 1).astype(np.float32)

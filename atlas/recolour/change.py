@@ -1,0 +1,98 @@
+"""Colour changes of a layer: its colour table, corrections from place to place, how far both apply, and the edit's matte.
+
+An edit is a change of colour plus a texture. The change is a function of the frame's own pixels, so grain, glints, blur and
+what no keyframe saw are changed as the edit changed their like; only what it does not explain goes through the atlas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atlas.errors import AGGREGATE, UserError
+from atlas.geometry.texture import Texture
+from atlas.recolour.grid import SHAPE, BilateralGrid
+from atlas.recolour.matte import MASKS, OPACITIES, Matte
+from atlas.recolour.table import NODES, ColourTable
+from atlas.storage.tensors import load_tensors, save_tensors
+
+_LARGEST = 1024  # texels along the map of shares
+
+
+@dataclass(frozen=True)
+class ColourChange:
+    """What an edit does to the colours of its layer."""
+
+    table: ColourTable
+    grid: BilateralGrid | None
+    share: np.ndarray
+    """(h, w) float32 in [0, 1] over the atlas: how far the change applies; 0 is exact."""
+    matte: Matte | None = None
+    """How far it reaches over outlines; None: as far as the layer's opacity."""
+
+    def whole(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:  # planes (h, w), (h, w, 2) -> planes (h, w)
+        """Change colours as if it applied everywhere."""
+        changed = self.table.at(colours)
+        if self.grid is not None:
+            changed = [plane + more for plane, more in zip(changed, self.grid.at(colours, uv), strict=True)]
+        return [plane.clamp(0, 1) for plane in changed]
+
+    def shares(self, device: torch.device | str = "cpu") -> Texture:
+        """Make a texture of how far it applies, 1 plane."""
+        return Texture(self.share[..., None], device)
+
+    def save(self, path: Path) -> None:
+        """Write it to a file."""
+        arrays = {"nodes": self.table.nodes, "table": self.table.values, "share": self.share}
+        description: dict[str, list[float]] = {}
+        if self.grid is not None:
+            arrays["grid"] = self.grid.values
+            description = {"corner": list(self.grid.corner), "side": list(self.grid.side)}
+        if self.matte is not None:
+            arrays["matte"] = self.matte.shares
+        save_tensors(
+            path, {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()}, description
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> ColourChange:
+        """Read what `save` wrote; UserError where the file is missing or damaged. It may come from anyone."""
+        tensors, description = load_tensors(path, "colour change", AGGREGATE)
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        try:
+            nodes, share = arrays["nodes"], arrays["share"]
+            count = min(nodes.shape[1], NODES)
+            _check(nodes, (3, count))
+            _check(arrays["table"], (count, count, count, 3))
+            _check(share, (min(share.shape[0], _LARGEST), min(share.shape[1], _LARGEST)))
+            if (np.diff(nodes) <= 0).any() or (nodes[:, 0] != 0).any() or (nodes[:, -1] != 1).any():
+                raise ValueError("its nodes do not ascend from 0 to 1")
+            grid, matte = None, None
+            if "grid" in arrays:
+                _check(arrays["grid"], (*SHAPE, 4, 3))
+                corner, side = (_pair(description[name]) for name in ("corner", "side"))
+                grid = BilateralGrid(arrays["grid"], corner, side)
+            if "matte" in arrays:
+                _check(arrays["matte"], (len(OPACITIES), len(MASKS)))
+                matte = Matte(arrays["matte"].clip(0, 1))
+        except (KeyError, IndexError, TypeError, ValueError) as problem:
+            raise UserError(f"{path} is damaged ({problem}): run {AGGREGATE} again") from None
+        return cls(ColourTable(nodes, arrays["table"]), grid, share.clip(0, 1), matte)
+
+
+def _check(array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.dtype != np.float32 or array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"an array is not {shape} finite float32 numbers")
+
+
+def _pair(values: object) -> tuple[float, float]:
+    if not isinstance(values, list) or len(values) != 2:
+        raise ValueError("the grid's place is not known")
+    first, second = (float(value) for value in values)
+    if not np.isfinite([first, second]).all():
+        raise ValueError("the grid's place is not known")
+    return first, second
