@@ -61,8 +61,8 @@ def textured(atlas: np.ndarray) -> np.ndarray:  # (N, N, 4) -> (N, N, 3)
 
 
 def rendered(clip: Clip, edit: Edit, frame: int) -> np.ndarray:
-    """Frame number `frame` of the edit, without a gain of what the fit does not hold."""
-    frames = Rendering.open(clip.folder, edit.name, RenderSettings(transfer="additive", device="cpu")).frames()
+    """Frame number `frame` of the edit."""
+    frames = Rendering.open(clip.folder, edit.name, RenderSettings(device="cpu")).frames()
     return to_float(next(itertools.islice(frames, frame, None))[1])
 
 

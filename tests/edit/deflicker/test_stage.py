@@ -102,7 +102,7 @@ def test_each_layer_on_frames_agrees_for_itself_with_its_alpha(fresh_clip: Clip,
 
 def test_any_other_edit_agrees_as_it_is_rendered(fresh_clip: Clip) -> None:
     chosen = {"clip": fresh_clip.folder, "fit": "truth", "keyframes": "0,6", "quiet": True}
-    edit(EditOptions(name="flicker", layer="foreground", editor="filter", filter="invert", **chosen))
+    edit(EditOptions(name="flicker", layer="foreground", editor="filter", filter="recolour:color=red", **chosen))
     aggregate(AggregateOptions(clip=fresh_clip.folder, edit="flicker", method="mean", quiet=True))
     made = deflicker(_options(fresh_clip, way="atlas")).edit
     assert list(made.layers) == ["all"]
