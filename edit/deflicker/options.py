@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from atlas.clip.clip import checked_name
 from atlas.errors import UserError
 from atlas.system.command import CommonOptions
 from atlas.system.device import Device
@@ -66,10 +67,12 @@ class DeflickerOptions(CommonOptions):
                 continue
             owners = " or ".join(name for name, way in WAYS.items() if field.name in way.options)
             raise UserError(f"--{field.name} is for --with {owners}, not --with {self.way}: leave one of them out")
-        for name, least in (("window", 1), ("epochs", 1), ("seed", 0)):
+        for name, least, most in (("window", 1, 10**6), ("epochs", 1, 10**6), ("seed", 0, 2**63 - 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"--{name} {value} is out of range: choose a whole number from {least} up")
+            if value is not None and not least <= value <= most:
+                raise UserError(f"--{name} {value} is out of range: choose a whole number from {least} to {most}")
+        if self.fit is not None:
+            checked_name(self.fit, "fit")
 
     def chosen(self) -> Deflicker:
         """The way that is asked for, made from these options; UserError as `check` raises it."""

@@ -99,7 +99,7 @@ class _Job:
         """Open and check all that the options name."""
         way, clip = options.chosen(), Clip.open(options.clip)
         edited = Edit.open(clip, options.edit)
-        fit = options.fit or edited.fit
+        fit = edited.fit if options.fit is None else options.fit
         entry = _new_edit(clip, edited, options.new_name, fit)
         flickering = open_flickering(clip, edited, options.device)
         of_layers = any(frames.layer != WHOLE_FRAME for frames in flickering)

@@ -194,15 +194,16 @@ def _check_ranges(*ranges: tuple[str, float, float, float]) -> None:
 
 def attending(text: str) -> tuple[str, int | None]:
     """Read whom frames attend to: the way, and its number (anchors: None for the first frame alone; grid: its side)."""
-    way, colon, number = text.partition(":")
+    way, _, number = text.partition(":")
     if text in ("self", "joint"):
         return way, 0
     if text == "anchors:first":
         return way, None
-    if way in ("anchors", "track") and (not colon or (number.isascii() and number.isdigit() and 1 <= int(number) <= 64)):
-        return way, int(number) if colon else ANCHORS
-    if way == "grid" and number.isascii() and number.isdigit() and 2 <= int(number) <= 8:
-        return way, int(number)
+    if text in ("anchors", "track"):
+        return way, ANCHORS
+    count = int(number) if re.fullmatch(r"[0-9]{1,2}", number) else 0
+    if (way in ("anchors", "track") and 1 <= count <= 64) or (way == "grid" and 2 <= count <= 8):
+        return way, count
     raise UserError(f"--attend {text!r} is not understood: write self, joint, anchors, anchors:first, track, or grid:3")
 
 

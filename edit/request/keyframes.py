@@ -20,7 +20,7 @@ def automatic_count(keyframes: str) -> int | None:
     text = keyframes.strip()
     if not text.startswith("auto"):
         return None
-    match = re.fullmatch(r"auto(?::(\d+))?", text)
+    match = re.fullmatch(r"auto(?::([0-9]{1,9}))?", text)
     count = int(match[1] or DEFAULT.split(":")[1]) if match else 0
     if count < 1:
         raise UserError(f"--keyframes {keyframes!r} is not understood: write auto:5, or frame numbers such as 0,12,24")
@@ -45,7 +45,7 @@ def listed(
 ) -> list[int]:
     """Frame numbers of "0,12,24", sorted, each once; UserError where one is no number or past the clip's end."""
     parts = [part.strip() for part in keyframes.split(",") if part.strip()]
-    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+    if not parts or not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         raise UserError(f"--keyframes {keyframes!r} is not understood: write auto:5, or frame numbers such as 0,12,24")
     return checked([int(part) for part in parts], frames)
 

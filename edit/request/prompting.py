@@ -26,6 +26,14 @@ STEPS = 20
 GUIDANCE = 9.0
 STRATEGY = "propagate"
 _LONGEST_WINDOW = 999  # frames
+_RANGES = (
+    ("strength", 0.0, 1.0),
+    ("hold", 0.0, 1.0),
+    ("steps", 1, 1000),
+    ("guidance", 0.0, 100.0),
+    ("control_scale", 0.0, 10.0),
+    ("image_prompt_scale", 0.0, 10.0),
+)
 
 Control = Literal["canny", "depth", "pose", "softedge", "images"]
 STEADIED: tuple[Control, ...] = ("depth", "softedge", "images")
@@ -111,10 +119,12 @@ class DiffusionOptions:
         """UserError for what is wrong whatever the weights are."""
         if not (self.prompt or "").strip():
             raise UserError("the prompt is empty: say with --prompt what the layer is to become")
-        for name, low, high in (("strength", 0.0, 1.0), ("hold", 0.0, 1.0), ("steps", 1, 1000), ("guidance", 0.0, 100.0)):
+        for name, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
-                raise UserError(f"--{name} {value} is out of range: choose from {low:g} to {high:g}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and not (math.isfinite(number) and low <= number <= high):
+                    option = name.replace("_", "-")
+                    raise UserError(f"--{option} {number} is out of range: choose from {low:g} to {high:g}")
         if self.resolution is not None and (self.resolution % 64 or not 64 <= self.resolution <= 4096):
             raise UserError(f"--resolution {self.resolution} does not suit the model: choose a multiple of 64 up to 4096")
         self._check_controls()
@@ -191,8 +201,8 @@ class DiffusionOptions:
         """Prompts of single keyframes by frame number; UserError where one is not FRAME:TEXT."""
         prompts = {}
         for text in self.prompt_at:
-            number, colon, prompt = text.partition(":")
-            if not (colon and number.strip().isascii() and number.strip().isdigit() and prompt.strip()):
+            number, _, prompt = text.partition(":")
+            if not (re.fullmatch(r"\s*[0-9]{1,9}\s*", number) and prompt.strip()):
                 raise UserError(f'--prompt-at {text!r} is not understood: write FRAME:TEXT, such as 24:"a red car"')
             prompts[int(number)] = prompt.strip()
         return prompts
@@ -202,7 +212,7 @@ class DiffusionOptions:
         weighted = []
         for text in self.lora:
             path, colon, scale = text.rpartition(":")
-            if not (colon and re.fullmatch(r"-?\d+(\.\d*)?|-?\.\d+", scale)):
+            if not (colon and re.fullmatch(r"-?\d{1,3}(\.\d*)?|-?\.\d+", scale, re.ASCII)):
                 path, scale = text, "1"
             if not Path(path).is_file():
                 raise UserError(f"--lora {path} is missing: give it as PATH or PATH:SCALE")

@@ -52,8 +52,11 @@ def test_every_option_is_shared_or_belongs_to_a_way() -> None:
         ("atlas", {"epochs": 3}, "--epochs is for --with prior, not --with atlas: leave one of them out"),
         ("prior", {"window": 3}, "--window is for --with atlas or patches or flow, not --with prior"),
         ("flow", {"robust": True}, "--robust is for --with atlas, not --with flow"),
-        ("flow", {"window": 0}, "--window 0 is out of range: choose a whole number from 1 up"),
+        ("flow", {"window": 0}, "--window 0 is out of range: choose a whole number from 1 to 1000000"),
         ("patches", {"seed": -1}, "--seed -1 is out of range"),
+        ("prior", {"seed": 2**63}, f"--seed {2**63} is out of range"),  # more than torch takes
+        ("prior", {"epochs": 10**20}, f"--epochs {10**20} is out of range"),
+        ("flow", {"fit": ""}, "'' cannot name a folder of this fit"),  # not the edit's own
     ],
 )
 def test_wrong_options_are_named(way: str, given: dict[str, Any], said: str) -> None:

@@ -216,6 +216,7 @@ def test_whole_frames_may_be_looked_at_through_another_fit(fresh_clip: Clip, tmp
         ({"name": ""}, "cannot name a folder"),
         ({"way": "atlas", "fit": "nope"}, "has no fit 'nope' (its fits: truth): run scripts/fit.py"),
         ({"edit": "painted"}, "has no edited atlas of foreground: run scripts/aggregate.py"),
+        ({"fit": ""}, "cannot name a folder of this fit"),
         ({"window": 0}, "--window 0 is out of range"),
         ({"epochs": 2}, "--epochs is for --with prior, not --with flow"),
     ],

@@ -134,6 +134,10 @@ def test_what_cannot_be_loaded(models: Path, tmp_path: Path, changes: dict[str, 
         ({"steps": 0}, "--steps 0 is out of range"),
         ({"resolution": 500}, "--resolution 500 does not suit the model"),
         ({"prompt_at": ("red",)}, "--prompt-at 'red' is not understood"),
+        ({"prompt_at": ("9" * 5000 + ":red",)}, "--prompt-at '9+:red' is not understood"),  # Python reads no such number
+        ({"control_scale": (float("nan"),)}, "--control-scale nan is out of range: choose from 0 to 10"),
+        ({"image_prompt_scale": float("inf")}, "--image-prompt-scale inf is out of range: choose from 0 to 10"),
+        ({"lora": ("missing.safetensors:" + "9" * 100,)}, "--lora missing.safetensors:9+ is missing"),  # no weight
         ({"lora": ("missing.safetensors:0.5",)}, "--lora missing.safetensors is missing"),
         ({"control": ("images",)}, "--control images needs --controlnet"),
         ({"controlnet": ("a/b", "c/d")}, "2 ControlNets for 1 controls"),

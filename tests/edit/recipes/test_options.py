@@ -117,7 +117,7 @@ def test_shares_of_the_schedule_are_the_published_steps() -> None:
 def test_whom_frames_attend_to() -> None:
     assert attending("anchors") == ("anchors", 4) and attending("anchors:7") == ("anchors", 7)
     assert attending("anchors:first") == ("anchors", None) and attending("grid:3") == ("grid", 3)
-    for wrong in ("", "anchors:0", "anchors:x", "grid", "grid:1", "track:first", "self:2", "anchors:²"):
+    for wrong in ("", "anchors:0", "anchors:x", "grid", "grid:1", "track:first", "self:2", "anchors:²", "track:" + "9" * 5000):
         with pytest.raises(UserError, match="--attend"):
             attending(wrong)
 

@@ -18,7 +18,7 @@ def test_numbers_are_sorted_and_taken_once() -> None:
     assert listed("24, 0,12,0", 25) == [0, 12, 24]
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "1.5", "0;3", "auto:2"])
+@pytest.mark.parametrize("text", ["", "a", "-1", "1.5", "0;3", "auto:2", "9" * 5000])
 def test_numbers_that_are_none(text: str) -> None:
     with pytest.raises(UserError, match="is not understood"):
         listed(text, 25)
@@ -33,7 +33,7 @@ def test_automatic_count() -> None:
     assert automatic_count("auto:3") == 3
     assert automatic_count("auto") == 5
     assert automatic_count("0,3") is None
-    for wrong in ("auto:0", "auto:x", "automatic"):
+    for wrong in ("auto:0", "auto:x", "automatic", "auto:" + "9" * 5000):
         with pytest.raises(UserError, match="is not understood"):
             automatic_count(wrong)
 
