@@ -59,6 +59,26 @@ TRUTH = (
     Metric("opacity_iou", ".4f", column="IoU"),
 )
 """Of a layer's mapping against true maps."""
+POINTS = (
+    Metric(
+        "d_avg",
+        ".1f",
+        "marked points, d_avg",
+        "share of points followed near to where people marked them, the mean for 1, 2, 4, 8 and 16 px of a picture scaled to"
+        " 256x256: of 100, 100 is right",
+        "d_avg",
+    ),
+    Metric("points", "d", column="points"),
+    Metric("median", ".2f", column="median px"),
+    Metric(
+        "worst",
+        ".2f",
+        "marked points, the worst",
+        "the one that an edit slides away from most, in pixels of a picture scaled to 256x256",
+        "worst px",
+    ),
+)
+"""Of points that people marked, followed through the atlas: all, and of each layer."""
 COST = (
     Metric("wall_seconds", ".1f", column="wall s"),
     Metric("cpu_seconds", ".1f", column="CPU s"),

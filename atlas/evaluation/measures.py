@@ -15,11 +15,13 @@ from atlas.evaluation.catalogue import (
     OF_LAYERS,
     ORACLE,
     OVERLAP,
+    POINTS,
     RATIOS,
     SHARPNESS,
     SHARPNESS_KEPT,
     Metric,
 )
+from atlas.evaluation.points import left_out_of, worst_of
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,18 @@ def fit_measures(reconstruction: dict[str, Any]) -> list[Measure]:
             text = ", ".join(f"{part} {shown(value, metric.form)}" for part, value in values.items())
             measures.append(Measure(metric.name, text, metric.reading, "fit"))
     return measures
+
+
+def points_measures(points: dict[str, Any]) -> list[Measure]:
+    """Print the numbers of marked points as measures: d_avg of all and of each layer, and which point is farthest off."""
+    near, worst = (metric for metric in POINTS if metric.name)
+    parts = [f"{layer} {shown(row[near.key], near.form)}" for layer, row in points["layers"].items()]
+    count = points["points"]
+    notes = [f"{count} point{'' if count == 1 else 's'}", ", ".join(parts), *filter(None, [left_out_of(points)])]
+    return [
+        Measure(near.name, f"{shown(points[near.key], near.form)} ({'; '.join(notes)})", near.reading, "fit"),
+        Measure(worst.name, f"{shown(points[worst.key], worst.form)} ({worst_of(points)})", worst.reading, "fit"),
+    ]
 
 
 def fit_parts(reconstruction: dict[str, Any]) -> dict[str, dict[str, Any]]:

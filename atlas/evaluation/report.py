@@ -19,7 +19,16 @@ from atlas.evaluation.comparison import Comparison, compare
 from atlas.evaluation.costs import cost_by_stage
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned
-from atlas.evaluation.measures import Measure, cells_of, edit_measures, fit_measures, machine_of, networks_used, reasons
+from atlas.evaluation.measures import (
+    Measure,
+    cells_of,
+    edit_measures,
+    fit_measures,
+    machine_of,
+    networks_used,
+    points_measures,
+    reasons,
+)
 from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
 from atlas.evaluation.table import table
 from atlas.maps.maps import Maps
@@ -73,7 +82,9 @@ def write_report(options: EvaluateOptions, measured: dict[str, Any]) -> Path:
         atlases = _image(_atlases(rendering, rendering.maps))
         parts.append(_section("Atlases", "Of each edited layer: as the fit has it, and edited.", atlases))
     if measured["fit"]:
-        numbers = _numbers(fit_measures(measured["reconstruction"])) + _weak(measured)
+        measures = fit_measures(measured["reconstruction"])
+        measures += points_measures(measured["points"]) if "points" in measured else []
+        numbers = _numbers(measures) + _weak(measured)
         parts.append(_section("The fit it stands on", f"Fit {measured['fit']}.", numbers))
     if rendering.maps and (plot := rendering.maps.folder / PLOT).is_file():
         parts.append(_section("The fit, frame by frame", "", _image(read_image(plot, mode="rgb"))))
@@ -90,6 +101,8 @@ def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
     """Compare several edits of a clip in one table."""
     if options.edit is not None:
         raise UserError("--compare names all edits: leave out --edit")
+    if options.points is not None:
+        raise UserError("--points are of a fit, and --compare is of edits: leave one of them out")
     if len(set(options.compare)) < 2:
         raise UserError("--compare needs at least two edits: name them, as in --compare red blue")
     renderings = [

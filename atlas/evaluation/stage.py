@@ -13,6 +13,7 @@ from atlas.errors import UserError
 from atlas.evaluation.costs import costs_of
 from atlas.evaluation.edit import measure_edit
 from atlas.evaluation.learned import Learned, LearnedOptions
+from atlas.evaluation.points import measure_points, points_of
 from atlas.maps.maps import Maps, open_maps
 from atlas.metrics.mapping import mapping_accuracy, open_truth
 from atlas.quality.series import measure_frames
@@ -42,6 +43,9 @@ class EvaluateOptions(LearnedOptions, CommonOptions):
     """Whether the fit's light is applied to the edit, as in scripts/render.py."""
     truth: Path | None = None
     """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
+    points: Path | None = None
+    """CSV file of points that people marked in two frames each, as TAP-Vid has them: the mapping is held against them as well.
+    Columns clip, width, height, frame_a, x_a, y_a, frame_b, x_b, y_b; rows of other clips are left out."""
     report: bool = False
     """With --edit: also write report.html in the edit's folder, one file with film, pictures and numbers, to be passed on."""
     compare: tuple[str, ...] = ()
@@ -54,7 +58,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure a fit and an edit; returns what is printed. A number that cannot be had is None, and `absent` says why.
 
     An edit of whole frames is measured without a fit where there is none: then there is no reconstruction. Frames stream:
-    memory does not grow with the clip's length. UserError for an unknown fit or edit.
+    memory does not grow with the clip's length. UserError for an unknown fit or edit, and marked points that are none of
+    the clip's.
     """
     clip = Clip.open(options.clip)
     rendering = None if options.edit is None else opened(options, options.edit)
@@ -65,6 +70,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if options.truth is not None and maps is None:
         raise UserError("--truth is compared with a fit, and whole frames were edited without one: leave it out")
     truth = None if options.truth is None or maps is None else open_truth(options.truth, maps)
+    if options.points is not None and maps is None:
+        raise UserError("--points are followed through a fit, and whole frames were edited without one: leave them out")
+    marked = None if options.points is None else points_of(clip, options.points)
 
     options.check_weights(with_edit=rendering is not None)
     learned = Learned.open(options) if rendering else None
@@ -77,6 +85,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
     if maps and truth:
         report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}
+    if maps and marked:
+        report["points"] = measure_points(maps, marked)
     if rendering and learned:
         report["edit"] = measure_edit(rendering, learned, quiet=options.quiet)
         report["absent"] = report["edit"].pop("absent")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from atlas.evaluation.catalogue import COST, FIT, TRUTH, Metric
+from atlas.evaluation.catalogue import COST, FIT, POINTS, TRUTH, Metric
 from atlas.evaluation.measures import (
     Measure,
     cells_of,
@@ -15,6 +15,7 @@ from atlas.evaluation.measures import (
     networks_used,
     reasons,
 )
+from atlas.evaluation.points import left_out_of, points_parts, worst_of
 
 _WIDTH = 10  # of a column
 _WIDER = 11  # for the word "difference" as well
@@ -28,6 +29,9 @@ def table(report: dict[str, Any]) -> str:
         lines += ["", *_grid("reconstruction", FIT, fit_parts(report["reconstruction"]))]
     if truth := report.get("truth"):
         lines += ["", *_grid("mapping against truth", TRUTH, truth)]
+    if points := report.get("points"):
+        lines += ["", *_grid("marked points", POINTS, points_parts(points)), f"  worst: {worst_of(points)}"]
+        lines += [f"  {left_out}"] if (left_out := left_out_of(points)) else []
     if weaknesses := report.get("weaknesses"):
         lines += ["", *(f"weak: {weakness['sentence']}; {weakness['advice']}" for weakness in weaknesses)]
     if edit := report.get("edit"):

@@ -136,6 +136,20 @@ class Inverse:
         return across, bilinear(self.uv, middle + y) - bilinear(self.uv, middle - y)
 
 
+def find_places(
+    maps: Maps,
+    layer: str,
+    frame: int,
+    uv: np.ndarray,  # (n, 2)
+) -> np.ndarray:  # (n, 2) pixels, x first
+    """Find where a frame shows places of a layer's atlas by the inverse of its mapping: what comes nearest to them in uv.
+
+    Looked for where the layer is visible; in all of the frame where it is not.
+    """
+    visible = maps.opacity(layer, frame) > VISIBLE
+    return Inverse(maps.uv(layer, frame), visible if visible.any() else np.ones_like(visible))(uv)[0]
+
+
 @dataclass
 class Accuracy:
     """A layer's mapping against the truth."""

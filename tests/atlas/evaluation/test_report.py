@@ -18,6 +18,7 @@ from atlas.errors import UserError
 from atlas.evaluation.measures import edit_measures, fit_measures
 from atlas.evaluation.report import printed
 from atlas.evaluation.stage import EvaluateOptions
+from atlas.metrics.marked import COLUMNS
 from atlas.sample.scene import Sample
 from atlas.storage.images import to_uint8, write_image
 from atlas.storage.stamps import read_json
@@ -63,11 +64,14 @@ def test_a_report_needs_nothing_beside_it(fresh_clip: Clip, sample: Sample, tmp_
     edit = make_edit(fresh_clip, sample, "a & b", 0.6)
     with measured(fresh_clip.folder, "render a & b"):
         pass
-    said = printed(options(fresh_clip, edit="a & b", report=True))
+    points = tmp_path / "<i>.csv"
+    points.write_text(f"{','.join(COLUMNS)}\n{fresh_clip.name},96,64,3,5.5,60.5,3,5.5,60.5\n")
+    said = printed(options(fresh_clip, edit="a & b", report=True, points=points))
     assert str(edit.folder / "report.html") in str(said)
     page = Page((edit.folder / "report.html").read_text(encoding="utf-8"))
     assert len(page.links) >= 3 and all(link.startswith("data:") for link in page.links)
-    assert "script" not in page.tags and "b" not in page.tags  # what users typed is text
+    assert not {"script", "b", "i"} & {*page.tags}  # what users typed is text
+    assert "100.0 (1 point; background 100.0)" in page.text and "(line 2 of <i>.csv, background, frame 3 to 3)" in page.text
     assert "a & b" in page.text and "<b>dim</b>" in page.text
     film = next(link for link in page.links if link.startswith("data:video/mp4;base64,"))
     (tmp_path / "film.mp4").write_bytes(base64.b64decode(film.partition(",")[2]))

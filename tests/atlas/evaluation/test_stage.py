@@ -159,7 +159,11 @@ def test_whole_frames_without_a_fit(fresh_clip: Clip) -> None:
     assert "no fit" in text and "reconstruction: absent, whole frames were edited without a fit" in text
     page = write_report(options(fresh_clip, edit="dark", report=True), report).read_text(encoding="utf-8")
     assert "Numbers" not in page and "The fit it stands on" not in page and "The edit" in page
-    for changes, said in (({"truth": fresh_clip.folder}, "--truth is compared with a fit"), ({"fit": "other"}, "has no fit")):
+    for changes, said in (
+        ({"truth": fresh_clip.folder}, "--truth is compared with a fit"),
+        ({"points": fresh_clip.folder / "points.csv"}, "--points are followed through a fit"),
+        ({"fit": "other"}, "has no fit"),
+    ):
         with pytest.raises(UserError, match=said):
             evaluate(options(fresh_clip, edit="dark", **changes))
 
