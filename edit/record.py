@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.clip.edits import Edit
+from atlas.errors import a_few
 from atlas.storage.images import write_image
 from atlas.storage.links import remove
 from atlas.storage.stamps import is_up_to_date, write_stamp
@@ -46,9 +47,9 @@ def is_done(entry: Edit, layer: str, made_from: str, paths: list[Path]) -> bool:
 def forget(entry: Edit, layer: str, notes: list[str]) -> None:
     """What was made from the layer's earlier request goes (what was repainted by hand: to replaced/)."""
     for path in _made(entry, layer):
-        moved = entry.set_aside(path)
-        if moved is not None:
-            notes.append(f"{path} was repainted by hand: kept as {moved}")
+        if entry.repainted(path):
+            what, others = _changed_by_hand(entry, layer, path)
+            notes.append(f"{what} by hand: kept as {entry.set_aside(path)}{others}")
         else:
             remove(path)
 
@@ -103,6 +104,20 @@ def _made(entry: Edit, layer: str) -> list[Path]:
     folders = [entry.keyframes_folder(layer), entry.made_folder(layer), entry.partial_folder(layer)]
     files = (entry.atlas_path, entry.reference_path, entry.lighting_path, entry.change_path)
     return [*folders, *(path(layer) for path in files)]
+
+
+def _changed_by_hand(entry: Edit, layer: str, path: Path) -> tuple[str, str]:
+    """Say what of `path` was repainted, of keyframes which are not as they were made; and whether others lie beside them."""
+    if path != entry.keyframes_folder(layer):
+        return f"{path} was repainted", ""
+    keyframes = entry.keyframes(layer)
+    made = {index: entry.made_path(layer, index) for index in keyframes}
+    changed = [i for i, file in keyframes.items() if made[i].is_file() and file.read_bytes() != made[i].read_bytes()]
+    if not changed:  # a file was put there or taken away, or it is not known how they were made
+        return f"{path} was changed", ""
+    several = len(changed) > 1
+    what = f"keyframe{'s' if several else ''} {a_few(changed)} of {path} {'were' if several else 'was'} repainted"
+    return what, ", with the others" if len(changed) < len(keyframes) else ""
 
 
 def _stage(layer: str) -> str:

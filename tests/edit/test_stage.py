@@ -53,9 +53,25 @@ def test_a_changed_request_keeps_what_was_repainted_elsewhere(fresh_clip: Clip) 
     keyframe = first.edit.keyframe_path("foreground", 6)
     write_image(keyframe, np.full((fresh_clip.height, fresh_clip.width, 4), 90, np.uint8))
     again = edit(options(fresh_clip, filter="grey"))
-    kept = again.edit.folder / "replaced" / "keyframes" / "foreground" / "00006.png"
-    assert (read_image(kept) == 90).all() and "repainted by hand" in str(again)
+    folder = again.edit.folder / "replaced" / "keyframes" / "foreground"
+    assert (read_image(folder / "00006.png") == 90).all()
+    said = f"keyframe 6 of {keyframe.parent} was repainted by hand: kept as {folder}, with the others"
+    assert again.notes == [said]
     assert not (read_image(keyframe) == 90).all()
+
+
+def test_what_is_said_of_keyframes_that_were_repainted_is_true(fresh_clip: Clip) -> None:
+    entry = edit(options(fresh_clip, keyframes="0,6")).edit
+    folder = entry.keyframes_folder("foreground")
+    for index in (0, 6):
+        write_image(folder / f"{index:05d}.png", np.full((fresh_clip.height, fresh_clip.width, 4), 90, np.uint8))
+    moved = entry.folder / "replaced" / "keyframes" / "foreground"
+    all_of_them = f"keyframes 0 and 6 of {folder} were repainted by hand: kept as {moved}"
+    assert edit(options(fresh_clip, keyframes="0,6", filter="grey")).notes == [all_of_them]
+    (folder / "00000.png").unlink()  # nobody repainted the other one
+    taken_away = f"{folder} was changed by hand: kept as {moved}-2"
+    assert edit(options(fresh_clip, keyframes="0,6", filter="sepia")).notes == [taken_away]
+    assert edit(options(fresh_clip, keyframes="0,6", filter="invert")).notes == []
 
 
 def test_what_was_repainted_before_that_is_kept_too(fresh_clip: Clip) -> None:
