@@ -21,6 +21,10 @@ _OTHERS = 1000  # clips of a file that are remembered to be named where the one 
 _LONGEST = 60  # characters of a value that a message repeats
 
 
+class NoPointsError(UserError):
+    """A file of marked points has none that lie in the clip."""
+
+
 @dataclass(frozen=True)
 class MarkedPoint:
     """A place of one frame and where it lies in another, both as shares of the picture's width and height."""
@@ -53,7 +57,7 @@ def read_points(
 
     names: what the clip may be called there; the first that has rows counts. shown: the source's frame that each frame of the
     clip shows. UserError, with the line, for a file that is none, a column that is missing, what is no number or no place of
-    the picture, and where no row is of this clip or of frames that it shows.
+    the picture; NoPointsError where no row is of this clip, or of frames that it shows.
     """
     try:
         named, others, columns = _rows(path, names)
@@ -62,7 +66,9 @@ def read_points(
     rows = next((rows for name in names if (rows := named[name])), [])
     if not rows:
         held = a_few((_short(name) for name in others), 8, "others")
-        raise UserError(f"{path} has no points of {' or '.join(names)}, only of {held or 'nothing'}: give a file of this clip")
+        raise NoPointsError(
+            f"{path} has no points of {' or '.join(names)}, only of {held or 'nothing'}: give a file of this clip"
+        )
     frames = {source: index for index, source in reversed([*enumerate(shown)])}
     points, left_out = [], 0
     for line, cells in rows:
@@ -74,7 +80,7 @@ def read_points(
             continue
         points.append(MarkedPoint(line, frames[pair[0]], places[0], frames[pair[1]], places[1]))
     if not points:
-        raise UserError(
+        raise NoPointsError(
             f"{path}, line {rows[0][0]}: the clip shows the source's frames {min(shown)} to {max(shown)}, "
             f"and no point is marked in two of them: give points of these, or prepare a longer clip"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import tyro
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
+from atlas.evaluation.points import points_of
 from atlas.fitting.presets import PRESETS
 from atlas.maps.maps import Maps
 from atlas.metrics.mapping import open_truth
+from atlas.metrics.marked import NoPointsError
 from atlas.storage.stamps import digest
 from atlas.system.command import CommonOptions
 from atlas.system.device import Device
@@ -52,6 +54,9 @@ class BenchOptions(MethodsOptions, CommonOptions):
     """Budgets of the fits in seconds, separated by commas; `own` lets a preset take the time it takes. Default: 60,120,300."""
     truth: Path | None = None
     """Folder truth/ of a sample clip, which must be one of the clips: its mapping and an edit are compared with it."""
+    points: Path | None = None
+    """CSV file of points that people marked, as of `evaluate.py --points`: with the edits, fits of the clips that it has points
+    of are held against them."""
     output: Path = Path("data/bench")
     """Folder for bench.json, bench.md, bench.png, the sheets of methods, and the figures of each fit and part."""
     device: Device = "auto"
@@ -101,7 +106,18 @@ def edits_job(job: Job, options: BenchOptions) -> EditsJob:
     if HALF in halves:
         pictures = options.output / "runs" / "edits" / label / "pictures"
         methods = method_parts(options, job.clip, options.device, pictures, quick=options.quick)
-    return EditsJob(job.clip, label, frames, truth, options.quick, options.device, halves, methods)
+    points = options.points if options.points and _has_points(job.clip, frames, options.points) else None
+    return EditsJob(job.clip, label, frames, truth, options.quick, options.device, halves, points, methods)
+
+
+def _has_points(clip: Clip, frames: int, path: Path) -> bool:
+    """Whether a file has marked points of the first `frames` frames of a clip; UserError where it is damaged."""
+    source = replace(clip.source, indices=clip.source.indices[:frames])
+    try:
+        points_of(replace(clip, frames=frames, source=source), path)
+    except NoPointsError:
+        return False
+    return True
 
 
 def fits_jobs(options: BenchOptions) -> list[Job]:

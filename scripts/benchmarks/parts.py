@@ -1,4 +1,4 @@
-"""The halves of a bench beside fits: splatting, merging, rendering, edits whose right answer is known; flicker taken out.
+"""The halves of a bench beside fits: splatting, merging, rendering, edits whose right answer is known, marked points; flicker.
 
 Each part is a script that prints JSON, in a process of its own. Code here knows their names and no more of them.
 """
@@ -45,6 +45,8 @@ class Part:
     """It needs a layer with masks."""
     truth: bool = False
     """It takes the true layers of a sample, and is left out without."""
+    points: bool = False
+    """It takes a file of marked points, and is left out without."""
     half: str = "edits"
     """The half of the bench that it belongs to, as --parts names it."""
     made_from: str = ""
@@ -74,6 +76,7 @@ OF_A_CLIP = (
     Part("oracle-additive", "oracle", ("--transfer", "additive"), masks=True),
     Part("oracle-truth", "oracle", truth=True),
     Part("render", "bench_render", quick=("--frames", "40", "--passes", "1", "--skip-source"), runs=_PROCESSES),
+    Part("points", "evaluate", ("--fit", FIT), points=True),
     Part("flicker-clip", "bench_flicker", runs=LOADED, half="flicker"),
 )
 """What is measured on each clip, in this order."""
@@ -93,6 +96,8 @@ class EditsJob:
     """Where a fit is made, if the clip has none."""
     halves: tuple[str, ...] = ("edits",)
     """What is measured: those that --parts names."""
+    points: Path | None = None
+    """The file of marked points, if it has some of this clip's frames."""
     methods: tuple[Part, ...] = ()
     """Parts beside those of every clip: methods that are compared."""
 
@@ -100,7 +105,8 @@ class EditsJob:
     def parts(self) -> list[Part]:
         """Those that the clip has what they need for."""
         asked = [part for part in (*OF_A_CLIP, *self.methods) if part.half in self.halves]
-        return [part for part in asked if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
+        asked = [part for part in asked if (self.clip.objects or not part.masks) and (self.truth or not part.truth)]
+        return [part for part in asked if self.points or not part.points]
 
     @property
     def has_fit(self) -> bool:
@@ -167,7 +173,8 @@ def measure_clip(
                 rows.append(row | {"error": failed})
                 continue
             truth = ["--truth", str(place / "truth")] if part.truth else []
-            arguments = [str(place / "clip"), *part.arguments, *truth, *part.quick * job.quick]
+            points = ["--points", str(job.points.absolute())] if part.points and job.points else []
+            arguments = [str(place / "clip"), *part.arguments, *truth, *points, *part.quick * job.quick]
             rows.append(_measured(path, key, row, part, arguments))
     finally:
         shutil.rmtree(place, ignore_errors=True)
@@ -217,6 +224,8 @@ def _key(part: Part, job: EditsJob, machine: dict[str, Any]) -> str:
         inputs += [job.fit_command, *code_of("scripts.fit")]
     if part.truth and job.truth:
         inputs += [job.truth / "maps", job.truth / "layers"]
+    if part.points and job.points:
+        inputs.append(job.points)
     return digest(VERSION, part.name, part.arguments, part.made_from, _stays(machine), *inputs, *part.code())
 
 

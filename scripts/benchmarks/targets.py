@@ -1,16 +1,18 @@
-"""The parts of bench.md about edits and flicker: each figure beside the target that it is held against."""
+"""The parts of bench.md about edits, marked points and flicker: each figure beside the target that it is held against."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from atlas.evaluation.points import worst_of
 from atlas.system.terminal import in_markdown
 from scripts.benchmarks.methods.flicker_table import EXPLAINED, flicker_table
 
 SPLAT_TIMES = 100.0
 MERGE_MARGIN_DB, MERGE_CLEAN_DB, MERGE_SECONDS = 1.5, 38.0, 20.0
 ORACLE_DB, ORACLE_EVEN_DB, ORACLE_TRUTH_DB = 28.0, 32.0, 32.0
+POINTS_D_AVG, POINTS_WORST = 85.0, 5.0
 RENDER_RATE, FIRST_FRAME_SECONDS, RENDER_MB, SHIMMER = 60.0, 1.0, 2048.0, 1.2
 """The targets, for two cores without a GPU."""
 CLEAN_DB = {"atlas": 40.0, "patches": 31.0}
@@ -62,6 +64,7 @@ def edits_markdown(rows: list[dict[str, Any]]) -> list[str]:
         ("Keyframes into the atlas", ("splat",), _SPLAT, _splat),
         ("Keyframes merged", ("aggregate",), _AGGREGATE, _aggregate),
         ("Edits whose right answer is known", ("oracle-local", "oracle-additive", "oracle-truth"), _ORACLE, _oracle),
+        ("Marked points", ("points",), _POINTS, _points),
         ("Rendering", ("render",), _RENDER, _render),
         ("Shimmer", ("shimmer",), _SHIMMER, _shimmer),
         ("Flicker", ("flicker", "flicker-clip"), EXPLAINED, _flicker),
@@ -155,6 +158,21 @@ def _oracle(row: dict[str, Any]) -> list[Figure]:
         edited = Figure(f"{begin}: true atlas edited", measured["psnr"], unit="dB", target=ORACLE_TRUTH_DB)
         return [edited, Figure(f"{begin}: true atlas edited, no edit at all", measured["no_edit_psnr"], unit="dB")]
     return [Figure(f"{begin}: `--transfer additive`", measured["psnr"], unit="dB")]
+
+
+_POINTS = """\
+Points that people marked in two frames, followed through the fit's atlas from one into the other (TAP-Vid's measure): d_avg,
+the share nearer than 1, 2, 4, 8 and 16 px, of 100; and the one that is farthest off. Pixels are those of a picture of
+256x256."""
+
+
+def _points(row: dict[str, Any]) -> list[Figure]:
+    points = row["figures"]["points"]
+    begin = f"`{row['clip']}` fit {row['fit']}, {points['points']} points"
+    return [
+        Figure(f"{begin}: d_avg", points["d_avg"], ".1f", target=POINTS_D_AVG),
+        Figure(f"{begin}: the worst, {worst_of(points)}", points["worst"], ".2f", "px", POINTS_WORST, "at most"),
+    ]
 
 
 _RENDER = """\

@@ -12,9 +12,11 @@ import pytest
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
+from atlas.metrics.marked import COLUMNS
 from atlas.storage.stamps import read_json, write_json
 from scripts.benchmarks import parts
 from scripts.benchmarks.bench import BenchOptions, bench, write_report
+from scripts.benchmarks.jobs import edits_job, fits_jobs
 from scripts.benchmarks.parts import FIT, GENERAL, OF_A_CLIP, EditsJob, Part, general, measure_clip
 from scripts.benchmarks.targets import Figure, edits_markdown
 from scripts.jobs.process import ROOT
@@ -55,6 +57,7 @@ def test_parts_are_scripts_that_are_there() -> None:
 def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
     assert [part.name for part in job(sample_clip).parts] == ["oracle-local", "oracle-additive", "render"]
     assert "oracle-truth" in [part.name for part in job(sample_clip, truth=Path("truth")).parts]
+    assert "points" in [part.name for part in job(sample_clip, points=Path("points.csv")).parts]
     assert [part.name for part in job(sample_clip, halves=("flicker",)).parts] == ["flicker-clip"]
     bare = replace(sample_clip, layers=["background"])
     assert [part.name for part in job(bare).parts] == ["render"]
@@ -89,6 +92,27 @@ def test_other_inputs_are_measured_again(fitted: Clip) -> None:
     assert parts._key(part, job(fitted, frames=8), MACHINE) != key
     shutil.copy(fitted.frame_path(1), fitted.frame_path(0))
     assert parts._key(part, usual, MACHINE) != key
+
+
+def test_a_clip_that_a_file_has_points_of_is_held_against_them(
+    fitted: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = tmp_path / "points.csv"
+    points.write_text(f"{','.join(COLUMNS)}\n{fitted.name},96,64,9,5.5,60.5,11,5.5,60.5\n")
+    monkeypatch.setattr(parts, "OF_A_CLIP", [part for part in OF_A_CLIP if part.points])
+    options = BenchOptions(clips=(fitted.folder,), points=points, output=tmp_path / "out", quiet=True)
+    (fits,) = fits_jobs(options)
+    wanted = edits_job(fits, options)
+    assert wanted.points == points
+    (row,) = measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "place", announce=lambda name: None)
+    assert row["part"] == "points" and row["figures"]["points"]["points"] == 1
+    key = parts._key(wanted.parts[0], wanted, MACHINE)
+    points.write_text(points.read_text() + f"{fitted.name},96,64,9,5.5,60.5,12,5.5,60.5\n")
+    assert parts._key(wanted.parts[0], wanted, MACHINE) != key
+    assert edits_job(replace(fits, frames=10), options).points is None, "no point is marked in the first frames"
+    points.write_text(points.read_text().replace("5.5", "left"))
+    with pytest.raises(UserError, match="line 2: x_a is 'left'"):
+        edits_job(fits, options)
 
 
 def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +178,8 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
     long = {"frames": 1000, "peak_ram_mb": 600.0, "encoded_frames_per_second": 40.0}
     splat = {"griddata_seconds": 10.0, "seconds_with_edges": 0.2, "times_faster": 100, "psnr": 30.0}
     aggregate = {"keyframes": [1, 2, 3], "disturbed": {"foreground": scores}, "undisturbed": {"foreground": scores}}
+    marked = {"points": 7, "d_avg": 80.0, "worst": 6.72, "file": "davis.csv", "layer": "foreground"}
+    marked |= {"row": 130, "frame_a": 0, "frame_b": 39}
     render = {"width": 96, "height": 64, "layers": layers, "untouched": untouched, "long": long}
     ways = {"given": (25.0, 9.0), "flow": (27.0, 0.5), "patches": (31.5, 1.0), "atlas": (32.0, 0.7)}
     cloud = {way: {"psnr": psnr, "warp": warp, "sharpness": 0.9} for way, (psnr, warp) in ways.items()}
@@ -168,6 +194,7 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
         {"part": "oracle-local", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle},
         {"part": "oracle-additive", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle | {"psnr": 29.0}},
         {"part": "oracle-truth", "clip": "swan", "load": 0.4, "fit": "default", "error": "no such truth"},
+        {"part": "points", "clip": "swan", "load": 0.4, "fit": "default", "figures": {"points": marked}},
         {"part": "render", "clip": "swan", "load": 0.5, "figures": render},
     ]
     lines = edits_markdown(copy.deepcopy(found))
@@ -181,6 +208,9 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
         "| `swan` foreground, 3 keyframes, fit default: `--transfer additive` | 29.00 dB | - | - |",
         "| `swan` oracle-truth | failed | - | - |",
         "`swan` oracle-truth: no such truth",
+        "| `swan` fit default, 7 points: d_avg | 80.0 | at least 85 | **no** |",
+        "| `swan` fit default, 7 points: the worst, line 130 of davis.csv, foreground, frame 0 to 39 "
+        "| 6.72 px | at most 5 px | **no** |",
         "| `swan` 96x64, foreground edited: frames per second | 100 | at least 60 | yes |",
         "| `swan` 96x64, foreground edited: first frame after | 0.30 s | at most 1 s | yes |",
         "| `swan` 96x64, 1000 frames: peak RAM | 600 MB | at most 2048 MB | yes |",
