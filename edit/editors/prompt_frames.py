@@ -32,7 +32,7 @@ class PromptFrames(KeyframeEditor):
     def __init__(self, options: PromptOptions, recipe: Recipe, layer: FittedLayer, sources: Sources) -> None:
         self.options, self.layer, self.sources = options, layer, sources
         self.order = list(range(layer.clip.frames))
-        self.notes: list[str] = [str(recipe)]
+        self.notes: list[str] = [str(recipe), *_left_as_they_are(recipe)]
         _check_others(recipe, layer.cache.parents[1].name)
         self._prompts = prompts_of_frames(options, layer.clip.frames)
         fit = _fit_that_is_there(layer.clip, options.fit) if layer.fit is None else layer.fit
@@ -75,6 +75,16 @@ def prompts_of_frames(options: PromptOptions, frames: int) -> list[str]:
         prompt = marks.get(index, prompt)
         prompts.append(prompt)
     return prompts
+
+
+def _left_as_they_are(recipe: Recipe) -> list[str]:
+    """Lines about stages in which frames stay what they start from though nobody asked for that with --strength 0."""
+    return [
+        f"--strength {sample.strength:g} of --steps {sample.steps} is no whole step: frames stay what they start from;"
+        " take more steps, or a higher --strength"
+        for sample in recipe.samples
+        if sample.takes_no_step and sample.strength > 0
+    ]
 
 
 def _check_others(recipe: Recipe, own: str) -> None:

@@ -61,6 +61,11 @@ class Sample:
     steps: int = 20
     guidance: float = 9.0
 
+    @property
+    def takes_no_step(self) -> bool:
+        """Whether frames stay what they start from: their strength leaves no whole step, rounded down as in diffusers."""
+        return self.start != "noise" and int(self.steps * self.strength) < 1
+
 
 @dataclass(frozen=True)
 class Tune:

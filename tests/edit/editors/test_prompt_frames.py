@@ -103,6 +103,16 @@ def test_every_preset_edits_all_frames_and_the_same_seed_gives_the_same_bytes(
     assert {path.name: path.read_bytes() for path in sorted(folder.iterdir())} == first
 
 
+def test_steps_that_a_small_strength_leaves_none_of_are_told(fresh_clip: Clip, prompted: Make) -> None:
+    said = "--strength 0.45 of --steps 2 is no whole step: frames stay what they start from"
+    assert said in str(edit(on_frames(prompted, fresh_clip, "img2img")))
+    untouched = crops(fresh_clip)
+    assert "no whole step" not in str(edit(on_frames(prompted, fresh_clip, "img2img", steps=3, name="u")))
+    assert "no whole step" not in str(edit(on_frames(prompted, fresh_clip, "img2img", strength=0.0, name="v")))
+    assert all(np.array_equal(a, b) for a, b in zip(untouched, crops(fresh_clip, "v"), strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(untouched, crops(fresh_clip, "u"), strict=True))
+
+
 def test_one_window_anchors_of_all_and_fixed_batches_equal_plain_joint_attention(fresh_clip: Clip, prompted: Make) -> None:
     plain = on_frames(prompted, fresh_clip, "random", attend="joint", name="t")
     edit(plain)
