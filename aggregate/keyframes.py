@@ -107,7 +107,7 @@ class LayerKeyframes:
         if change.matte is not None:
             opacity, mask = self.maps.opacity(self.layer, index), self.clip.selection(self.layer, index)
             share = share * change.matte.at(torch.from_numpy(opacity), torch.from_numpy(mask))
-        return frame + share.numpy()[..., None] * (changed(change, frame, uv) - frame)
+        return frame + share.numpy()[..., None] * (changed(change, frame, uv, self.maps.light(self.layer, index)) - frame)
 
     def placed(self, index: int, device: torch.device, change: ColourChange | None = None) -> PlacedKeyframe:
         """Place keyframe `index` and its unedited frame, its colours changed, in the atlas."""

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.masks.depth": set(),
     "atlas.masks": _of("atlas", "masks.depth clip video geometry system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry storage errors"),
-    "atlas.recolour": _of("atlas", "geometry storage errors"),
+    "atlas.recolour": _of("atlas", "maps clip geometry storage errors"),
     "atlas.model": _of("atlas", "masks.depth geometry storage errors"),
     "atlas.metrics": _of("atlas", "weights maps geometry system storage errors"),
     "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage errors"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from aggregate.change.where import SharesEvidence
 from atlas.geometry.boxes import bounding_box
+from atlas.maps.keyframes import DARKEST
 from atlas.maps.layer_view import PURE
 from atlas.recolour.change import ColourChange
 from atlas.recolour.grid import BilateralGrid, fit_grid
@@ -22,6 +24,7 @@ _SAMPLES = 36_000
 _WORTH = 0.9  # of the error that the table leaves: a grid that predicts other keyframes no better than this is left out
 _EXACT = 1.5 / 255  # departure that needs no grid
 _ODD = 0.1  # departure beyond which a pixel counts no more against a prediction
+_EVEN, _CLEARLY = 0.02, 0.8  # light that says nothing; error, over the other's, by which a change without light is chosen
 _FIELDS = 6  # of a chequerboard, along each side
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
 
@@ -59,17 +62,19 @@ def learn_change(
     samples = _Samples.of(keyframes(), count, np.random.default_rng(seed))
     if not len(samples.before) or not (samples.before != samples.after).any():
         return None
-    change, crossed = _change(samples), _Crossed.of(samples)
+    unlit = _is_unlit(samples)
+    change, crossed = _change(samples, unlit), _Crossed.of(samples, unlit)
     shares, matte = SharesEvidence(size), MatteEvidence()
     for pixels in keyframes():
         box = bounding_box(pixels.opacity, _BEYOND)
         if box is None:
             continue
-        before, after, uv, opacity = (image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.opacity))
-        expected, mask = changed(change, before, uv), pixels.mask[box]
-        pure = opacity >= PURE
-        predicted = crossed.predicted(before[pure], uv[pure])
-        shares.add(before[pure], after[pure], expected[pure], predicted, uv[pure], pixels.light[box][pure])
+        before, after, uv, light, opacity, mask = (
+            image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.light, pixels.opacity, pixels.mask)
+        )
+        expected, pure = changed(change, before, uv, light), opacity >= PURE
+        predicted = crossed.predicted(before[pure], uv[pure], light[pure])
+        shares.add(before[pure], after[pure], expected[pure], predicted, uv[pure], light[pure])
         around = cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)).astype(bool)
         matte.add((after - before)[around], (expected - before)[around], opacity[around], mask[around])
     share = shares.share()
@@ -78,12 +83,19 @@ def learn_change(
     return replace(change, share=share, matte=matte.matte())
 
 
-def changed(change: ColourChange, colours: np.ndarray, uv: np.ndarray) -> np.ndarray:  # (..., 3), (..., 2) -> (..., 3)
+def changed(
+    change: ColourChange,
+    colours: np.ndarray,  # (..., 3)
+    uv: np.ndarray,  # (..., 2)
+    light: np.ndarray,  # (..., 3)
+) -> np.ndarray:  # (..., 3)
     """Apply a colour change wholly."""
-    shape = colours.shape
-    planes = list(torch.from_numpy(np.ascontiguousarray(colours.reshape(1, -1, 3).transpose(2, 0, 1), np.float32)))
-    result = change.whole(planes, torch.from_numpy(np.ascontiguousarray(uv.reshape(1, -1, 2), np.float32)))
-    return torch.stack(result, -1).numpy().reshape(shape)
+    place = torch.from_numpy(np.ascontiguousarray(uv.reshape(1, -1, 2), np.float32))
+    return torch.stack(change.whole(_planes(colours), place, _planes(light)), -1).numpy().reshape(colours.shape)
+
+
+def _planes(image: np.ndarray) -> list[Tensor]:  # (..., 3) -> planes (1, M)
+    return list(torch.from_numpy(np.ascontiguousarray(image.reshape(1, -1, 3).transpose(2, 0, 1), np.float32)))
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,7 @@ class _Samples:
     before: np.ndarray  # (M, 3)
     after: np.ndarray  # (M, 3)
     uv: np.ndarray  # (M, 2)
+    light: np.ndarray  # (M, 3)
     keyframe: np.ndarray  # (M,)
 
     @classmethod
@@ -103,25 +116,42 @@ class _Samples:
             most = _SAMPLES // count
             if len(places) > most:
                 places = generator.choice(places, most, replace=False)
-            before, after, uv = (
-                image.reshape(-1, image.shape[-1])[places] for image in (pixels.before, pixels.after, pixels.uv)
-            )
-            parts.append((before, after, uv, np.full(len(places), number)))
+            images = (pixels.before, pixels.after, pixels.uv, pixels.light)
+            chosen = (image.reshape(-1, image.shape[-1])[places] for image in images)
+            parts.append((*chosen, np.full(len(places), number)))
         return cls(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def __getitem__(self, chosen: np.ndarray) -> _Samples:
-        return _Samples(self.before[chosen], self.after[chosen], self.uv[chosen], self.keyframe[chosen])
+        return _Samples(*(getattr(self, item.name)[chosen] for item in fields(self)))
+
+    def unlit(self) -> _Samples:
+        """The same without light."""
+        gain = np.maximum(self.light, DARKEST)
+        return replace(self, before=self.before / gain, after=self.after / gain)
 
 
 _WHOLLY = np.ones((1, 1), np.float32)
 _COARSE = 13  # nodes of a table that only serves to predict
 
 
-def _change(samples: _Samples, nodes: int = NODES, *, place: bool = True) -> ColourChange:
+def _change(samples: _Samples, unlit: bool, nodes: int = NODES, *, place: bool = True) -> ColourChange:
     """Fit a table, and a grid where it is worth while (place=False: never)."""
-    table = fit_table(samples.before, samples.after, np.ones(len(samples.before)), nodes)
-    change = ColourChange(table, None, _WHOLLY)
-    return replace(change, grid=_worthwhile_grid(change, samples)) if place else change
+    bare = samples.unlit() if unlit else samples
+    change = ColourChange(fit_table(bare.before, bare.after, np.ones(len(bare.before)), nodes), None, _WHOLLY)
+    if place:
+        change = replace(change, grid=_worthwhile_grid(change, bare))
+    return replace(change, unlit=unlit)
+
+
+def _is_unlit(samples: _Samples) -> bool:
+    """Tell whether the edit is predicted clearly better as a change of the colours without light."""
+    if np.ptp(samples.light, axis=0).max() < _EVEN:
+        return False
+    errors = [
+        _error(samples.after - _Crossed.of(samples, unlit, place=False).predicted(samples.before, samples.uv, samples.light))
+        for unlit in (False, True)
+    ]
+    return errors[1] < _CLEARLY * errors[0]
 
 
 @dataclass(frozen=True)
@@ -133,22 +163,29 @@ class _Crossed:
     """What predicts the fields 0, and 1."""
 
     @classmethod
-    def of(cls, samples: _Samples) -> _Crossed:
+    def of(cls, samples: _Samples, unlit: bool, *, place: bool = True) -> _Crossed:
         board = _Board.of(samples.uv)
         field = board.fields(samples.uv)
-        return cls(board, tuple(_change(samples[other], _COARSE) for other in (field == 1, field == 0)))  # type: ignore[arg-type]
+        first, second = (_change(samples[field == other], unlit, _COARSE, place=place) for other in (1, 0))
+        return cls(board, (first, second))
 
-    def predicted(self, before: np.ndarray, uv: np.ndarray) -> np.ndarray:  # (M, 3), (M, 2) -> (M, 3)
+    def predicted(
+        self,
+        before: np.ndarray,  # (M, 3)
+        uv: np.ndarray,  # (M, 2)
+        light: np.ndarray,  # (M, 3)
+    ) -> np.ndarray:  # (M, 3)
         field = self.board.fields(uv)
         result = np.empty_like(before)
         for number, change in enumerate(self.changes):
-            result[field == number] = changed(change, before[field == number], uv[field == number])
+            here = field == number
+            result[here] = changed(change, before[here], uv[here], light[here])
         return result
 
 
 def _worthwhile_grid(change: ColourChange, samples: _Samples) -> BilateralGrid | None:
     """Fit a grid of corrections where it predicts what it was not fitted to better than the table alone does."""
-    missing = samples.after - changed(change, samples.before, samples.uv)
+    missing = samples.after - changed(change, samples.before, samples.uv, samples.light)
     if _error(missing) < _EXACT**2:
         return None
     parts = samples.keyframe if np.ptp(samples.keyframe) else _Board.of(samples.uv).fields(samples.uv)
@@ -169,9 +206,8 @@ def _grid(samples: _Samples, missing: np.ndarray) -> BilateralGrid:
 
 
 def _corrections(grid: BilateralGrid, samples: _Samples) -> np.ndarray:
-    planes = torch.from_numpy(np.ascontiguousarray(samples.before.T[:, None], np.float32))
     uv = torch.from_numpy(np.ascontiguousarray(samples.uv[None], np.float32))
-    return torch.stack(grid.at(list(planes), uv), -1).numpy().reshape(-1, 3)
+    return torch.stack(grid.at(_planes(samples.before), uv), -1).numpy().reshape(-1, 3)
 
 
 def _error(missing: np.ndarray) -> float:

@@ -6,8 +6,10 @@ what no keyframe saw are changed as the edit changed their like; only what it do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from atlas.errors import AGGREGATE, UserError
 from atlas.geometry.texture import Texture
+from atlas.maps.keyframes import DARKEST
 from atlas.recolour.grid import SHAPE, BilateralGrid
 from atlas.recolour.matte import MASKS, OPACITIES, Matte
 from atlas.recolour.table import NODES, ColourTable
@@ -33,13 +36,27 @@ class ColourChange:
     """(h, w) float32 in [0, 1] over the atlas: how far the change applies; 0 is exact."""
     matte: Matte | None = None
     """How far it reaches over outlines; None: as far as the layer's opacity."""
+    unlit: bool = False
+    """Whether it changes the colours without the layer's light, which is put back after it: a material, not a picture."""
 
-    def whole(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:  # planes (h, w), (h, w, 2) -> planes (h, w)
+    def whole(
+        self,
+        colours: list[Tensor],  # planes (h, w)
+        uv: Tensor,  # (h, w, 2)
+        light: Sequence[Tensor] = (),  # planes (h, w); none for 1
+    ) -> list[Tensor]:  # planes (h, w)
         """Change colours as if it applied everywhere."""
+        if not self.unlit or not light:
+            return [plane.clamp(0, 1) for plane in self._changed(colours, uv)]
+        gains = [plane.clamp(min=DARKEST) for plane in light]
+        changed = self._changed([colour / gain for colour, gain in zip(colours, gains, strict=True)], uv)
+        return [(colour * gain).clamp(0, 1) for colour, gain in zip(changed, gains, strict=True)]
+
+    def _changed(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:
         changed = self.table.at(colours)
         if self.grid is not None:
             changed = [plane + more for plane, more in zip(changed, self.grid.at(colours, uv), strict=True)]
-        return [plane.clamp(0, 1) for plane in changed]
+        return changed
 
     def shares(self, device: torch.device | str = "cpu") -> Texture:
         """Make a texture of how far it applies, 1 plane."""
@@ -48,10 +65,10 @@ class ColourChange:
     def save(self, path: Path) -> None:
         """Write it to a file."""
         arrays = {"nodes": self.table.nodes, "table": self.table.values, "share": self.share}
-        description: dict[str, list[float]] = {}
+        description: dict[str, Any] = {"unlit": self.unlit}
         if self.grid is not None:
             arrays["grid"] = self.grid.values
-            description = {"corner": list(self.grid.corner), "side": list(self.grid.side)}
+            description |= {"corner": list(self.grid.corner), "side": list(self.grid.side)}
         if self.matte is not None:
             arrays["matte"] = self.matte.shares
         save_tensors(
@@ -69,8 +86,8 @@ class ColourChange:
             _check(nodes, (3, count))
             _check(arrays["table"], (count, count, count, 3))
             _check(share, (min(share.shape[0], _LARGEST), min(share.shape[1], _LARGEST)))
-            if (np.diff(nodes) <= 0).any() or (nodes[:, 0] != 0).any() or (nodes[:, -1] != 1).any():
-                raise ValueError("its nodes do not ascend from 0 to 1")
+            if (np.diff(nodes) <= 0).any() or (nodes[:, 0] != 0).any() or (nodes[:, -1] < 1).any():
+                raise ValueError("its nodes do not ascend from 0 to 1 or more")
             grid, matte = None, None
             if "grid" in arrays:
                 _check(arrays["grid"], (*SHAPE, 4, 3))
@@ -81,7 +98,7 @@ class ColourChange:
                 matte = Matte(arrays["matte"].clip(0, 1))
         except (KeyError, IndexError, TypeError, ValueError) as problem:
             raise UserError(f"{path} is damaged ({problem}): run {AGGREGATE} again") from None
-        return cls(ColourTable(nodes, arrays["table"]), grid, share.clip(0, 1), matte)
+        return cls(ColourTable(nodes, arrays["table"]), grid, share.clip(0, 1), matte, description.get("unlit") is True)
 
 
 def _check(array: np.ndarray, shape: tuple[int, ...]) -> None:

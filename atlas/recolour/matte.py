@@ -16,7 +16,7 @@ from torch import Tensor
 OPACITIES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.92, 1.0)
 MASKS = (0.0, 0.2, 0.4, 127 / 255, 128 / 255, 0.6, 0.8, 1.0)
 """Nodes that opacity and mask are told apart by; two of the mask's lie to both sides of where a selection ends."""
-_BETTER = 0.1  # share of the outline's edit by which the matte must be nearer to it than the opacity is
+_BETTER = 0.35  # what the matte leaves of the outline's edit, over what the opacity leaves: of hard edges, nothing
 _NEAR_NOTHING = 0.02  # of a change: that is none
 
 
@@ -39,8 +39,8 @@ class MatteEvidence:
     """Gathers from keyframes how far pixels on the outline were changed, and whether those beyond it were left alone."""
 
     def __init__(self) -> None:
-        self._sums = np.zeros((2, len(OPACITIES), len(MASKS)))
-        self._beyond, self._whole = np.zeros(2), np.zeros(2)
+        self._sums = np.zeros((3, len(OPACITIES), len(MASKS)))
+        self._beyond, self._alone = np.zeros(2), np.zeros(3)
 
     def add(
         self,
@@ -50,17 +50,16 @@ class MatteEvidence:
         mask: np.ndarray,  # (M,) in [0, 1]
     ) -> None:
         """Add pixels of a keyframe: of the layer, on its outline and a little beyond."""
-        along, whole = (change * expected).sum(1), (expected * expected).sum(1)
-        alone = opacity == 1
-        self._whole += along[alone].sum(), whole[alone].sum()
+        products = [(a * b).sum(1) for a, b in ((change, expected), (expected, expected), (change, change))]
+        self._alone += [product[opacity == 1].sum() for product in products]
         beyond = (opacity <= OPACITIES[1]) & (mask < MASKS[1])
-        self._beyond += (change[beyond] ** 2).sum(), whole[beyond].sum()
+        self._beyond += products[2][beyond].sum(), products[1][beyond].sum()
         rows, columns = (
             np.interp(values, nodes, np.arange(len(nodes))) for values, nodes in ((opacity, OPACITIES), (mask, MASKS))
         )
         place = rows.round().astype(int) * len(MASKS) + columns.round().astype(int)
         size = self._sums[0].size
-        for total, values in zip(self._sums, (along, whole), strict=True):
+        for total, values in zip(self._sums, products, strict=True):
             total += np.bincount(place, values, size).reshape(total.shape)
 
     def matte(self) -> Matte | None:
@@ -70,10 +69,11 @@ class MatteEvidence:
         composited softly, as the layer's own outline is.
         """
         changed, expected = self._beyond
-        if not expected or changed > _NEAR_NOTHING * expected or not (self._whole > 0).all():
+        if not expected or changed > _NEAR_NOTHING * expected or not (self._alone > 0).all():
             return None
-        along, whole = self._sums[:, 1:]
-        whole = whole * (self._whole[0] / self._whole[1])  # what is expected where the layer is seen alone is all of the edit
+        along, whole, square = self._sums[:, 1:]
+        scale = self._alone[0] / self._alone[1]  # what is expected where the layer is seen alone is all of the edit there
+        along, whole = scale * along, scale**2 * whole
         some = 1e-3 * whole.sum() / whole.size + 1e-12  # so little evidence that it is not enough alone
         by_opacity, by_mask = ((along.sum(axis, keepdims=True)) / (whole.sum(axis, keepdims=True) + some) for axis in (1, 0))
         told = [(2 * usual * along - usual**2 * whole).sum() for usual in (by_opacity, by_mask)]
@@ -81,9 +81,9 @@ class MatteEvidence:
         shares = np.zeros_like(self._sums[0])
         shares[1:] = ((along + some * usual) / (whole + some)).clip(0, 1)
         outline, opacity = slice(0, -1), np.array(OPACITIES)[1:, None]
-        missed = [((share**2 * whole - 2 * share * along)[outline]).sum() for share in (shares[1:], opacity)]
-        # Both are short of the sum of the squared changes, which a perfect matte would leave nothing of.
-        if missed[1] - missed[0] < _BETTER * (shares[1:] * along)[outline].sum():
+        left = (1 - self._alone[0] ** 2 / (self._alone[1] * self._alone[2])) * square  # what is expected leaves that anyhow
+        missed = [(square - left + share**2 * whole - 2 * share * along)[outline].sum() for share in (shares[1:], opacity)]
+        if not missed[0] < _BETTER * missed[1]:
             return None
         shares[shares < _NEAR_NOTHING] = 0
         shares[shares > 1 - _NEAR_NOTHING] = 1

@@ -26,12 +26,12 @@ class ColourTable:
     """A colour lookup table."""
 
     nodes: np.ndarray
-    """(3, n) float32, ascending from 0 to 1: where the table's planes lie along red, green and blue."""
+    """(3, n) float32, ascending from 0 to 1 or more: where the table's planes lie along red, green and blue."""
     values: np.ndarray
     """(n, n, n, 3) float32 by red, green and blue: what becomes of the colours there."""
 
     def at(self, colours: list[Tensor]) -> list[Tensor]:  # planes (h, w) for red, green and blue
-        """Look colours up, trilinearly; those outside [0, 1] are clipped."""
+        """Look colours up, trilinearly; those outside of its nodes are clipped."""
         device = colours[0].device
         last = self.nodes.shape[1] - 1
         places = [_place(plane, torch.from_numpy(nodes).to(device)) for plane, nodes in zip(colours, self.nodes, strict=True)]
@@ -42,7 +42,7 @@ class ColourTable:
 
 
 def fit_table(
-    before: np.ndarray,  # (M, 3) in [0, 1]
+    before: np.ndarray,  # (M, 3) from 0 on
     after: np.ndarray,  # (M, 3)
     weight: np.ndarray,  # (M,)
     most: int = NODES,
@@ -80,17 +80,17 @@ def fit_table(
 
 def _place(values: Tensor, nodes: Tensor) -> Tensor:  # (h, w), (n,) -> (h, w)
     """Find where values lie between the nodes, counted in nodes."""
-    values = values.clamp(0, 1)
+    values = values.clamp(nodes[0], nodes[-1])
     above = torch.bucketize(values, nodes[1:-1], right=True)
     low, high = nodes[above], nodes[above + 1]
     return above + (values - low) / (high - low)
 
 
 def _nodes(values: np.ndarray, count: int) -> np.ndarray:  # (M,) -> (n,)
-    """Place nodes from 0 to 1, closer where there are more pixels."""
-    even = np.linspace(0, 1, count)
-    nodes = (even + np.quantile(values.clip(0, 1), even)) / 2
-    nodes[0], nodes[-1] = 0, 1
+    """Place nodes from 0 to 1, or to the brightest colour, closer where there are more pixels."""
+    even, last = np.linspace(0, 1, count), max(1.0, float(values.max()))
+    nodes = (last * even + np.quantile(values.clip(0, last), even)) / 2
+    nodes[0], nodes[-1] = 0, last
     return nodes
 
 
@@ -98,7 +98,7 @@ def _lookup_matrix(colours: np.ndarray, nodes: np.ndarray) -> sparse.csr_array: 
     """The trilinear look-up of colours as a matrix over the table's values."""
     count, length = len(colours), nodes.shape[1]
     even = np.arange(length, dtype=np.float64)
-    places = np.stack([np.interp(colours[:, channel].clip(0, 1), nodes[channel], even) for channel in range(3)])
+    places = np.stack([np.interp(colours[:, channel], nodes[channel], even) for channel in range(3)])
     low = np.minimum(places.astype(np.int64), length - 2)
     high_share = places - low
     columns, shares = [], []

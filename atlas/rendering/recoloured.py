@@ -45,7 +45,8 @@ class RecolouredDelta:
             for plane, own in zip(colours, outline.own, strict=True):
                 plane[outline.place] += outline.share * (own - plane[outline.place])
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
-        moved = [share * (new - old) for new, old in zip(self.change.whole(colours, uv), colours, strict=True)]
+        changed = self.change.whole(colours, uv, view.light)
+        moved = [share * (new - old) for new, old in zip(changed, colours, strict=True)]
         if delta.gain:
             moved = [plane + plane * gain for plane, gain in zip(moved, delta.gain, strict=True)]
         if delta.unlit:
