@@ -51,6 +51,14 @@ FIT = (
         "flow px",
     ),
     Metric("flow_disagreement_p90", ".3f", column="90 %"),
+    Metric(
+        "slide",
+        ".2f",
+        "slide over a third of the clip, px",
+        "how far corners followed through many frames and the mapping come apart, a fifth of them by more: under 1/256 of the"
+        " longer side a painted letter stays in its place",
+        "slide px",
+    ),
 )
 """Of a fit's reconstruction, whole and for each layer."""
 TRUTH = (

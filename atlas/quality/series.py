@@ -22,6 +22,7 @@ from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.metrics.mapping import VISIBLE, flow_disagreement, texels_per_pixel
+from atlas.quality.long_range import LongRange, Slide
 from atlas.system.device import choose_device
 from atlas.system.parallel import in_order
 
@@ -50,9 +51,11 @@ class FrameSeries:
     behind_known (their share), own_error, background_error (root mean square of what each atlas shows there)."""
     disagreement: dict[str, np.ndarray] = field(default_factory=dict)
     """Some flow disagreements of each layer, pixels, over all frames."""
+    slides: list[Slide] = field(default_factory=list)
+    """How far each layer's mapping slides over stretches of the clip."""
 
     def averages(self) -> dict[str, Any]:
-        """The clip's numbers: means over the frames, percentiles of the flow disagreement over all pixels."""
+        """The clip's numbers: means over the frames, percentiles of the flow disagreement over all pixels, the worst slide."""
         layers = {}
         for layer, values in self.layers.items():
             wanted = [name for name in (*_DB_AND_SSIM, "fold_share", "mask_iou") if name in values]
@@ -60,6 +63,7 @@ class FrameSeries:
             distances = self.disagreement[layer]
             median, p90 = np.percentile(distances, (50, 90)) if len(distances) else (math.nan, math.nan)
             layers[layer] |= {"flow_disagreement": float(median), "flow_disagreement_p90": float(p90)}
+            layers[layer]["slide"] = max((slide.p80 for slide in self.slides if slide.layer == layer), default=math.nan)
         return {"whole": {name: _average(name, self.whole[name]) for name in _DB_AND_SSIM}, "layers": layers}
 
 
@@ -75,6 +79,7 @@ def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries
     step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
     flow, valid = clip.flow("forward"), clip.flow_validity("forward")
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    long_range = LongRange(maps)
     frames = in_order(clip.frame, range(clip.frames))
     progress = tqdm(frames, total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
     for index, frame in enumerate(progress):
@@ -104,7 +109,9 @@ def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries
             thin = (slice(None, None, step), slice(None, None, step))
             wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
             _around(series.whole, wrong, np.any([mask[thin] for mask in masks.values()], 0), opacities[BACKGROUND][thin])
+        long_range.add(index, frame, opacities)
         before = now
+    series.slides = long_range.slides
     series.disagreement = {layer: np.concatenate(kept[layer]) if kept[layer] else np.zeros(0) for layer in maps.layers}
     for values in (series.whole, *series.layers.values()):
         for numbers in values.values():

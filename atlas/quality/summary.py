@@ -29,6 +29,7 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
     measured = {
         "reconstruction": finite(series.averages()),
         "weaknesses": [finite(asdict(weakness)) for weakness in weak],
+        "slides": [asdict(slide) for slide in series.slides],
         "series": {"whole": _rounded(series.whole)} | {"layers": {k: _rounded(v) for k, v in series.layers.items()}},
     }
     write_json(path, (known if isinstance(known, dict) else {}) | measured)

@@ -28,6 +28,7 @@ _AREA = 2.0  # the object's visible area over its masks', either way
 _FOLDED, _FOLDED_FRAME = 0.001, 0.01
 _DISAGREEMENT, _DISAGREEMENT_FRAME = 0.75, 2.0  # pixels, medians
 _SMALL = 600  # pixels: what is smaller moves with its surroundings as far as flow can tell
+_SLIDE, _LEAST_SLIDE = 1 / 256, 2.0  # of the longer side; pixels, since corners are never tracked exactly
 _MANY_OFF = 0.25  # share of the background's pixels
 _WORSE, _POOR, _MUCH_WORSE = 4.5, 25.0, 8.0  # dB below the clip's median, where that is poor; anywhere
 _AROUND, _AROUND_RATIO = 0.1, 4.0  # error near the masks, absolute and over the error elsewhere
@@ -59,7 +60,7 @@ def weaknesses(series: FrameSeries, maps: Maps) -> list[Weakness]:
     for layer in objects:
         weak += [*_masks(series, layer), *_identity(series, layer)]
     for layer in maps.layers:
-        weak += _mapping(series, maps, layer)
+        weak += [*_mapping(series, maps, layer), *_long_range(series, maps, layer)]
     for layer in maps.layers:
         weak += [*_reconstruction(series, layer), *_detail(series, maps, layer)]
     order = {kind: rank for rank, kind in enumerate(_ORDER)}
@@ -68,7 +69,7 @@ def weaknesses(series: FrameSeries, maps: Maps) -> list[Weakness]:
 
 _ORDER = (
     "flow_lost", "masks_empty", "masks_full", "masks_missing", "masks_jump", "indistinct", "swallowed", "grown", "few_frames",
-    "folds", "parallax", "flow", "untextured", "worse_frames", "halo", "coarse_atlas",
+    "folds", "parallax", "flow", "slides", "untextured", "worse_frames", "halo", "coarse_atlas",
 )  # fmt: skip
 
 
@@ -203,6 +204,20 @@ def _mapping(series: FrameSeries, maps: Maps, layer: str) -> Iterator[Weakness]:
             "flow", layer, bad, value,
             f"the mapping of {layer} and the flow of the frames differ by {value:.1f} px (median){where}",
             "an edit drifts there: fit longer, or put keyframes on these frames",
+        )  # fmt: skip
+
+
+def _long_range(series: FrameSeries, maps: Maps, layer: str) -> Iterator[Weakness]:
+    """Stretches over which the mapping leaves what it shows, however well it agrees from frame to frame."""
+    most = max(_LEAST_SLIDE, _SLIDE * max(maps.height, maps.width))
+    bad = [slide for slide in series.slides if slide.layer == layer and slide.p80 > most]
+    if bad:
+        worst = max(bad, key=lambda slide: slide.p80)
+        yield Weakness(
+            "slides", layer, sorted({frame for slide in bad for frame in range(slide.first, slide.last + 1)}), worst.p80,
+            f"the mapping of {layer} slides by {worst.p80:.1f} px between frames {worst.first} and {worst.last} "
+            f"(of {worst.corners} corners that were followed a fifth is off by more, half by {worst.median:.1f} px)",
+            "a recolour does not show it, a logo or a letter painted there does: look at it in these frames, or fit longer",
         )  # fmt: skip
 
 

@@ -34,9 +34,9 @@ def test_the_table_has_every_number_in_its_place() -> None:
     assert table(REPORT).splitlines() == [
         "lake: 6 frames of 96x64, fit default",
         "",
-        "reconstruction           PSNR dB      SSIM    folded  mask IoU   flow px      90 %",
-        "  whole frame              30.00         -         -         -         -         -",
-        "  foreground               28.13         -         -         -         -     2.000",
+        "reconstruction           PSNR dB      SSIM    folded  mask IoU   flow px      90 %  slide px",
+        "  whole frame              30.00         -         -         -         -         -         -",
+        "  foreground               28.13         -         -         -         -     2.000         -",
         "",
         "edit red                    edit    source     ratio",
         "  warp error            0.012346         -         -",

@@ -87,6 +87,15 @@ def test_a_mapping_that_drifts(fresh_clip: Clip, sample: Sample) -> None:
     assert weak["flow"].frames == [5, 6]
 
 
+def test_a_mapping_that_slides_slowly(fresh_clip: Clip, sample: Sample) -> None:
+    """0.7 pixels a frame in the last third: too little for flow from frame to frame, together a slide."""
+    pixel = float(np.diff(sample.uvs["foreground"][5][30, 40:42, 0])[0])
+    drift = (np.maximum(np.arange(FRAMES) - 7, 0) * 0.7 * pixel)[:, None, None, None] * np.array([0, 1])
+    weak = found(rewrite(fresh_clip, {"foreground": (sample.uvs["foreground"] + drift).astype(np.float32)}))
+    assert "flow" not in weak and weak["slides"].layer == "foreground" and weak["slides"].frames == [7, 8, 9, 10, 11]
+    assert weak["slides"].value == pytest.approx(2.8, abs=0.5) and "between frames 7 and 11" in weak["slides"].sentence
+
+
 def test_wrong_masks(fresh_clip: Clip, sample: Sample) -> None:
     """Masks of something else: a box that wanders over the background, and a layer that holds what the background holds."""
     masks = np.zeros(sample.opacities["foreground"].shape, bool)
@@ -241,6 +250,9 @@ def test_what_is_written(fresh_clip: Clip, sample: Sample, tmp_path: Path) -> No
     assert written["weaknesses"][0]["sentence"] == weak[0].sentence
     assert len(written["series"]["layers"]["foreground"]["flow_disagreement"]) == FRAMES
     assert written["series"]["whole"]["flow_valid"][-1] is None
+    assert written["slides"] and written["slides"][0].keys() == {"layer", "first", "last", "corners", "median", "p80"}
+    slide = max(slide["p80"] for slide in written["slides"] if slide["layer"] == BACKGROUND)
+    assert written["reconstruction"]["layers"][BACKGROUND]["slide"] == slide
     assert set(written["reconstruction"]["layers"]) == set(maps.layers)
     assert "NaN" not in (tmp_path / "one" / "metrics.json").read_text()
     assert json.dumps(written) == json.dumps(read_json(tmp_path / "other" / "metrics.json"))
