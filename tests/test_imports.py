@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     | _of("atlas", "maps clip video geometry storage system errors"),
     "edit.editors": _of("edit", "all_frames recipes strategies diffusion controls request")
     | _of("atlas", "clip maps geometry video storage system errors"),
-    "edit.record": _of("edit", "request") | _of("atlas", "clip storage"),
+    "edit.record": _of("edit", "request") | _of("atlas", "clip errors storage"),
     "edit.questions": _of("edit", "editors"),
     "edit.stage": _EDIT | _SHARED,
     "edit.api": _of("edit", "deflicker editors stage") | {"atlas.api"} | _SHARED,
