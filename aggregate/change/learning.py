@@ -25,6 +25,7 @@ _WORTH = 0.9  # of the error that the table leaves: a grid that predicts other k
 _EXACT = 1.5 / 255  # departure that needs no grid
 _ODD = 0.1  # departure beyond which a pixel counts no more against a prediction
 _EVEN, _CLEARLY = 0.02, 0.8  # light that says nothing; error, over the other's, by which a change without light is chosen
+_NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has to differ
 _FIELDS = 6  # of a chequerboard, along each side
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
 
@@ -46,6 +47,11 @@ class EditedPixels:
     mask: np.ndarray
     """(H, W) in [0, 1]: the clip's mask of the layer, or the opacity where it has none."""
 
+    def edited(self) -> np.ndarray:  # (H, W) bool
+        """Where the edit changed anything round about: what it left alone says nothing of what it does to colours."""
+        differs = (self.before != self.after).any(-1).astype(np.float32)
+        return cv2.blur(differs, (_NEIGHBOURS, _NEIGHBOURS)) > _EDITED
+
 
 def learn_change(
     keyframes: Callable[[], Iterable[EditedPixels]],  # read anew each time
@@ -60,7 +66,7 @@ def learn_change(
     how far they apply, from how much of the edit they explain round about; and the matte of keyframes that were composited.
     """
     samples = _Samples.of(keyframes(), count, np.random.default_rng(seed))
-    if not len(samples.before) or not (samples.before != samples.after).any():
+    if not len(samples.before):
         return None
     unlit = _is_unlit(samples)
     change, crossed = _change(samples, unlit), _Crossed.of(samples, unlit)
@@ -112,7 +118,7 @@ class _Samples:
     def of(cls, keyframes: Iterable[EditedPixels], count: int, generator: np.random.Generator) -> _Samples:
         parts = []
         for number, pixels in enumerate(keyframes):
-            places = np.flatnonzero(pixels.opacity >= PURE)
+            places = np.flatnonzero((pixels.opacity >= PURE) & pixels.edited())
             most = _SAMPLES // count
             if len(places) > most:
                 places = generator.choice(places, most, replace=False)
