@@ -16,7 +16,7 @@ from edit.all_frames.scene import Scene
 from edit.diffusion.sources import Sources
 from edit.editors.prompt import PromptOptions
 from edit.editors.protocol import FittedLayer, Keyframe, KeyframeEditor
-from edit.recipes.recipe import Recipe, Sample
+from edit.recipes.recipe import Recipe, Sample, steps_at
 from edit.request.options import LayerOptions
 
 
@@ -32,7 +32,7 @@ class PromptFrames(KeyframeEditor):
     def __init__(self, options: PromptOptions, recipe: Recipe, layer: FittedLayer, sources: Sources) -> None:
         self.options, self.layer, self.sources = options, layer, sources
         self.order = list(range(layer.clip.frames))
-        self.notes: list[str] = [str(recipe), *_left_as_they_are(recipe)]
+        self.notes: list[str] = [str(recipe), *_without_effect(recipe)]
         _check_others(recipe, layer.cache.parents[1].name)
         self._prompts = prompts_of_frames(options, layer.clip.frames)
         fit = _fit_that_is_there(layer.clip, options.fit) if layer.fit is None else layer.fit
@@ -77,14 +77,22 @@ def prompts_of_frames(options: PromptOptions, frames: int) -> list[str]:
     return prompts
 
 
-def _left_as_they_are(recipe: Recipe) -> list[str]:
-    """Lines about stages in which frames stay what they start from though nobody asked for that with --strength 0."""
-    return [
-        f"--strength {sample.strength:g} of --steps {sample.steps} is no whole step: frames stay what they start from;"
-        " take more steps, or a higher --strength"
-        for sample in recipe.samples
-        if sample.takes_no_step and sample.strength > 0
-    ]
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Lines about what was asked for and is not done, as no step is left for it: --strength 0 alone asks for that."""
+    notes = []
+    for sample in recipe.samples:
+        taken = range(sample.first_step, sample.steps)
+        if not taken and sample.strength > 0:
+            notes.append(
+                f"--strength {sample.strength:g} of --steps {sample.steps} is no whole step: frames stay what they start from;"
+                " take more steps, or a higher --strength"
+            )
+        elif taken and sample.agree != "none" and not steps_at(sample.agree_at, sample.steps) & set(taken):
+            notes.append(
+                f"--agree-at {sample.agree_at} holds none of the steps {taken[0] / sample.steps:g} to"
+                f" {taken[-1] / sample.steps:g} that are taken: frames are not made to agree in them"
+            )
+    return notes
 
 
 def _check_others(recipe: Recipe, own: str) -> None:

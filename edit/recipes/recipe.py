@@ -62,9 +62,9 @@ class Sample:
     guidance: float = 9.0
 
     @property
-    def takes_no_step(self) -> bool:
-        """Whether frames stay what they start from: their strength leaves no whole step, rounded down as in diffusers."""
-        return self.start != "noise" and int(self.steps * self.strength) < 1
+    def first_step(self) -> int:
+        """The step at which frames enter, `steps` where they stay what they start from: rounded as diffusers does."""
+        return 0 if self.start == "noise" else self.steps - min(int(self.steps * self.strength), self.steps)
 
 
 @dataclass(frozen=True)

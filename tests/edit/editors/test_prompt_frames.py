@@ -113,6 +113,26 @@ def test_steps_that_a_small_strength_leaves_none_of_are_told(fresh_clip: Clip, p
     assert not any(np.array_equal(a, b) for a, b in zip(untouched, crops(fresh_clip, "u"), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"recipe": "layered", "steps": 1}, "--agree-at 0.2-0.85 holds none of the steps 0 to 0 that are taken"),
+        (
+            {"recipe": "img2img", "strength": 0.5, "agree": "atlas", "agree_at": "0,0.25", "steps": 4},
+            "--agree-at 0,0.25 holds none of the steps 0.5 to 0.75 that are taken",
+        ),
+        ({"recipe": "img2img", "strength": 0.5, "agree": "atlas", "agree_at": "0.5", "steps": 4}, None),
+    ],
+)
+def test_agreement_at_steps_that_are_not_taken_is_told(
+    changes: dict[str, Any], told: str | None, fresh_clip: Clip, prompted: Make
+) -> None:
+    result = edit(on_frames(prompted, fresh_clip, **changes))
+    sheets = result.edit.folder / "steps" / "all"
+    assert (told or "") in str(result) and ("not made to agree" in str(result)) == (told is not None)
+    assert any(sheets.glob("*.jpg")) == (told is None)
+
+
 def test_one_window_anchors_of_all_and_fixed_batches_equal_plain_joint_attention(fresh_clip: Clip, prompted: Make) -> None:
     plain = on_frames(prompted, fresh_clip, "random", attend="joint", name="t")
     edit(plain)
