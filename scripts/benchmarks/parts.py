@@ -71,9 +71,11 @@ GENERAL = (
     ),
 )
 """What is measured once, on samples that the scripts build."""
+_MAPS, _ORANGE = "orange,invert,hue,paint,poster", ("--map", "orange")
 OF_A_CLIP = (
-    Part("oracle-local", "oracle", ("--transfer", "local"), masks=True),
-    Part("oracle-additive", "oracle", ("--transfer", "additive"), masks=True),
+    Part("oracle-learned", "oracle", ("--map", _MAPS, "--colours", "learned"), quick=_ORANGE, masks=True),
+    Part("oracle-kept", "oracle", ("--map", _MAPS, "--colours", "kept"), quick=_ORANGE, masks=True),
+    Part("oracle-additive", "oracle", ("--colours", "kept", "--transfer", "additive"), masks=True),
     Part("oracle-truth", "oracle", truth=True),
     Part("render", "bench_render", quick=("--frames", "40", "--passes", "1", "--skip-source"), runs=_PROCESSES),
     Part("points", "evaluate", ("--fit", FIT), points=True),

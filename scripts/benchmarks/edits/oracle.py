@@ -6,7 +6,7 @@ render), and the result is compared with the same map applied to every frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,15 +34,7 @@ from edit.editors import EditOptions
 from edit.request.keyframes import listed
 from edit.stage import edit
 from scripts.benchmarks.clips import middles
-
-ColourMap = Callable[[np.ndarray], np.ndarray]
-COLOUR_MAPS: dict[str, ColourMap] = {
-    # A curve that lifts the dark end, then a tint: white becomes orange, and black swans become brown ones.
-    "orange": lambda colour: np.sqrt(colour) * np.array([1.0, 0.55, 0.1], np.float32),
-    "invert": lambda colour: 1 - colour,
-    # Every colour to another one of the same brightness: the channels change places.
-    "rotate": lambda colour: colour[..., [2, 0, 1]],
-}
+from scripts.benchmarks.edits.colour_maps import COLOUR_MAPS, ColourMap, named_maps
 
 
 @dataclass(kw_only=True)
@@ -57,10 +49,13 @@ class OracleOptions(CommonOptions):
     """Fit that the edit stands on."""
     keyframes: str = "3"
     """How many keyframes: the middle frames of as many equal parts of the clip. Or frame numbers, such as 0,12,24."""
-    map: Literal["orange", "invert", "rotate"] = "orange"
-    """Colour map."""
+    map: str = "orange"
+    """Colour map, or several, separated by commas: orange, invert, rotate (the channels change places), hue (half a turn),
+    paint (a bilateral filter and a tint), poster (four steps)."""
     method: Literal["network", "mean", "median"] = "network"
     """How keyframes are aggregated, as in scripts/aggregate.py."""
+    colours: Literal["learned", "kept"] = "learned"
+    """Whether the change of colours is learned from the keyframes, as in scripts/aggregate.py."""
     transfer: Transfer = "local"
     """What becomes of detail that the fit does not hold, as in scripts/render.py."""
     mode: Literal["delta", "full"] = "delta"
@@ -71,18 +66,23 @@ class OracleOptions(CommonOptions):
     """Print JSON instead of lines to read."""
 
 
-def oracle(options: OracleOptions) -> dict[str, Any]:
-    """Run the oracle edit and measure it; the result also stands in oracle.json in the edit's folder.
+def oracle(options: OracleOptions) -> list[dict[str, Any]]:
+    """Run the oracle edit by each colour map and measure it; each result also stands in oracle.json in its edit's folder.
 
-    PSNR inside the mask, mean of dB over the frames that were not keyframes. UserError where the layer has no masks.
+    PSNR inside the mask, mean of dB over the frames that were not keyframes. UserError where the layer has no masks, and for
+    a colour map that is unknown.
     """
+    return [_oracle(options, name) for name in named_maps(options.map)]
+
+
+def _oracle(options: OracleOptions, colour_map: str) -> dict[str, Any]:
     clip = Clip.open(options.clip)
     layer = options.layer or clip.layers[0]
     open_maps(clip, options.fit, layer)
-    truth = _Truth(clip, layer, COLOUR_MAPS[options.map], options.truth)
+    truth = _Truth(clip, layer, COLOUR_MAPS[colour_map], options.truth)
     keyframes = spread_keyframes(options.keyframes, clip.frames)
     # One layer of one fit to an edit: others would colour it too.
-    parts = [options.map, *([layer] if layer != clip.layers[0] else []), *([options.fit] if options.fit != "default" else [])]
+    parts = [colour_map, *([layer] if layer != clip.layers[0] else []), *([options.fit] if options.fit != "default" else [])]
     name = "-".join(["oracle", *parts])
     recoloured = clip.edit_folder(name) / "given"
     with atomic_folder(recoloured) as folder:
@@ -91,7 +91,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
 
     where, quiet = options.clip, options.quiet
     edit(EditOptions(clip=where, name=name, layer=layer, fit=options.fit, editor="images", images=recoloured, quiet=quiet))
-    aggregate(AggregateOptions(clip=where, edit=name, method=options.method, quiet=quiet))
+    aggregate(AggregateOptions(clip=where, edit=name, method=options.method, colours=options.colours, quiet=quiet))
     render(RenderOptions(clip=where, edit=name, format="png", mode=options.mode, transfer=options.transfer, quiet=quiet))
 
     others = [index for index in range(clip.frames) if index not in keyframes and truth.mask(index).any()]
@@ -104,7 +104,7 @@ def oracle(options: OracleOptions) -> dict[str, Any]:
     result = {
         "edit": name,
         "layer": layer,
-        "map": options.map,
+        "map": colour_map,
         "keyframes": keyframes,
         "frames": len(others),
         "psnr": metrics.average_db(scores),
@@ -158,12 +158,23 @@ def spread_keyframes(keyframes: str, frames: int) -> list[int]:
 
 
 def printed(options: OracleOptions) -> dict[str, Any] | str:
-    """Measure; the figures as JSON has them, or lines to read."""
-    figures = oracle(options)
-    lines = [
-        f"{figures['layer']} by the map {figures['map']}, keyframes {', '.join(map(str, figures['keyframes']))}",
-        f"PSNR inside the layer over the {figures['frames']} other frames: {figures['psnr']:.2f} dB",
-        f"lowest: {figures['psnr_min']:.2f} dB (frame {figures['psnr_min_frame']})",
-        f"no edit at all: {figures['no_edit_psnr']:.2f} dB",
-    ]
-    return figures if options.json else "\n".join(lines)
+    """Measure; the figures as JSON has them, or lines to read: of several maps, a list, or a table."""
+    found = oracle(options)
+    if options.json:
+        return found[0] if len(found) == 1 else json.dumps(found, indent=2)
+    first = found[0]
+    keyframes = f"keyframes {', '.join(map(str, first['keyframes']))}"
+    if len(found) == 1:
+        lines = [
+            f"{first['layer']} by the map {first['map']}, {keyframes}",
+            f"PSNR inside the layer over the {first['frames']} other frames: {first['psnr']:.2f} dB",
+            f"lowest: {first['psnr_min']:.2f} dB (frame {first['psnr_min_frame']})",
+            f"no edit at all: {first['no_edit_psnr']:.2f} dB",
+        ]
+    else:
+        lines = [
+            f"{first['layer']}, {keyframes}: PSNR inside the layer over the {first['frames']} other frames, in dB",
+            f"{'map':<8}{'mean':>8}{'lowest':>8}{'no edit':>9}",
+        ]
+        lines += [f"{one['map']:<8}{one['psnr']:>8.2f}{one['psnr_min']:>8.2f}{one['no_edit_psnr']:>9.2f}" for one in found]
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from atlas.geometry.texture import Texture
 from atlas.maps.compositing import composite_frame
 from atlas.metrics.mapping import open_truth
 from atlas.storage.images import to_float
-from scripts.benchmarks.edits.oracle import COLOUR_MAPS
+from scripts.benchmarks.edits.colour_maps import COLOUR_MAPS
 
 _STRIPES = 16  # of each shade, across an atlas
 _DARK = 0.6

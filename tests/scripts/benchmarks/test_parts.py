@@ -24,7 +24,7 @@ from scripts.jobs.process import ROOT
 MACHINE = {"name": "here", "commit": "0"}
 TINY = ("--frames", "4", "--width", "64", "--height", "48", "--squares", "6")
 SHIMMER = Part("shimmer", "bench_shimmer", TINY)
-LOCAL, TRUTH = (replace(part, arguments=(*part.arguments, "--method", "mean")) for part in (OF_A_CLIP[0], OF_A_CLIP[2]))
+LEARNED, TRUTH = (replace(part, arguments=(*part.arguments, "--method", "mean")) for part in (OF_A_CLIP[0], OF_A_CLIP[3]))
 """Parts of a clip that take less time."""
 
 
@@ -55,7 +55,8 @@ def test_parts_are_scripts_that_are_there() -> None:
 
 
 def test_what_a_clip_has_parts_for(sample_clip: Clip) -> None:
-    assert [part.name for part in job(sample_clip).parts] == ["oracle-local", "oracle-additive", "render"]
+    oracles = ["oracle-learned", "oracle-kept", "oracle-additive"]
+    assert [part.name for part in job(sample_clip).parts] == [*oracles, "render"]
     assert "oracle-truth" in [part.name for part in job(sample_clip, truth=Path("truth")).parts]
     assert "points" in [part.name for part in job(sample_clip, points=Path("points.csv")).parts]
     assert [part.name for part in job(sample_clip, halves=("flicker",)).parts] == ["flicker-clip"]
@@ -116,12 +117,12 @@ def test_a_clip_that_a_file_has_points_of_is_held_against_them(
 
 
 def test_a_clip_without_a_fit_gets_one(sample_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "OF_A_CLIP", (LOCAL,))
+    monkeypatch.setattr(parts, "OF_A_CLIP", (LEARNED,))
     wanted = job(sample_clip, quick=True)
     assert not wanted.has_fit
     write_json(tmp_path / "place" / "clip" / "clip.json", "what a killed run left")
     (row,) = measure_clip(wanted, MACHINE, tmp_path / "runs", tmp_path / "place", announce=lambda name: None)
-    assert row["fit"] == "preview, made here"
+    assert row["fit"] == "preview, made here" and row["figures"]["map"] == "orange", "one map is enough to see that it works"
     assert row["figures"]["psnr"] > row["figures"]["no_edit_psnr"] + 3
     assert not sample_clip.fit_folder(FIT).exists()
 
@@ -172,7 +173,8 @@ def test_targets() -> None:
 def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
     scores = {"network": 34.0, "mean": 34.5, "median": 33.0, "zero-filled median": 31.0}
     cost = {"size": 1000, "wall_seconds": 25.0, "cpu_seconds": 8.0}
-    oracle = {"layer": "foreground", "keyframes": [2, 6, 10], "psnr": 33.0, "no_edit_psnr": 13.0}
+    oracle = {"layer": "foreground", "keyframes": [2, 6, 10], "map": "orange", "psnr": 44.0, "no_edit_psnr": 13.0}
+    poster = {"map": "poster", "psnr": 25.0}
     layers = {"foreground": {"frames_per_second": 99.6, "first_frame_seconds": 0.3}}
     untouched = {"fit": {"width": 96, "height": 64, "pixels": 500, "changed": 1}, "source": {"left_out": "it is gone"}}
     long = {"frames": 1000, "peak_ram_mb": 600.0, "encoded_frames_per_second": 40.0}
@@ -191,7 +193,8 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
         {"part": "shimmer", "clip": None, "load": None, "figures": {"squares": [{"square": 1, "ratio": 1.3}]}},
         {"part": "flicker", "clip": None, "load": 0.6, "figures": flicker},
         {"part": "flicker-clip", "clip": "swan", "load": 0.7, "figures": flicker | {"sample": False}},
-        {"part": "oracle-local", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle},
+        {"part": "oracle-learned", "clip": "swan", "load": 0.3, "fit": "default", "figures": [oracle, oracle | poster]},
+        {"part": "oracle-kept", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle | {"psnr": 30.0}},
         {"part": "oracle-additive", "clip": "swan", "load": 0.3, "fit": "default", "figures": oracle | {"psnr": 29.0}},
         {"part": "oracle-truth", "clip": "swan", "load": 0.4, "fit": "default", "error": "no such truth"},
         {"part": "points", "clip": "swan", "load": 0.4, "fit": "default", "figures": {"points": marked}},
@@ -205,7 +208,11 @@ def test_every_figure_stands_beside_its_target(tmp_path: Path) -> None:
         "| foreground, disturbed: network above the best other | -0.50 dB | at least 0 dB | **no** |",
         "| foreground, undisturbed: network | 34.00 dB | at least 38 dB | **no** |",
         "| network, 3 keyframes in 1000x1000 texels: wall seconds | 25.0 s | at most 20 s | **no** |",
-        "| `swan` foreground, 3 keyframes, fit default: `--transfer additive` | 29.00 dB | - | - |",
+        "| `swan` foreground, 3 keyframes, fit default: orange | 44.00 dB | at least 45 dB | **no** |",
+        "| `swan` foreground, 3 keyframes, fit default: orange, no edit at all | 13.00 dB | - | - |",
+        "| `swan` foreground, 3 keyframes, fit default: poster | 25.00 dB | - | - |",
+        "| `swan` foreground, 3 keyframes, fit default: orange, `--colours kept` | 30.00 dB | - | - |",
+        "| `swan` foreground, 3 keyframes, fit default: orange, `--colours kept --transfer additive` | 29.00 dB | - | - |",
         "| `swan` oracle-truth | failed | - | - |",
         "`swan` oracle-truth: no such truth",
         "| `swan` fit default, 7 points: d_avg | 80.0 | at least 85 | **no** |",

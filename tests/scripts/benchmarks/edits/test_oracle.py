@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluation.stage import EvaluateOptions, evaluate
 from atlas.storage.images import read_image
 from atlas.storage.stamps import read_json
-from scripts.benchmarks.edits.oracle import COLOUR_MAPS, OracleOptions, oracle, spread_keyframes
+from scripts.benchmarks.edits.oracle import OracleOptions, oracle, printed, spread_keyframes
 
 SCRIPT = Path(__file__).resolve().parents[4] / "scripts" / "oracle.py"
-
-
-def test_white_becomes_orange() -> None:
-    np.testing.assert_allclose(COLOUR_MAPS["orange"](np.ones(3)), [1, 0.55, 0.1], atol=1e-6)
-    np.testing.assert_allclose(COLOUR_MAPS["rotate"](np.array([0.1, 0.2, 0.3])), [0.3, 0.1, 0.2])
+MAPS = ("orange", "poster")
 
 
 def test_keyframes_are_the_middles_of_equal_parts() -> None:
@@ -37,7 +35,7 @@ def test_keyframes_are_the_middles_of_equal_parts() -> None:
 
 def test_the_oracle_on_masks(fresh_clip: Clip) -> None:
     options = OracleOptions(clip=fresh_clip.folder, fit="truth", map="orange", method="mean", quiet=True)
-    found = oracle(options)
+    (found,) = oracle(options)
     assert found["keyframes"] == [2, 6, 10] and found["frames"] == 9
     assert found["psnr"] > found["no_edit_psnr"] + 8
     assert found["psnr_min"] <= found["psnr"]
@@ -56,9 +54,35 @@ def test_the_oracle_on_masks(fresh_clip: Clip) -> None:
 def test_the_oracle_on_the_truth(fresh_clip: Clip) -> None:
     """Colours change in the true atlas, light stays: with true maps little is lost."""
     truth = fresh_clip.fit_folder("truth")
-    found = oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", map="rotate", method="mean", truth=truth, quiet=True))
+    (found,) = oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", map="rotate", method="mean", truth=truth, quiet=True))
     assert found["psnr"] > 25
     assert found["psnr"] > found["no_edit_psnr"] + 8
+
+
+def test_several_maps_are_a_table(fresh_clip: Clip) -> None:
+    ask = OracleOptions(clip=fresh_clip.folder, fit="truth", map="orange, poster", method="mean", keyframes="6,", quiet=True)
+    title, header, *rows = str(printed(ask)).splitlines()
+    assert title == "foreground, keyframes 6: PSNR inside the layer over the 11 other frames, in dB"
+    assert header.split() == ["map", "mean", "lowest", "no", "edit"]
+    of_orange, of_poster = (read_json(fresh_clip.edit_folder(f"oracle-{name}-truth") / "oracle.json") for name in MAPS)
+    assert [row.split()[:2] for row in rows] == [[one["map"], f"{one['psnr']:.2f}"] for one in (of_orange, of_poster)]
+    given = read_image(fresh_clip.edit_folder("oracle-poster-truth") / "given" / "00006.png")
+    inside = fresh_clip.mask("foreground", 6) > 127
+    assert set(np.unique(given[inside])) <= {0, 64, 128, 191, 255}
+    found = json.loads(str(printed(replace(ask, json=True))))
+    assert [one["map"] for one in found] == list(MAPS)
+    one = printed(replace(ask, json=True, map="orange"))
+    assert isinstance(one, dict) and one["psnr"] == of_orange["psnr"], "one map is one object, as it always was"
+
+
+def test_colours_that_are_kept_go_through_the_atlas(fresh_clip: Clip) -> None:
+    ask = OracleOptions(clip=fresh_clip.folder, fit="truth", method="mean", quiet=True)
+    (learned,) = oracle(ask)
+    edit = Edit.open(fresh_clip, learned["edit"])
+    assert edit.change_path("foreground").is_file()
+    (kept,) = oracle(replace(ask, colours="kept"))
+    assert not edit.change_path("foreground").exists()
+    assert learned["psnr"] > kept["psnr"] + 3
 
 
 def test_the_command(fresh_clip: Clip) -> None:
@@ -74,4 +98,6 @@ def test_what_cannot_be_done(fresh_clip: Clip) -> None:
         oracle(OracleOptions(clip=fresh_clip.folder, fit="none", quiet=True))
     with pytest.raises(UserError, match="choose from 1 to 11"):
         oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", keyframes="12", quiet=True))
+    with pytest.raises(UserError, match="--map orange,pink: choose from orange, invert, rotate, hue, paint, poster"):
+        oracle(OracleOptions(clip=fresh_clip.folder, fit="truth", map="orange,pink", quiet=True))
     assert not (fresh_clip.folder / "edits").exists()
