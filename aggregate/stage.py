@@ -27,7 +27,7 @@ from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import SEEN, Visibility, covered_share, visibility
-from atlas.recolour.change import ColourChange
+from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.links import remove
@@ -216,7 +216,7 @@ def _merged(
     change = None
     if options.colours == "learned":
         change = keyframes.change([indices[number] for number in learned], options.seed)
-    by_hand = torch.zeros(size, device=device)
+    by_hand, known = torch.zeros(size, device=device), torch.zeros(size, device=device)
     views: dict[int, View] = {}
     repainted: list[int] = []
     bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
@@ -231,7 +231,7 @@ def _merged(
             own = placed.repainted.clamp(0, 1)
             share = claims.left_of(index, own)
             partials.append(replace(partial, weight=partial.weight * share))
-            seen = torch.maximum(seen, partial.seen)
+            seen, known = torch.maximum(seen, partial.seen), torch.maximum(known, partial.weight.clamp(max=1))
             by_hand = torch.maximum(by_hand, own)
             if (own > 0.5).any():
                 repainted.append(index)
@@ -253,7 +253,11 @@ def _merged(
         )
         if change is not None:
             belief = confirmed(partials.colours[learned], partials.weights[learned])
-            edited = _believed(edited, reference, change, torch.maximum(belief, by_hand))
+            residual = _believed(edited, reference, change, torch.maximum(belief, by_hand)) - reference
+            # Nor does anybody want to look at, or paint on, what was carried on to where no keyframe saw anything.
+            whole = torch.from_numpy(recoloured_atlas(keyframes.maps.atlas(layer), change)[..., :3]).to(device)
+            reference = torch.lerp(whole, reference, known[..., None])
+            edited = torch.where(residual == 0, reference, reference + residual)
         return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -99,6 +100,22 @@ class ColourChange:
         except (KeyError, IndexError, TypeError, ValueError) as problem:
             raise UserError(f"{path} is damaged ({problem}): run {AGGREGATE} again") from None
         return cls(ColourTable(nodes, arrays["table"]), grid, share.clip(0, 1), matte, description.get("unlit") is True)
+
+
+def recoloured_atlas(
+    atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
+    change: ColourChange | None,
+) -> np.ndarray:  # (N, N, 4) float32
+    """Apply a colour change to an atlas, as far as it applies."""
+    if change is None or not change.share.any():
+        return atlas
+    rows, columns = ((np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1 for side in atlas.shape[:2])
+    uv = np.stack(np.meshgrid(columns, rows), -1)
+    share = change.shares().at(uv, smooth=False)[0]
+    planes = [torch.from_numpy(plane) for plane in cv2.split(np.ascontiguousarray(atlas[..., :3]))]
+    whole = change.whole(planes, torch.from_numpy(uv))
+    changed = [old + share * (new - old) for old, new in zip(planes, whole, strict=True)]
+    return np.dstack([*(plane.numpy() for plane in changed), atlas[..., 3]])
 
 
 def _check(array: np.ndarray, shape: tuple[int, ...]) -> None:

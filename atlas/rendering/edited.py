@@ -19,7 +19,7 @@ from atlas.geometry.filling import nearest_seen
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
-from atlas.recolour.change import ColourChange
+from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.rendering.transfer import transferred
 from atlas.storage.images import read_image, to_8_bit, to_float
 from atlas.storage.pictures import WantedSize
@@ -193,22 +193,6 @@ def full_changes(layers: dict[str, EditedLayer], maps: Maps, device: torch.devic
         _carry_over_rim(change, atlas[..., 3] > 0)
         changes[layer] = Texture(change, device)
     return changes
-
-
-def recoloured_atlas(
-    atlas: np.ndarray,  # (N, N, 4) float32, the fit's own
-    change: ColourChange | None,
-) -> np.ndarray:  # (N, N, 4) float32
-    """Apply a colour change to an atlas, as far as it applies."""
-    if change is None or not change.share.any():
-        return atlas
-    rows, columns = ((np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1 for side in atlas.shape[:2])
-    uv = np.stack(np.meshgrid(columns, rows), -1)
-    share = change.shares().at(uv, smooth=False)[0]
-    planes = [torch.from_numpy(plane) for plane in cv2.split(np.ascontiguousarray(atlas[..., :3]))]
-    whole = change.whole(planes, torch.from_numpy(uv))
-    changed = [old + share * (new - old) for old, new in zip(planes, whole, strict=True)]
-    return np.dstack([*(plane.numpy() for plane in changed), atlas[..., 3]])
 
 
 def difference(

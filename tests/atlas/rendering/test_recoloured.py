@@ -114,7 +114,7 @@ def test_full_rendering_recolours_the_atlas(fresh_clip: Clip, tmp_path: Path) ->
     rendered = frames(fresh_clip, mode="full")
     unedited = [to_uint8(composite_frame(i, maps, fit_textures(maps))) for i in range(fresh_clip.frames)]
     for index, (frame, before) in enumerate(zip(rendered, unedited, strict=True)):  # what frame 0 did not see, too
-        assert psnr(frame, before[..., [2, 0, 1]], maps.opacity("background", index) > 0.99) > 26
+        assert psnr(frame, before[..., [2, 0, 1]], maps.opacity("background", index) > 0.99) > 30
     edited(fresh_clip, tmp_path, {0: 255 - fresh_clip.frame(0)})
     alone = frames(fresh_clip, alone=True)[9]
     opaque = alone[..., 3] == 255
