@@ -16,6 +16,7 @@ from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.maps.compositing import FrameMaps
 from atlas.maps.maps import Maps, open_maps
+from atlas.recolour.change import recoloured_atlas
 from atlas.rendering.edited import EditedLayer, difference
 from atlas.rendering.exr import check_exr, write_exr
 from atlas.rendering.frames import Rendering, RenderSettings, open_checked_source
@@ -30,7 +31,7 @@ from atlas.system.device import Device, choose_device
 from atlas.system.parallel import in_order
 from atlas.system.terminal import in_one_line
 
-_VERSION = 1
+_VERSION = 2
 _NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
 """Names of files that nobody misses: the stamp, and what file managers leave."""
 
@@ -57,7 +58,8 @@ def export(options: ExportOptions) -> str:
     """Write the export; returns a line that says where it is. UserError before anything is written."""
     check_exr()
     clip = Clip.open(options.clip)
-    edited = _edited(options, clip)
+    rendering = _rendering(options)
+    edited = rendering.layers if rendering else {}
     fit = options.fit or (Edit.open(clip, options.edit).fit if options.edit else "default")
     maps = open_maps(clip, fit, clip.layers[0])
     output = options.output
@@ -69,9 +71,9 @@ def export(options: ExportOptions) -> str:
     if options.size == "source":
         source = open_checked_source(clip)
         height, width = source.height, source.width
-    atlases = [part for pair in edited.values() for part in (digest(pair.edited.tobytes()), digest(pair.reference.tobytes()))]
     originals = [maps.atlas_path(layer) for layer in maps.layers]
-    made_from = digest(_VERSION, evaluated_from(maps), *originals, list(edited), atlases, height, width, options.edit)
+    edits = rendering.made_from() if rendering else None
+    made_from = digest(_VERSION, evaluated_from(maps), *originals, edits, height, width, options.edit)
     if is_up_to_date(output, made_from, "export"):
         return f"{output}: up to date"
     _refuse_work(output)
@@ -79,7 +81,7 @@ def export(options: ExportOptions) -> str:
         sized = maps_at_size(clip, maps, height, width, choose_device(options.device), quiet=options.quiet)
         _write_frames(making, maps, sized, quiet=options.quiet)
         _write_atlases(making, maps, edited)
-        (making / "README.txt").write_text(_explained(clip, maps, height, width, list(edited)), encoding="utf-8")
+        (making / "README.txt").write_text(_explained(clip, maps, height, width, edited), encoding="utf-8")
         write_json(making / STAMP, {"export": made_from, "files": _contents(making)})
         cost |= {"frames": clip.frames, "width": width, "height": height}
     return f"{output}: {clip.frames} frames of {width}x{height}, layers {', '.join(maps.layers)}; see {output / 'README.txt'}"
@@ -103,13 +105,14 @@ def _refuse_work(output: Path) -> None:
             raise UserError(f"{output / name} {how}: move it away, or choose another --output")
 
 
-def _edited(options: ExportOptions, clip: Clip) -> dict[str, EditedLayer]:
+def _rendering(options: ExportOptions) -> Rendering | None:
+    """Open the edit that is exported; UserError where it stands on another fit than the one asked for."""
     if options.edit is None:
-        return {}
+        return None
     rendering = Rendering.open(options.clip, options.edit, RenderSettings(mode="delta", device="cpu"))
     if options.fit not in (None, rendering.edit.fit):
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {options.fit!r}: leave out --fit")
-    return rendering.layers
+    return rendering
 
 
 def _write_frames(folder: Path, maps: Maps, sized: FrameMaps, *, quiet: bool) -> None:
@@ -136,13 +139,21 @@ def _write_atlases(folder: Path, maps: Maps, edited: dict[str, EditedLayer]) -> 
         atlas = maps.atlas(layer)
         write_image(folder / layer / "atlas.png", to_uint16(atlas))
         if layer in edited:
-            change, _, coverage = difference(edited[layer], atlas)
-            colour = atlas[..., :3] + coverage[..., None] * change
+            recoloured = recoloured_atlas(atlas, edited[layer].change)
+            change, _, coverage = difference(edited[layer], recoloured)
+            colour = recoloured[..., :3] + coverage[..., None] * change
             write_image(folder / layer / "edited.png", to_uint16(np.dstack([colour, atlas[..., 3]])))
 
 
-def _explained(clip: Clip, maps: Maps, height: int, width: int, edited: list[str]) -> str:
+_RECOLOURED = (
+    "    The edit is a change of colours too, and edited.png holds it, also where no keyframe saw the layer. What the",
+    "    atlas does not hold (grain, glints, blur) keeps its old colour here; render.py changes that as well.",
+)
+
+
+def _explained(clip: Clip, maps: Maps, height: int, width: int, edited: dict[str, EditedLayer]) -> str:
     light = [layer for layer in maps.layers if maps.has_light(layer)]
+    recoloured = any(pair.change is not None for pair in edited.values())
     lines = [
         f"Layers of {in_one_line(clip.name)}, front to back: {', '.join(maps.layers)}. "
         f"{clip.frames} frames of {width}x{height}, numbered",
@@ -159,6 +170,7 @@ def _explained(clip: Clip, maps: Maps, height: int, width: int, edited: list[str
         "All arithmetic is on the colour values as stored, without converting them to linear light.",
         "An edit on top of the footage, which stays as it is elsewhere:",
         "    frame + matte * light * (STMap(edited) - STMap(atlas))",
+        *_RECOLOURED * bool(recoloured),
         "The layers alone, added up over all of them:",
         "    matte * light * STMap(edited or atlas)",
         "",

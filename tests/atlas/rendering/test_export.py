@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -22,6 +23,8 @@ from atlas.rendering.export import ExportOptions, export, stmap
 from atlas.rendering.stage import RenderOptions, render
 from atlas.sample.scene import Sample
 from atlas.storage.images import read_image, to_float, to_uint16, write_image
+from edit.editors import EditOptions
+from edit.stage import edit
 
 
 def options(clip: Clip, output: Path, **changes: Any) -> ExportOptions:
@@ -112,6 +115,46 @@ def test_the_nearest_texel_is_the_very_same(painted: Clip, tmp_path: Path) -> No
     column, row = np.moveaxis(np.clip(np.floor((maps.uv("background", 4) + 1) / 2 * len(atlas)), 0, len(atlas) - 1), -1, 0)
     same = np.abs(found - atlas[row.astype(int), column.astype(int)]).max(-1) < 2e-4
     assert same.mean() > 0.999  # but for places on the border between two texels to the last bit
+
+
+@pytest.mark.slow
+def test_an_edit_that_changes_colours_is_exported_with_them(fresh_clip: Clip, tmp_path: Path) -> None:
+    """Inverted in one keyframe: the exported atlas is inverted also where that keyframe saw nothing, and so is a composite."""
+    pytest.importorskip("OpenEXR")
+    write_image(tmp_path / "images" / "0.png", 255 - fresh_clip.frame(0))
+    made = edit(
+        EditOptions(
+            clip=fresh_clip.folder,
+            name="e",
+            layer="background",
+            fit="truth",
+            editor="images",
+            images=tmp_path / "images",
+            quiet=True,
+        )
+    ).edit
+    merge = AggregateOptions(clip=fresh_clip.folder, edit="e", method="mean", quiet=True, device="cpu")
+    ask = options(fresh_clip, tmp_path / "export", edit="e")
+    maps, part = Maps(fresh_clip.fit_folder("truth")), tmp_path / "export" / "background"
+    atlas = maps.atlas("background")
+    for colours, inverted in (("learned", True), ("kept", False)):
+        aggregate(replace(merge, colours=colours))
+        assert "up to date" not in export(ask) and "up to date" in export(ask)
+        unseen = (atlas[..., 3] > 0) & (to_float(read_image(made.atlas_path("background")))[..., 3] == 0)
+        assert unseen.sum() > 100
+        edited, right = to_float(read_image(part / "edited.png"))[..., :3], 1 - atlas[..., :3]
+        if inverted:
+            assert psnr(edited, right, unseen) > 35
+            frame, name = to_float(fresh_clip.frame(9)), "00009"
+            weight = to_float(read_image(part / "matte" / f"{name}.png")) * read_exr(part / "light" / f"{name}.exr", 64, 96)
+            new, old = (
+                remapped(part / image, part / "stmap" / f"{name}.exr", (64, 96), 8, tmp_path)
+                for image in ("edited.png", "atlas.png")
+            )
+            assert psnr(frame + weight * (new - old), 1 - frame, maps.opacity("background", 9) > 0.99) > 25
+        else:
+            np.testing.assert_array_equal(edited[unseen], to_float(to_uint16(atlas))[unseen, :3])
+        assert ("keeps its old colour" in (tmp_path / "export" / "README.txt").read_text()) == inverted
 
 
 def test_values_and_precision(painted: Clip, tmp_path: Path) -> None:
