@@ -12,15 +12,15 @@ import numpy as np
 import scipy.sparse as sparse
 import torch
 import torch.nn.functional as F  # noqa: N812
-from scipy.sparse.linalg import cg
 from torch import Tensor
+
+from atlas.recolour.solve import solved
 
 LUMA = (0.299, 0.587, 0.114)
 SHAPE = (6, 12, 12)
 """Cells along brightness, v and u."""
 _SMOOTH = 0.02  # weight of differences between neighbouring cells against the mean pixel's
 _HOLD = 2e-3  # weight of no correction at all: the layer's one transform
-_STEPS = 120  # of conjugate gradients, at most
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ def fit_grid(
     scale = np.prod(SHAPE) / max(float(weight.sum()), 1e-12)
     normal = (looked_up.T @ looked_up.multiply(weight[:, None])) * scale + _smoothness()
     right = looked_up.T @ (weight[:, None] * missing) * scale
-    preconditioner = sparse.diags_array(1 / normal.diagonal())
-    solved = [cg(normal.tocsr(), right[:, channel], rtol=1e-4, maxiter=_STEPS, M=preconditioner)[0] for channel in range(3)]
-    values = np.stack(solved, -1).reshape(*SHAPE, 4, 3).astype(np.float32)
+    values = solved(sparse.csr_array(normal), right).reshape(*SHAPE, 4, 3).astype(np.float32)
     return BilateralGrid(values, (float(low[0]), float(low[1])), (float(side[0]), float(side[1])))
 
 
