@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.masks.depth": set(),
     "atlas.masks": _of("atlas", "masks.depth clip video geometry system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry storage errors"),
-    "atlas.recolour": _of("atlas", "maps clip geometry storage errors"),
+    "atlas.recolour": _of("atlas", "maps clip video geometry storage errors"),
     "atlas.model": _of("atlas", "masks.depth geometry storage errors"),
     "atlas.metrics": _of("atlas", "weights maps geometry system storage errors"),
     "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage errors"),
@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.rendering": _of("atlas", "model recolour maps masks masks.depth clip video geometry system storage errors"),
     "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
     "atlas.fitting": _of("atlas", "nla quality model maps masks masks.depth clip video geometry system storage errors"),
-    "atlas.evaluation": _of("atlas", "rendering quality metrics weights maps clip video system storage errors"),
+    "atlas.evaluation": _of("atlas", "rendering recolour quality metrics weights maps clip video system storage errors"),
     "atlas.api": _STAGES | _SHARED,
     "atlas": _of("atlas", "api clip errors"),  # its face: what others import from Python
     "edit.request": _of("atlas", "clip maps system errors"),

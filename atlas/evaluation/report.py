@@ -33,6 +33,7 @@ from atlas.evaluation.stage import EvaluateOptions, evaluate, opened
 from atlas.evaluation.table import table
 from atlas.maps.maps import Maps
 from atlas.quality.summary import PLOT
+from atlas.recolour.reach import beneath
 from atlas.rendering.frames import Rendering
 from atlas.storage.atomic import atomic_file
 from atlas.storage.images import read_image, to_uint8
@@ -78,6 +79,10 @@ def write_report(options: EvaluateOptions, measured: dict[str, Any]) -> Path:
         _section("Frames", "Source above, result below.", _image(sheet)),
         _section("The edit", networks_used(measured["edit"]), _numbers(edit_measures(measured["edit"]))),
     ]
+    if reached := rendering.reached():
+        stills = {index: clip.frame(index) for index in spread(clip.frames, _STILLS)}
+        pictures = beneath([reach.picture(stills, 480) for reach in reached])
+        parts.append(_section("How far it reaches", "What becomes of each layer's pixels, by their tint.", _image(pictures)))
     if rendering.layers and rendering.maps:
         atlases = _image(_atlases(rendering, rendering.maps))
         parts.append(_section("Atlases", "Of each edited layer: as the fit has it, and edited.", atlases))

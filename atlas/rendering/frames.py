@@ -20,12 +20,13 @@ from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.errors import AGGREGATE, EDIT, UserError
 from atlas.maps.maps import Maps, fit_identity, open_maps
+from atlas.recolour.reach import Reach
 from atlas.rendering.edited import EditedLayer, read_edited_layers
 from atlas.rendering.edited_frames import EditedFrames
 from atlas.rendering.full_size import evaluated_from, maps_at_size
 from atlas.rendering.renderers import Renderer, layers_renderer, whole_renderer
 from atlas.rendering.settings import RenderSettings, check_light, chosen_mode
-from atlas.storage.images import to_16_bit
+from atlas.storage.images import to_16_bit, to_float
 from atlas.storage.stamps import digest, read_stamp
 from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order, one_thread
@@ -95,6 +96,15 @@ class Rendering:
         how = [settings.mode, settings.transfer, settings.light, self.width, self.height, settings.deep, settings.alone]
         laid = [self.laid.layers, *self.laid.paths()] if self.laid else []
         return digest(stamps, evaluated, list(self.layers), *files, *originals, *how, *laid)
+
+    def reached(self) -> list[Reach]:
+        """Find how far the edit of each layer reaches that was made by keyframes; a painted atlas has none."""
+        reached = []
+        for layer, pair in self.layers.items():
+            if self.maps is not None and not self.edit.is_painted(layer):
+                coverage = to_float(pair.edited[..., 3])
+                reached.append(Reach.of(self.maps, layer, coverage, pair.change))
+        return reached
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Render (source frame, rendered frame) one after the other: memory does not grow with length.

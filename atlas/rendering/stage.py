@@ -12,6 +12,7 @@ import tyro
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
+from atlas.recolour.reach import beneath
 from atlas.rendering.edited import Light, Transfer
 from atlas.rendering.frames import Rendering
 from atlas.rendering.output import check_format, choose_output, shown
@@ -24,12 +25,12 @@ from atlas.system.device import Device
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
 _VERSION = 5  # raise it when the same input renders differently: what is on disk is then made again
-_SHEET_FRAMES = 6
+_SHEET_FRAMES, _SHEET_SIDE = 6, 320
 
 
 @dataclass(kw_only=True)
 class RenderOptions(CommonOptions):
-    """Render an edit: edits/EDIT/video.mp4 (or another format) and sheet.png, source above and result below."""
+    """Render an edit: edits/EDIT/video.mp4 (or another format) and sheet.png: source, result, and what keyframes saw."""
 
     clip: tyro.conf.Positional[Path]
     """Folder of the clip."""
@@ -96,7 +97,7 @@ def render(options: RenderOptions) -> str:
         sheet = _Sheet(clip.frames)
         progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
         output.write(sheet.watch(progress), clip)
-        write_image(folder / "sheet.png", sheet.image())
+        write_image(folder / "sheet.png", sheet.image(rendering))
         rate = clip.frames / rendering.seconds
         cost |= {"frames": clip.frames, "width": rendering.width, "height": rendering.height}
         cost |= {"frames_per_second": round(rate, 1)}
@@ -114,8 +115,10 @@ class _Sheet:
     def watch(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
         for index, (source, result) in enumerate(pairs):
             if index in self.wanted:
-                self.columns.append((str(index), [thumbnail(shown(source)), thumbnail(shown(result))]))
+                self.columns.append((str(index), [thumbnail(shown(image), _SHEET_SIDE) for image in (source, result)]))
             yield result
 
-    def image(self) -> np.ndarray:
-        return contact_sheet(self.columns)
+    def image(self, rendering: Rendering) -> np.ndarray:
+        """Draw them, and beneath how far the edit of each layer reaches."""
+        frames = {index: rendering.clip.frame(index) for index in sorted(self.wanted)}
+        return beneath([contact_sheet(self.columns), *(reach.picture(frames, _SHEET_SIDE) for reach in rendering.reached())])

@@ -72,7 +72,7 @@ def test_a_report_needs_nothing_beside_it(fresh_clip: Clip, sample: Sample, tmp_
     assert len(page.links) >= 3 and all(link.startswith("data:") for link in page.links)
     assert not {"script", "b", "i"} & {*page.tags}  # what users typed is text
     assert "100.0 (1 point; background 100.0)" in page.text and "(line 2 of <i>.csv, background, frame 3 to 3)" in page.text
-    assert "a & b" in page.text and "<b>dim</b>" in page.text
+    assert "a & b" in page.text and "<b>dim</b>" in page.text and "How far it reaches" in page.text
     film = next(link for link in page.links if link.startswith("data:video/mp4;base64,"))
     (tmp_path / "film.mp4").write_bytes(base64.b64decode(film.partition(",")[2]))
     info = probe(tmp_path / "film.mp4")

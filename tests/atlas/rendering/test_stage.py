@@ -175,6 +175,16 @@ def test_video_and_sheet(fresh_clip: Clip, sample: Sample) -> None:
     assert cost["frames"] == 12 and cost["wall_seconds"] > 0
 
 
+def test_the_sheet_shows_how_far_keyframes_reach(fresh_clip: Clip, sample: Sample) -> None:
+    atlas = to_uint8(painted(sample, "foreground"))
+    heights = {}
+    for name, editor in (("painted", "atlas"), ("filtered", "filter")):
+        make_edit(fresh_clip, name, {"foreground": atlas}, foreground={"editor": editor})
+        render(options(fresh_clip, name))
+        heights[name] = read_image(fresh_clip.edit_folder(name) / "sheet.png").shape[0]
+    assert heights["filtered"] >= heights["painted"] + 64, "a painted atlas has no keyframes"
+
+
 def test_the_size_of_the_source(fresh_clip: Clip, sample: Sample, tmp_path: Path) -> None:
     large = [cv2.resize(frame, (192, 128), interpolation=cv2.INTER_CUBIC) for frame in sample.frames]
     for index, frame in enumerate(large):
