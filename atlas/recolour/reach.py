@@ -54,7 +54,9 @@ class Reach:
 
     def shares(self) -> dict[int, float]:
         """Measure the share of the layer's visible pixels (all frames) of each kind; they add up to 1 where it is visible."""
-        seen, follows = (covered_share(self.maps, self.layer, self.kinds == kind) for kind in (SEEN_BY_A_KEYFRAME, FOLLOWS))
+        seen = covered_share(self.maps, self.layer, self.kinds == SEEN_BY_A_KEYFRAME)
+        some = seen < 1 and bool((self.kinds == FOLLOWS).any())  # each share is a pass over all frames
+        follows = covered_share(self.maps, self.layer, self.kinds == FOLLOWS) if some else 0.0
         return {SEEN_BY_A_KEYFRAME: seen, FOLLOWS: follows, STAYS: max(0.0, 1 - seen - follows)}
 
     def seen_in(self, frame: int) -> np.ndarray:  # (H, W) uint8
