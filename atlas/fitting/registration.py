@@ -16,7 +16,7 @@ import torch
 from atlas.clip.flow import dense_flow
 from atlas.fitting.data import Look
 from atlas.fitting.tracking import STRIDE, Track
-from atlas.geometry.filling import smooth_within, wide_blur
+from atlas.geometry.filling import shrink, smooth_across_edges, wide_blur
 from atlas.geometry.homography import apply_homography
 from atlas.model.layered import LayeredAtlas
 from atlas.system.parallel import in_order, one_thread
@@ -131,13 +131,14 @@ def _corrected(
     rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
     own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
     flow = _fine_flow(own, rendered)
-    detail = cv2.blur(cv2.Sobel(rendered, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(rendered, cv2.CV_32F, 0, 1) ** 2, (9, 9))
-    confidence = trust * (detail / (detail + 1.0))
-    evidence = np.zeros((track.height, track.width, 3), np.float32)
-    evidence[look.box] = np.dstack([flow * confidence[..., None], confidence])
-    grid = track.grid_size
-    cells = cv2.resize(evidence, grid[::-1], interpolation=cv2.INTER_AREA)
-    moved = smooth_within(cells[..., :2] / np.maximum(cells[..., 2:], 1e-6), cells[..., 2], sigma / STRIDE, floor=1e-2)
+    across, down = cv2.Sobel(rendered, cv2.CV_32F, 1, 0), cv2.Sobel(rendered, cv2.CV_32F, 0, 1)
+    tensor = cv2.blur(np.dstack([across * across, across * down, down * down]), (9, 9))
+    tensor *= (trust / (tensor[..., 0] + tensor[..., 2] + 1.0))[..., None]
+    xx, xy, yy = np.moveaxis(tensor, -1, 0)
+    known = np.dstack([tensor, xx * flow[..., 0] + xy * flow[..., 1], xy * flow[..., 0] + yy * flow[..., 1]])
+    evidence = np.zeros((track.height, track.width, 5), np.float32)
+    evidence[look.box] = known
+    moved = smooth_across_edges(shrink(evidence, track.grid_size), sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
     return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
 

@@ -30,18 +30,38 @@ def smooth_within(
 
     floor: weight of an unseen value of zero; what has little support shrinks towards it.
     """
-    height, width = weights.shape
-    stacked = np.concatenate([values * weights[..., None], weights[..., None]], -1)
-    total = np.zeros_like(stacked)
-    share = 1.0
-    reach = max(height, width)
-    while True:
-        total += share * wide_blur(stacked, sigma)
-        if sigma > reach / 2:
-            break
-        sigma, share = sigma * 2.5, share * 0.02
+    total, share = _smoothed(np.concatenate([values * weights[..., None], weights[..., None]], -1), sigma)
     # The widest blur reaches everything: it only has to outweigh rounding where nothing nearer has support.
     return total[..., :-1] / (total[..., -1:] + floor * share)
+
+
+def smooth_across_edges(
+    known: np.ndarray,  # (h, w, 5) float32: structure tensors (xx, xy, yy), and their products with a vector (x, y)
+    sigma: float,
+    *,
+    floor: float = 1e-6,
+) -> np.ndarray:  # (h, w, 2)
+    """Smooth vectors as `smooth_within` does, each weighted by a structure tensor: an edge counts across itself only.
+
+    Tensors and products are smoothed each for itself, then solved for the vector that fits them best (as Lucas and Kanade do
+    in a window): what runs along an edge comes from corners and from edges in other directions round about.
+    """
+    total, share = _smoothed(known, sigma)
+    xx, xy, yy, x, y = np.moveaxis(total, -1, 0)
+    xx, yy = xx + floor * share, yy + floor * share
+    return np.stack([yy * x - xy * y, xx * y - xy * x], -1) / np.maximum(xx * yy - xy * xy, 1e-30)[..., None]
+
+
+def _smoothed(images: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:  # (h, w, C) -> the same
+    """Sum blurs over ever wider neighbourhoods, each counting 50 times less; returns the widest one's share as well."""
+    total = np.zeros_like(images)
+    share = 1.0
+    reach = max(images.shape[:2])
+    while True:
+        total += share * wide_blur(images, sigma)
+        if sigma > reach / 2:
+            return total, share
+        sigma, share = sigma * 2.5, share * 0.02
 
 
 def wide_blur(image: np.ndarray, sigma: float) -> np.ndarray:
