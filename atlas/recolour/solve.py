@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sparse
 
-_EXACT = 1e-3  # of the right side's length: what is left then is far below an 8-bit step
-_STEPS = 120
+_EXACT = 3e-4  # of the right side's length: what is left then is far below an 8-bit step
+_STEPS = 150
 
 
 def solved(

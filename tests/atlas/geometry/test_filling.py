@@ -1,10 +1,13 @@
-"""Outward filling: the nearest seen pixel, and colours continued from a cut-out. Pull-push is tested with partial atlases."""
+"""Outward filling: the nearest seen pixel, colours continued from a cut-out, vectors that edges know in part.
+
+Pull-push is tested with partial atlases.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from atlas.geometry.filling import continued, nearest_seen
+from atlas.geometry.filling import continued, nearest_seen, smooth_across_edges
 
 
 def test_the_nearest_seen_pixel_is_found_from_everywhere() -> None:
@@ -25,3 +28,30 @@ def test_nothing_of_the_colours_outside_stays() -> None:
     colour[inside] = (0.2, 0.5, 0.8)
     result = continued(colour, inside)
     np.testing.assert_allclose(result, np.broadcast_to(np.float32([0.2, 0.5, 0.8]), result.shape), atol=1e-4)
+
+
+def known_by(tensor: tuple[float, float, float], vector: tuple[float, float]) -> list[float]:
+    """What a pixel of a structure tensor (xx, xy, yy) knows of a vector: the tensor, and its product with it."""
+    (xx, xy, yy), (x, y) = tensor, vector
+    return [xx, xy, yy, xx * x + xy * y, xy * x + yy * y]
+
+
+def test_an_edge_counts_across_itself_only() -> None:
+    """Upright edges all over, of one shift sideways, that know nothing of what runs along them; a corner that knows both."""
+    known = np.zeros((40, 60, 5), np.float32)
+    known[:, ::6] = known_by((1, 0, 0), (2, -50))  # -50 along the edge is no evidence: its weight is 0
+    known[18:22, 28:32] = known_by((1, 0, 1), (2, 1))
+    np.testing.assert_allclose(smooth_across_edges(known, 2.0), np.broadcast_to(np.float32([2, 1]), (40, 60, 2)), atol=0.02)
+
+
+def test_slanting_edges_know_a_shift_together() -> None:
+    known = np.zeros((40, 60, 5), np.float32)
+    known[::2] = known_by((0.5, 0.5, 0.5), (1.5, -0.5))
+    known[1::2] = known_by((0.5, -0.5, 0.5), (1.5, -0.5))
+    np.testing.assert_allclose(
+        smooth_across_edges(known, 3.0)[5:-5, 5:-5], np.broadcast_to([1.5, -0.5], (30, 50, 2)), atol=0.01
+    )
+
+
+def test_what_knows_nothing_stays() -> None:
+    assert not smooth_across_edges(np.zeros((10, 12, 5), np.float32), 2.0, floor=1e-2).any()
