@@ -117,8 +117,8 @@ class LayerKeyframes:
         frame = torch.from_numpy(before).to(device)
         pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
         made = self._before(index)
-        changed = np.zeros(image.shape[:2], np.float32) if made is None else repainted_pixels(image, made)
-        repainted = torch.from_numpy(changed).to(device)
+        by_hand = np.zeros(image.shape[:2], np.float32) if made is None else repainted_pixels(image, made)
+        repainted = torch.from_numpy(by_hand).to(device)
         colours = pixels.unlit(keyframe[..., :3], frame)
         partial = pixels.in_atlas(torch.cat([colours, pixels.light.mean(-1, keepdim=True), repainted[..., None]], -1))
         counts = pixels.weight > 0

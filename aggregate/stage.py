@@ -31,7 +31,7 @@ from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.links import remove
-from atlas.storage.stamps import digest, is_up_to_date, write_json, write_stamp
+from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
@@ -63,7 +63,7 @@ class AggregateOptions(CommonOptions):
     merge_steps: Annotated[int, tyro.conf.arg(name="steps")] = 160
     """At most so many training steps of the network; it stops earlier where it no longer improves."""
     seed: int = 0
-    """Seed of the network's training."""
+    """Seed of the network's training, and of the pixels that the change of colours is learned from."""
     device: Device = "auto"
     """Where to compute; auto takes a GPU where there is one."""
 
@@ -133,7 +133,8 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
 
 def _made_from(options: AggregateOptions, keyframes: LayerKeyframes) -> str:
     """Digest all that decides the layer's result."""
-    network = [options.seed, options.merge_steps] if options.method == "network" else []
+    seed = [options.seed] if options.method == "network" or options.colours == "learned" else []
+    network = [*seed, *([options.merge_steps] if options.method == "network" else [])]
     version = [VERSION, *([_VERSION_OF_MANY] if len(keyframes.indices) > FEW else [])]
     how = [*version, options.method, options.colours, network, options.match_gain, options.match_shift, keyframes.indices]
     return digest(how, keyframes.fit, *keyframes.digested())
@@ -144,13 +145,24 @@ def _aggregate_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyf
     clip, layer, made_from = keyframes.clip, keyframes.layer, _made_from(options, keyframes)
     outputs = [edit.atlas_path(layer), edit.reference_path(layer), edit.lighting_path(layer)]
     stage = f"aggregate {layer}"
-    if is_up_to_date(edit.folder, made_from, stage) and all(path.is_file() for path in outputs):
+    there = all(path.is_file() for path in outputs) and _is_change_whole(edit, layer)
+    if there and is_up_to_date(edit.folder, made_from, stage):
         return LayerResult(layer, keyframes.indices, up_to_date=True)
     with measured(clip.folder, f"aggregate {edit.name} {layer}") as cost:
         cost.update(frames=len(keyframes.indices), width=clip.width, height=clip.height)
         result = _merge_layer(options, edit, keyframes, device)
         write_stamp(edit.folder, made_from, stage)
         return result
+
+
+def _is_change_whole(edit: Edit, layer: str) -> bool:
+    """Whether the colour change that a layer was merged with is there as it was written."""
+    try:
+        recorded, path = read_json(edit.lighting_path(layer)), edit.change_path(layer)
+    except UserError:
+        return False
+    named = recorded.get("change") if isinstance(recorded, dict) else None
+    return named is None or (path.is_file() and digest(path) == named)
 
 
 def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframes, device: torch.device) -> LayerResult:
@@ -169,21 +181,22 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     for path in outputs:
         if moved := edit.set_aside(path):
             result.notes.append(f"{path} was repainted by hand: kept as {moved}")
-    write_json(edit.lighting_path(layer), {"unlit": round(merged.unlit, 3)})
+    path, change = edit.change_path(layer), merged.change
+    if change is None:
+        remove(path)
+    else:
+        change.save(path)
+    write_json(edit.lighting_path(layer), {"unlit": round(merged.unlit, 3), "change": None if change is None else digest(path)})
     coverage = merged.coverage
     if keyframes.keep is not None:
         coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
     for path, image in zip(outputs, _writable(merged.edited, merged.reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
-    if merged.change is None:
-        remove(edit.change_path(layer))
-    else:
-        merged.change.save(edit.change_path(layer))
     seen = merged.seen.cpu().numpy()
     result.covered = covered_share(keyframes.maps, layer, seen)
-    if merged.change is not None and result.covered < 1:
-        follows = cv2.resize(merged.change.share, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    if change is not None and result.covered < 1:
+        follows = cv2.resize(change.share, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
         result.follows = covered_share(keyframes.maps, layer, np.where(seen >= SEEN, 0, follows))
     further = seen_by.best_addition(indices) if seen_by and len(indices) < frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
@@ -257,7 +270,8 @@ def _merged(
             # Nor does anybody want to look at, or paint on, what was carried on to where no keyframe saw anything.
             whole = torch.from_numpy(recoloured_atlas(keyframes.maps.atlas(layer), change)[..., :3]).to(device)
             reference = torch.lerp(whole, reference, known[..., None])
-            edited = torch.where(residual == 0, reference, reference + residual)
+            kept = (residual != 0) & (partials.coverage > 0)[..., None]
+            edited = torch.where(kept, reference + residual, reference)
         return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
 
 

@@ -29,7 +29,7 @@ def confirmed(
     around = _around(torch.stack(sums), max(1, round(max(height, width) / _WORKING)))
     alike, predicted, square, seen = around
     strong = 1 - _NOISE**2 / (square / seen.clamp(min=1e-6)).clamp(min=1e-12)
-    strong = strong.clamp(0, 1)
+    strong = torch.where(seen > 1e-6, strong.clamp(0, 1), 1)  # what none of these saw, others may have seen
     if count == 1 or not float(predicted.max()) > 0:
         return strong
     floor = _NOISE**2 * seen / 4

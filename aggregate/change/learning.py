@@ -26,6 +26,7 @@ _EXACT = 1.5 / 255  # departure that needs no grid
 _ODD = 0.1  # departure beyond which a pixel counts no more against a prediction
 _EVEN, _CLEARLY = 0.02, 0.8  # light that says nothing; error, over the other's, by which a change without light is chosen
 _NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has to differ
+_FEWEST = 16  # pixels that say what an edit does to colours
 _FIELDS = 6  # of a chequerboard, along each side
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
 
@@ -37,7 +38,7 @@ class EditedPixels:
     before: np.ndarray
     """(H, W, 3) float32, the frame."""
     after: np.ndarray
-    """(H, W, 3) float32, the keyframe where the edit applies, else the frame."""
+    """(H, W, 3) float32, the keyframe where the edit applies and where the layer is not seen, else the frame."""
     uv: np.ndarray
     """(H, W, 2)."""
     light: np.ndarray
@@ -66,7 +67,7 @@ def learn_change(
     how far they apply, from how much of the edit they explain round about; and the matte of keyframes that were composited.
     """
     samples = _Samples.of(keyframes(), count, np.random.default_rng(seed))
-    if not len(samples.before):
+    if len(samples.before) < _FEWEST:
         return None
     unlit = _is_unlit(samples)
     change, crossed = _change(samples, unlit), _Crossed.of(samples, unlit)
@@ -172,7 +173,8 @@ class _Crossed:
     def of(cls, samples: _Samples, unlit: bool, *, place: bool = True) -> _Crossed:
         board = _Board.of(samples.uv)
         field = board.fields(samples.uv)
-        first, second = (_change(samples[field == other], unlit, _COARSE, place=place) for other in (1, 0))
+        chosen = [field == other if (field == other).any() else field >= 0 for other in (1, 0)]
+        first, second = (_change(samples[part], unlit, _COARSE, place=place) for part in chosen)
         return cls(board, (first, second))
 
     def predicted(
@@ -191,7 +193,8 @@ class _Crossed:
 
 def _worthwhile_grid(change: ColourChange, samples: _Samples) -> BilateralGrid | None:
     """Fit a grid of corrections where it predicts what it was not fitted to better than the table alone does."""
-    missing = samples.after - changed(change, samples.before, samples.uv, samples.light)
+    place = torch.from_numpy(np.ascontiguousarray(samples.uv[None], np.float32))
+    missing = samples.after - torch.stack(change.unbounded(_planes(samples.before), place), -1).numpy().reshape(-1, 3)
     if _error(missing) < _EXACT**2:
         return None
     parts = samples.keyframe if np.ptp(samples.keyframe) else _Board.of(samples.uv).fields(samples.uv)

@@ -12,10 +12,8 @@ from atlas.maps.keyframes import DARKEST
 _WORKING, _CELLS = 512, 64
 """Texels per side, about, of the map of shares; cells per side in which is measured how much is explained."""
 _EXPLAINED = (0.5, 0.85)  # share of the edit that must be explained for the change to apply at all, and to apply wholly
-_BETTER = (
-    0.3,
-    0.5,
-)  # error of the atlas alone over that and the error of both: the change is no help, and is as good or better
+_BETTER = (0.3, 0.5)
+"""Error of the atlas alone over the sum of it and of both: the change is no help at all, and as good as any."""
 _SOME = (0.1, 0.9)  # share that is as good as none, and as all
 _ENOUGH = 400  # pixels
 _STEP = 1 / 255

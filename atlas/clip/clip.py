@@ -169,7 +169,7 @@ class Clip:
         if layer != BACKGROUND:
             return self.mask(layer, index) / np.float32(255)
         masks = [self.mask(name, index) for name in self.objects]
-        rest = 255 - np.max(masks, axis=0) if masks else np.full((self.height, self.width), 255)
+        rest = 255 - np.max(masks, axis=0) if masks else np.full((self.height, self.width), 255, np.uint8)
         return rest / np.float32(255)
 
     def _size(self) -> WantedSize:

@@ -18,6 +18,8 @@ import numpy as np
 if TYPE_CHECKING:  # the edit command's options lead here, and its --help does without torch
     from torch import Tensor
 
+_ROUNDING = np.float32(1e-6)
+
 
 def smooth_within(
     values: np.ndarray,  # (h, w, C) float32
@@ -48,8 +50,10 @@ def smooth_across_edges(
     """
     total, share = _smoothed(known, sigma)
     xx, xy, yy, x, y = np.moveaxis(total, -1, 0)
-    xx, yy = xx + floor * share, yy + floor * share
-    return np.stack([yy * x - xy * y, xx * y - xy * x], -1) / np.maximum(xx * yy - xy * xy, 1e-30)[..., None]
+    # More than what rounding leaves of the determinant of an edge, which alone knows nothing of what runs along it.
+    ridge = floor * share + _ROUNDING * (xx + yy) + np.float32(1e-30)
+    xx, yy = xx + ridge, yy + ridge
+    return np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]
 
 
 def _smoothed(images: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:  # (h, w, C) -> the same

@@ -48,12 +48,13 @@ class ColourChange:
     ) -> list[Tensor]:  # planes (h, w)
         """Change colours as if it applied everywhere."""
         if not self.unlit or not light:
-            return [plane.clamp(0, 1) for plane in self._changed(colours, uv)]
+            return [plane.clamp(0, 1) for plane in self.unbounded(colours, uv)]
         gains = [plane.clamp(min=DARKEST) for plane in light]
-        changed = self._changed([colour / gain for colour, gain in zip(colours, gains, strict=True)], uv)
+        changed = self.unbounded([colour / gain for colour, gain in zip(colours, gains, strict=True)], uv)
         return [(colour * gain).clamp(0, 1) for colour, gain in zip(changed, gains, strict=True)]
 
-    def _changed(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:
+    def unbounded(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:  # planes (h, w), (h, w, 2) -> planes (h, w)
+        """Change colours as they are, with light or without it, and do not clip what comes out."""
         changed = self.table.at(colours)
         if self.grid is not None:
             changed = [plane + more for plane, more in zip(changed, self.grid.at(colours, uv), strict=True)]
@@ -80,12 +81,14 @@ class ColourChange:
     def load(cls, path: Path) -> ColourChange:
         """Read what `save` wrote; UserError where the file is missing or damaged. It may come from anyone."""
         tensors, description = load_tensors(path, "colour change", AGGREGATE)
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
             nodes, share = arrays["nodes"], arrays["share"]
             count = min(nodes.shape[1], NODES)
             _check(nodes, (3, count))
             _check(arrays["table"], (count, count, count, 3))
+            if not share.size:
+                raise ValueError("its share is empty")
             _check(share, (min(share.shape[0], _LARGEST), min(share.shape[1], _LARGEST)))
             if (np.diff(nodes) <= 0).any() or (nodes[:, 0] != 0).any() or (nodes[:, -1] < 1).any():
                 raise ValueError("its nodes do not ascend from 0 to 1 or more")
@@ -93,6 +96,8 @@ class ColourChange:
             if "grid" in arrays:
                 _check(arrays["grid"], (*SHAPE, 4, 3))
                 corner, side = (_pair(description[name]) for name in ("corner", "side"))
+                if min(side) <= 0:
+                    raise ValueError("its grid has no extent")
                 grid = BilateralGrid(arrays["grid"], corner, side)
             if "matte" in arrays:
                 _check(arrays["matte"], (len(OPACITIES), len(MASKS)))

@@ -15,7 +15,8 @@ from atlas.recolour.solve import solved
 NODES = 25
 """Along each channel, at most. From 17 to 25 half a turn of the hue gained 2 dB, to 33 0.3 more (`blackswan`, `car-shadow`)."""
 FEWEST_NODES = 7
-_FINE = 16384  # steps of the curve from colours to places
+_BRIGHTEST = 4.0  # colour without light, beyond which it is clipped
+_FINE = 65536  # steps of the curve from colours to places: finer than those of 16 bits
 _SMOOTH = 1e-3  # weight of second differences against the mean pixel's
 _HOLD = 1e-6  # weight of the affine map, where there are no pixels and nothing bends
 _ODD = 0.03  # departure at which a pixel's weight is halved: what is painted over a surface has no say in the surface's colours
@@ -82,7 +83,7 @@ def _place(values: Tensor, nodes: np.ndarray) -> Tensor:  # (h, w), (n,) -> (h, 
 
 def _nodes(values: np.ndarray, count: int) -> np.ndarray:  # (M,) -> (n,)
     """Place nodes from 0 to 1, or to the brightest colour, closer where there are more pixels."""
-    even, last = np.linspace(0, 1, count), max(1.0, float(values.max()))
+    even, last = np.linspace(0, 1, count), float(np.clip(values.max(), 1, _BRIGHTEST))
     nodes = (last * even + np.quantile(values.clip(0, last), even)) / 2
     nodes[0], nodes[-1] = 0, last
     return nodes

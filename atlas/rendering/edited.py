@@ -23,7 +23,7 @@ from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.rendering.transfer import transferred
 from atlas.storage.images import read_image, to_8_bit, to_float
 from atlas.storage.pictures import WantedSize
-from atlas.storage.stamps import read_json
+from atlas.storage.stamps import digest, read_json
 
 Transfer = Literal["local", "additive"]
 Light = Literal["auto", "on", "off"]
@@ -57,20 +57,22 @@ def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) ->
         path, reference = edit.atlas_path(layer), edit.reference_path(layer)
         if layer in without or not path.is_file():
             continue
-        unlit = _unlit(edit.lighting_path(layer)) if reference.is_file() else 0.0
+        unlit, named = _recorded(edit.lighting_path(layer)) if reference.is_file() else (0.0, None)
         if not reference.is_file():
             reference = maps.atlas_path(layer)
         edited = _open(_of_size(path, maps, layer), edit.keep_path(layer), maps, layer)
-        change = _change(edit, maps, layer) if reference.is_file() and reference != maps.atlas_path(layer) else None
+        change = None if named is None else _change(edit, maps, layer, named)
         layers[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit, change)
     return layers
 
 
-def _change(edit: Edit, maps: Maps, layer: str) -> ColourChange | None:
-    """Read the colour change of a layer; it does not apply to what keep/<layer>.png keeps."""
+def _change(edit: Edit, maps: Maps, layer: str, named: str) -> ColourChange:
+    """Read the colour change of a layer, of the digest `named`; it does not apply to what keep/<layer>.png keeps."""
     path, mask = edit.change_path(layer), edit.keep_path(layer)
-    if not path.is_file():
-        return None
+    if not path.is_file() or digest(path) != named:
+        raise UserError(
+            f"{path} is missing or was changed, and {edit.atlas_path(layer)} means nothing without it: run {AGGREGATE} again"
+        )
     change, size = ColourChange.load(path), maps.atlas_size(layer)
     if not mask.is_file():
         return change
@@ -78,13 +80,15 @@ def _change(edit: Edit, maps: Maps, layer: str) -> ColourChange | None:
     return replace(change, share=open_coverage(share, read_keep(mask, maps.atlas_path(layer), size)))
 
 
-def _unlit(path: Path) -> float:
-    """Read how far an edit is unlit, as the aggregate stage measured it; 0 where it did not."""
-    lighting = read_json(path) if path.is_file() else {}
-    value = lighting.get("unlit", 0.0) if isinstance(lighting, dict) else 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+def _recorded(path: Path) -> tuple[float, str | None]:
+    """Read how far an edit is unlit, as the aggregate stage measured it, and the digest of its colour change; 0 and None where
+    it did not."""
+    recorded = read_json(path) if path.is_file() else {}
+    recorded = recorded if isinstance(recorded, dict) else {}
+    unlit, change = recorded.get("unlit", 0.0), recorded.get("change")
+    if isinstance(unlit, bool) or not isinstance(unlit, int | float) or not 0 <= unlit <= 1:
         raise UserError(f"{path} is damaged: run {AGGREGATE} again")
-    return float(value)
+    return float(unlit), change if isinstance(change, str) else None
 
 
 def _open(edited: np.ndarray, mask: Path, maps: Maps, layer: str) -> np.ndarray:

@@ -35,8 +35,6 @@ def layers_renderer(
     if settings.mode == "full":
         return _composited(settings, maps, sized, layers, device)
     deltas = _deltas(settings, maps, layers, device)
-    if mattes := {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}:
-        sized = MattedMaps(sized, mattes, clip.selection)
     if settings.alone:
         shown = {*layers, *(laid.layers if laid else ())}
         textures = _some(fit_textures(maps, device), shown)
@@ -47,6 +45,8 @@ def layers_renderer(
             return layers_alone(frame, index, sized, textures, both)
 
         return alone
+    if mattes := {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}:
+        sized = MattedMaps(sized, mattes, clip.selection)
     own = own_textures(layers, maps, device) if settings.transfer == "local" else None
     if laid:
         return lambda index, frame: lay_over(frame, index, laid.over(index, frame), sized, deltas, own)

@@ -46,5 +46,9 @@ def test_what_one_keyframe_saw_alone_is_believed_as_the_rest_is() -> None:
     assert confirmed(stacked([texture, other]), weights)[:, 50:].max() < 0.4
 
 
-def test_nothing_seen() -> None:
-    assert torch.isfinite(confirmed(stacked([np.zeros((40, 40, 3))] * 2), torch.zeros(2, 40, 40))).all()
+def test_what_none_of_them_saw_others_may_have_seen() -> None:
+    texture = 0.1 * np.random.default_rng(0).standard_normal((64, 64, 3))
+    weights = torch.ones(3, 64, 64)
+    weights[:, :, 32:] = 0
+    assert confirmed(stacked([texture] * 3), weights).min() > 0.95
+    assert confirmed(stacked([np.zeros((40, 40, 3))] * 2), torch.zeros(2, 40, 40)).min() == 1

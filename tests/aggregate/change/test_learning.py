@@ -89,6 +89,29 @@ def test_a_material_is_told_from_a_picture(sample: Sample) -> None:
     assert change is not None and change.unlit
 
 
+def test_a_layer_of_few_pixels(sample: Sample) -> None:
+    for count in (1, 2, 15, 16, 40):
+        opacity = np.zeros_like(sample.opacities[LAYER][0])
+        opacity[20, 30 : 30 + count] = 1
+        before = to_float(sample.frames[0])
+        pixels = EditedPixels(before, 1 - before, sample.uvs[LAYER][0], sample.lights[LAYER][0], opacity, opacity)
+        change = learn_change(lambda pixels=pixels: [pixels], 1, sample.atlases[LAYER].shape[:2])  # type: ignore[misc]
+        assert count >= 16 or change is None
+
+
+def test_a_material_brighter_than_white_needs_no_grid(sample: Sample) -> None:
+    """Without light colours leave [0, 1]: what is clipped there is no correction to be learned."""
+    random = np.random.default_rng(0)
+    albedo, light = random.uniform(0.2, 1.35, (64, 96, 3)), random.uniform(0.5, 0.74, (64, 96, 1)).repeat(3, 2)
+    y, x = np.mgrid[:64, :96]
+    one = np.ones((64, 96), np.float32)
+    before, after = (np.float32(image * light) for image in (albedo, 0.7 * albedo[..., [1, 2, 0]] ** 0.7))
+    pixels = EditedPixels(before, after, np.float32(np.stack([x / 48 - 1, y / 32 - 1], -1)), np.float32(light), one, one)
+    change = learn_change(lambda: [pixels], 1, (128, 128))
+    assert change is not None and change.unlit and change.grid is None
+    assert np.abs(changed(change, before, pixels.uv, pixels.light) - after).mean() < 1 / 255
+
+
 def test_no_edit_is_no_change(sample: Sample) -> None:
     assert learned(sample, lambda frame, _: frame, (0, 6)) is None
 

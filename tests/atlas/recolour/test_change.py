@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def test_damaged_files_are_refused(change: ColourChange, tmp_path: Path, name: s
     with pytest.raises(UserError, match="run scripts/aggregate.py again") as told:
         ColourChange.load(path)
     assert "\n" not in str(told.value) and str(path) in str(told.value)
+
+
+@pytest.mark.parametrize("side", [[0, 1], [1, -1], [1], ["x", 1], [float("nan"), 1]])
+def test_a_grid_without_extent_is_refused(change: ColourChange, tmp_path: Path, side: list[object]) -> None:
+    path = tmp_path / "change.safetensors"
+    change.save(path)
+    description = json.dumps({"unlit": False, "corner": [0, 0], "side": side})
+    save_file(load_file(path), path, metadata={"description": description})
+    with pytest.raises(UserError, match="change.safetensors is .*: run scripts/aggregate.py again"):
+        ColourChange.load(path)
+
+
+def test_other_types_of_numbers_are_refused(change: ColourChange, tmp_path: Path) -> None:
+    path = tmp_path / "change.safetensors"
+    for name, tensor in (("share", torch.zeros(4, 4, dtype=torch.bfloat16)), ("share", torch.zeros(0, 0))):
+        change.save(path)
+        save_file(load_file(path) | {name: tensor}, path, metadata={"description": '{"corner": [0, 0], "side": [1, 1]}'})
+        with pytest.raises(UserError, match="run scripts/aggregate.py again"):
+            ColourChange.load(path)
 
 
 def test_what_is_no_change_is_refused(tmp_path: Path) -> None:

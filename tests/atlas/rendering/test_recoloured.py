@@ -16,7 +16,7 @@ from atlas.maps.maps import Maps
 from atlas.metrics.definitions import psnr
 from atlas.rendering.frames import Rendering
 from atlas.rendering.settings import RenderSettings
-from atlas.storage.images import read_image, to_uint8, write_image
+from atlas.storage.images import to_uint8, write_image
 from edit.editors import EditOptions
 from edit.stage import edit
 
@@ -135,12 +135,24 @@ def test_another_edit_of_the_layer_forgets_the_change(fresh_clip: Clip, tmp_path
         assert np.array_equal(rendered, fresh_clip.frame(index))
 
 
-def test_a_damaged_change_is_named(fresh_clip: Clip, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_change_that_is_damaged_or_gone_is_named_and_made_again(fresh_clip: Clip, tmp_path: Path, damaged: bool) -> None:
     made = edited(fresh_clip, tmp_path, {0: 255 - fresh_clip.frame(0)})
-    before = Rendering.open(fresh_clip.folder, "e").made_from()
-    made.change_path("background").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="background.safetensors is missing or no colour change"):
+    path, before = made.change_path("background"), Rendering.open(fresh_clip.folder, "e").made_from()
+    if damaged:
+        path.write_bytes(b"damaged")
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match="background.safetensors is missing or was changed.*: run scripts/aggregate.py again"):
         Rendering.open(fresh_clip.folder, "e")
-    made.change_path("background").unlink()
-    assert Rendering.open(fresh_clip.folder, "e").made_from() != before
-    assert read_image(made.reference_path("background")).dtype == np.uint16
+    aggregate(AggregateOptions(clip=fresh_clip.folder, edit="e", method="mean", quiet=True, device="cpu"))
+    assert Rendering.open(fresh_clip.folder, "e").made_from() == before
+
+
+def test_layers_alone_keep_their_own_outline(fresh_clip: Clip, tmp_path: Path) -> None:
+    inside = [fresh_clip.mask("foreground", index)[..., None] > 127 for index in (0, 6)]
+    images = [np.where(mask, 255 - fresh_clip.frame(i), fresh_clip.frame(i)) for i, mask in zip((0, 6), inside, strict=True)]
+    edited(fresh_clip, tmp_path, dict(zip((0, 6), images, strict=True)), "foreground")
+    alpha = frames(fresh_clip, alone=True)[3][..., 3]
+    opacity = Maps(fresh_clip.fit_folder("truth")).opacity("foreground", 3)
+    np.testing.assert_allclose(alpha / 255, opacity, atol=1 / 255)
