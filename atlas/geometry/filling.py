@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:  # the edit command's options lead here, and its --help does without torch
     from torch import Tensor
 
-_ROUNDING = np.float32(1e-6)
+_ROUNDING = 3e-6
 
 
 def smooth_within(
@@ -49,11 +49,12 @@ def smooth_across_edges(
     in a window): what runs along an edge comes from corners and from edges in other directions round about.
     """
     total, share = _smoothed(known, sigma)
-    xx, xy, yy, x, y = np.moveaxis(total, -1, 0)
+    xx, xy, yy, x, y = np.moveaxis(total.astype(np.float64), -1, 0)
     # More than what rounding leaves of the determinant of an edge, which alone knows nothing of what runs along it.
-    ridge = floor * share + _ROUNDING * (xx + yy) + np.float32(1e-30)
+    ridge = floor * share + _ROUNDING * (xx + yy) + 1e-30
     xx, yy = xx + ridge, yy + ridge
-    return np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]
+    solved = np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]
+    return solved.astype(np.float32)
 
 
 def _smoothed(images: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:  # (h, w, C) -> the same

