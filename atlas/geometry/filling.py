@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:  # the edit command's options lead here, and its --help does without torch
     from torch import Tensor
 
-_ROUNDING = 3e-6
+_ROUNDING = 1e-6
 
 
 def smooth_within(
