@@ -26,6 +26,7 @@ _EXACT = 1.5 / 255  # departure that needs no grid
 _ODD = 0.1  # departure beyond which a pixel counts no more against a prediction
 _EVEN, _CLEARLY = 0.02, 0.8  # light that says nothing; error, over the other's, by which a change without light is chosen
 _NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has to differ
+_FOLDS = 3  # groups of keyframes, each predicted from the others
 _FEWEST = 16  # pixels that say what an edit does to colours
 _FIELDS = 6  # of a chequerboard, along each side
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
@@ -197,7 +198,7 @@ def _worthwhile_grid(change: ColourChange, samples: _Samples) -> BilateralGrid |
     missing = samples.after - torch.stack(change.unbounded(_planes(samples.before), place), -1).numpy().reshape(-1, 3)
     if _error(missing) < _EXACT**2:
         return None
-    parts = samples.keyframe if np.ptp(samples.keyframe) else _Board.of(samples.uv).fields(samples.uv)
+    parts = samples.keyframe % _FOLDS if np.ptp(samples.keyframe % _FOLDS) else _Board.of(samples.uv).fields(samples.uv)
     predicted = np.empty_like(missing)
     for part in np.unique(parts):
         known, rest = parts != part, parts == part
