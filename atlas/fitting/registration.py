@@ -38,6 +38,7 @@ class Canvas:
 
 FINE = 640
 """Longer side in pixels to which a small layer is enlarged for flow."""
+_ANYHOW = 0.1  # of an edge's weight that counts along it too: flow there is a guess, but not from afar
 LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
 
@@ -133,7 +134,9 @@ def _corrected(
     flow = _fine_flow(own, rendered)
     across, down = cv2.Sobel(rendered, cv2.CV_32F, 1, 0), cv2.Sobel(rendered, cv2.CV_32F, 0, 1)
     tensor = cv2.blur(np.dstack([across * across, across * down, down * down]), (9, 9))
-    tensor *= (trust / (tensor[..., 0] + tensor[..., 2] + 1.0))[..., None]
+    detail = tensor[..., 0] + tensor[..., 2]
+    tensor[..., [0, 2]] += _ANYHOW * detail[..., None]
+    tensor *= (trust / (detail + 1.0))[..., None]
     xx, xy, yy = np.moveaxis(tensor, -1, 0)
     known = np.dstack([tensor, xx * flow[..., 0] + xy * flow[..., 1], xy * flow[..., 0] + yy * flow[..., 1]])
     evidence = np.zeros((track.height, track.width, 5), np.float32)

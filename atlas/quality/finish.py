@@ -13,7 +13,7 @@ from atlas.quality.weaknesses import Weakness
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.stamps import write_json, write_stamp
 
-VERSION = 2
+VERSION = 1
 
 
 class Finished(Protocol):
