@@ -26,8 +26,9 @@ from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
-from atlas.maps.coverage import SEEN, Visibility, covered_share, visibility
+from atlas.maps.coverage import Visibility, visibility
 from atlas.recolour.change import ColourChange, recoloured_atlas
+from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.links import remove
@@ -193,11 +194,8 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     for path, image in zip(outputs, _writable(merged.edited, merged.reference, coverage), strict=True):
         write_image(path, image)
         edit.sign(path)
-    seen = merged.seen.cpu().numpy()
-    result.covered = covered_share(keyframes.maps, layer, seen)
-    if change is not None and result.covered < 1:
-        follows = cv2.resize(change.share, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        result.follows = covered_share(keyframes.maps, layer, np.where(seen >= SEEN, 0, follows))
+    shares = Reach.of(keyframes.maps, layer, merged.seen.cpu().numpy(), change).shares()
+    result.covered, result.follows = shares[SEEN_BY_A_KEYFRAME], shares[FOLLOWS]
     further = seen_by.best_addition(indices) if seen_by and len(indices) < frames else (0, 0.0)
     result.further = further if further[1] >= 0.001 else None
     write_stamp(edit.folder, keyframes.fit, f"fit {layer}")  # rendering asks for the fit an atlas stands on

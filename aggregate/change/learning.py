@@ -145,7 +145,7 @@ _COARSE = 13  # nodes of a table that only serves to predict
 def _change(samples: _Samples, unlit: bool, nodes: int = NODES, *, place: bool = True) -> ColourChange:
     """Fit a table, and a grid where it is worth while (place=False: never)."""
     bare = samples.unlit() if unlit else samples
-    change = ColourChange(fit_table(bare.before, bare.after, np.ones(len(bare.before)), nodes), None, _WHOLLY)
+    change = ColourChange(fit_table(bare.before, bare.after, nodes), None, _WHOLLY)
     if place:
         change = replace(change, grid=_worthwhile_grid(change, bare))
     return replace(change, unlit=unlit)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from atlas.recolour.solve import solved
+from atlas.recolour.lattice import corners, solved, squared_differences
 
 LUMA = (0.299, 0.587, 0.114)
 SHAPE = (6, 12, 12)
@@ -68,15 +68,11 @@ def _lookup_matrix(colours: np.ndarray, place: np.ndarray) -> sparse.csr_array: 
     """The look-up of an affine map at brightness and place, and its product with the colour, as a matrix."""
     count = len(colours)
     inside = np.column_stack([colours @ np.array(LUMA), place[:, 1], place[:, 0]]).clip(0, 1) * (np.array(SHAPE) - 1)
-    low = np.minimum(inside.astype(np.int64), np.array(SHAPE) - 2)
-    share = inside - low
     known = np.column_stack([colours, np.ones(count)])
     columns, values = [], []
-    for corner in np.ndindex(2, 2, 2):
-        taken = np.prod([share[:, axis] if side else 1 - share[:, axis] for axis, side in enumerate(corner)], axis=0)
-        cell = np.ravel_multi_index(tuple((low + corner).T), SHAPE)
+    for cell, share in corners(inside, SHAPE):
         columns.append(cell[:, None] * 4 + np.arange(4))
-        values.append(taken[:, None] * known)
+        values.append(share[:, None] * known)
     rows = np.tile(np.repeat(np.arange(count), 4), 8)
     flat = np.concatenate([part.ravel() for part in values]), (rows, np.concatenate([part.ravel() for part in columns]))
     return sparse.csr_array(flat, (count, int(np.prod(SHAPE)) * 4))
@@ -84,10 +80,5 @@ def _lookup_matrix(colours: np.ndarray, place: np.ndarray) -> sparse.csr_array: 
 
 def _smoothness() -> sparse.csr_array:
     """Squared differences between neighbouring cells, and the cells themselves, as a matrix."""
-    total = _HOLD * sparse.eye_array(int(np.prod(SHAPE)))
-    for axis, count in enumerate(SHAPE):
-        step = sparse.diags_array([-1.0, 1.0], offsets=[0, 1], shape=(count - 1, count))
-        parts = [step if axis == other else sparse.eye_array(length) for other, length in enumerate(SHAPE)]
-        difference = sparse.kron(sparse.kron(parts[0], parts[1]), parts[2])
-        total = total + _SMOOTH * (difference.T @ difference)
+    total = _SMOOTH * squared_differences(SHAPE, (-1, 1)) + _HOLD * sparse.eye_array(int(np.prod(SHAPE)))
     return sparse.csr_array(sparse.kron(total, sparse.eye_array(4)))

@@ -31,8 +31,8 @@ class Matte:
         """Look up how far the edit reaches; exactly 0 where the layer is not seen."""
         places = [_place(values, nodes) for values, nodes in ((mask, MASKS), (opacity, OPACITIES))]
         shares = torch.from_numpy(self.shares)[None, None].to(opacity.device)
-        found = F.grid_sample(shares, torch.stack(places, -1)[None], padding_mode="border", align_corners=True)[0, 0]
-        return found * (opacity > 0)
+        where = torch.stack(places, -1)[None]
+        return F.grid_sample(shares, where, padding_mode="border", align_corners=True)[0, 0] * (opacity > 0)
 
 
 class MatteEvidence:
@@ -63,26 +63,27 @@ class MatteEvidence:
             total += np.bincount(place, values, size).reshape(total.shape)
 
     def matte(self) -> Matte | None:
-        """The matte; None where the opacity is as good.
+        """Learn the matte; None where the opacity is as good.
 
         So it is where keyframes were not composited (what lies beyond the layer was edited with it), and where they were
         composited softly, as the layer's own outline is.
         """
-        changed, expected = self._beyond
-        if not expected or changed > _NEAR_NOTHING * expected or not (self._alone > 0).all():
+        changed_beyond, expected_beyond = self._beyond
+        if not expected_beyond or changed_beyond > _NEAR_NOTHING * expected_beyond or not (self._alone > 0).all():
             return None
-        along, whole, square = self._sums[:, 1:]
+        alike, expected, edited = self._sums[:, 1:]
         scale = self._alone[0] / self._alone[1]  # what is expected where the layer is seen alone is all of the edit there
-        along, whole = scale * along, scale**2 * whole
-        some = 1e-3 * whole.sum() / whole.size + 1e-12  # so little evidence that it is not enough alone
-        by_opacity, by_mask = ((along.sum(axis, keepdims=True)) / (whole.sum(axis, keepdims=True) + some) for axis in (1, 0))
-        told = [(2 * usual * along - usual**2 * whole).sum() for usual in (by_opacity, by_mask)]
-        usual = by_mask if told[1] > told[0] else by_opacity
+        alike, expected = scale * alike, scale**2 * expected
+        little = 1e-3 * expected.sum() / expected.size + 1e-12  # evidence that is not enough alone
+        by_opacity, by_mask = (alike.sum(axis, keepdims=True) / (expected.sum(axis, keepdims=True) + little) for axis in (1, 0))
+        explained = [(2 * usual * alike - usual**2 * expected).sum() for usual in (by_opacity, by_mask)]
+        usual = by_mask if explained[1] > explained[0] else by_opacity
         shares = np.zeros_like(self._sums[0])
-        shares[1:] = ((along + some * usual) / (whole + some)).clip(0, 1)
+        shares[1:] = ((alike + little * usual) / (expected + little)).clip(0, 1)
         outline, opacity = slice(0, -1), np.array(OPACITIES)[1:, None]
-        left = (1 - self._alone[0] ** 2 / (self._alone[1] * self._alone[2])) * square  # what is expected leaves that anyhow
-        missed = [(square - left + share**2 * whole - 2 * share * along)[outline].sum() for share in (shares[1:], opacity)]
+        # What the change of colours does not explain where the layer is seen alone, no matte explains on its outline.
+        explicable = self._alone[0] ** 2 / (self._alone[1] * self._alone[2]) * edited
+        missed = [(explicable + share**2 * expected - 2 * share * alike)[outline].sum() for share in (shares[1:], opacity)]
         if not missed[0] < _BETTER * missed[1]:
             return None
         shares[shares < _NEAR_NOTHING] = 0

@@ -26,7 +26,7 @@ def change() -> ColourChange:
     grid = BilateralGrid(RANDOM.normal(0, 0.01, (*SHAPE, 4, 3)).astype(np.float32), (-0.5, -0.25), (1.0, 0.5))
     matte = Matte(RANDOM.uniform(0, 1, (len(OPACITIES), len(MASKS))).astype(np.float32))
     share = RANDOM.uniform(0, 1, (20, 30)).astype(np.float32)
-    return ColourChange(fit_table(colours, 1 - colours, np.ones(2000)), grid, share, matte, unlit=True)
+    return ColourChange(fit_table(colours, 1 - colours), grid, share, matte, unlit=True)
 
 
 def applied(change: ColourChange, light: float) -> np.ndarray:
