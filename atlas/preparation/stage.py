@@ -26,9 +26,10 @@ from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured
 from atlas.system.terminal import say
-from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, open_source, picked_frames
+from atlas.video.rate import picked_frames
+from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, open_source
 
-_METHOD = 3
+_METHOD = 4
 """Counts up when the same inputs give another clip than before."""
 _PARTS = ("frames", "masks", "flow", "masks.png")
 
@@ -52,7 +53,7 @@ class PrepareOptions(CommonOptions):
     frames: int | None = None
     """How many frames are taken; default: to the end."""
     fps: float | None = None
-    """Frames per second: a video is resampled to it by picking frames; a folder of frames plays at it (default 24)."""
+    """Frames per second: a video is resampled to it, by the times of its frames; a folder plays at it (default 24)."""
     cuts: Literal["refuse", "ignore"] = "refuse"
     """What is done where another shot starts inside the clip: say where and stop, or go on (the layers of both shots mix)."""
 
@@ -89,6 +90,8 @@ def prepare(options: PrepareOptions) -> Clip:
             say(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
             return clip
         say(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
+    for remark in source.video.remarks() if source.video else []:
+        say(f"{options.source} {remark}")
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, plan, earlier if same else None)
         if moved := earlier.save_others(kept):
@@ -151,7 +154,7 @@ def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
     if options.start >= source.frames:
         raise UserError(f"--start {options.start} is past the end: {options.source} has {source.frames} frames")
     wanted_fps = options.fps if source.video else None
-    indices = picked_frames(source.frames, source.fps, options.start, options.frames, wanted_fps)
+    indices = picked_frames(source.times, source.fps, options.start, options.frames, wanted_fps)
     if len(indices) > MOST_FRAMES:
         raise UserError(f"{options.source} gives more than {MOST_FRAMES} frames: take fewer with --frames, or a lower --fps")
     if options.frames is not None and len(indices) < options.frames:

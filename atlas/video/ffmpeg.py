@@ -14,7 +14,9 @@ import imageio_ffmpeg
 from atlas.storage.bounds import MOST_VIDEO_PIXELS
 
 # Containers of moving pictures only. Playlists (which name other files and hosts), text and stills stay out.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,mxf,ivf,nut,dv"
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,mxf,ivf,nut,dv"
+)
 DAMAGE = re.compile(
     r"partial file|moov atom not found|invalid data|truncat|error while decoding|corrupt|concealing|ended prematurely"
     r"|invalid nal|error submitting|decoding error|read error|input/output error|invalid .*buffer",

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.storage.bounds import LARGEST_SIDE, MOST_FRAMES
+from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.pictures import WantedSize, picture_header
 from atlas.storage.stamps import digest
@@ -34,6 +34,7 @@ class FrameSource:
     height: int
     frames: int
     fps: Fraction
+    """Frames per second; of a video whose frames are not evenly spaced, those of the constant rate they are resampled to."""
     images: list[Path] = field(default_factory=list)
     """The images of a folder in order; empty for a video."""
     video: VideoInfo | None = None
@@ -42,6 +43,11 @@ class FrameSource:
     def sha256(self) -> str:
         """Hash the content: of the file, or of the images that count as frames."""
         return _content_hash(self.path, self.images)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds from the start of the file at which each frame is shown, and the end of the last, (N + 1,) float64."""
+        return self.video.times if self.video else np.arange(self.frames + 1) / float(self.fps)
 
     def read(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         """Decode the frames at ascending `indices` (repeats allowed) as (H, W, 3) uint8 or uint16 RGB.
@@ -154,18 +160,3 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if (image.shape[1], image.shape[0]) != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(to_8_bit(image))
-
-
-def picked_frames(frames: int, fps: Fraction, start: int, count: int | None, wanted_fps: float | None) -> list[int]:
-    """Source frames shown at each clip frame: from `start`, at `wanted_fps` (None: the source's), at most `count` of them.
-
-    Where there are more than a clip may have, one too many is returned.
-    """
-    count = min(count or MOST_FRAMES + 1, MOST_FRAMES + 1)
-    if wanted_fps is None:
-        return list(range(start, min(frames, start + count)))
-    step = fps / Fraction(wanted_fps).limit_denominator(10000)
-    picked: list[int] = []
-    while (index := start + int(len(picked) * step)) < frames and len(picked) < count:
-        picked.append(index)
-    return picked

@@ -16,7 +16,8 @@ import numpy as np
 from atlas.storage.atomic import atomic_file
 from atlas.video.colour_tags import check_colour
 from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, run_ffmpeg, start_ffmpeg
-from atlas.video.reading import SCALER, exact_rate, probe
+from atlas.video.rate import exact_rate
+from atlas.video.reading import SCALER, probe
 
 # ffmpeg names a few matrices differently as a tag and as a scaler's argument.
 _MATRICES = {
@@ -150,7 +151,7 @@ def write_video(
         if not info.audio:
             silent.replace(path)
             return
-        begin = start_seconds + info.video_offset
+        begin = start_seconds + float(info.times[0])
         # Copied sound can only be cut between its packets, so it is copied where nothing is cut off its start.
         codec = ["copy"] if begin == 0 and info.audio_codec in form.copied_sound else list(form.sound)
         with atomic_file(path) as temporary:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from atlas.errors import UserError
-from atlas.storage.bounds import MOST_FRAMES
 from atlas.storage.images import write_image
-from atlas.video.source import fit_image, fitted_size, frame_number, list_images, open_source, picked_frames
+from atlas.video.source import fit_image, fitted_size, frame_number, list_images, open_source
 
 
 def grey(value: int, height: int = 20, width: int = 30) -> np.ndarray:
@@ -91,16 +89,3 @@ def test_averaging_down() -> None:
     stripes[:, ::2] = 200
     assert (fit_image(stripes, (2, 2)) == 100).all()
     assert (fit_image(stripes.astype(np.uint16) * 257, (2, 2)) == 100).all()
-
-
-def test_frames_taken() -> None:
-    assert picked_frames(10, Fraction(24), 2, 3, None) == [2, 3, 4]
-    assert picked_frames(10, Fraction(24), 0, None, 12) == [0, 2, 4, 6, 8]
-    assert picked_frames(4, Fraction(12), 0, None, 24) == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert picked_frames(10, Fraction(30), 1, 4, 20) == [1, 2, 4, 5]
-
-
-def test_more_frames_than_a_clip_holds_are_not_listed() -> None:
-    assert len(picked_frames(10**9, Fraction(24), 0, None, None)) == MOST_FRAMES + 1
-    assert len(picked_frames(10, Fraction(1, 10000), 0, None, 1000)) == MOST_FRAMES + 1
-    assert len(picked_frames(10**9, Fraction(24), 0, 10**9, 24)) == MOST_FRAMES + 1
