@@ -87,7 +87,7 @@ class LayerKeyframes:
 
     def pixels(self, index: int) -> EditedPixels:
         """Read the pixels of keyframe `index` before and after the edit."""
-        keyframe, frame = to_float(read_keyframe(self.files[index], self.clip)), to_float(self.clip.frame(index))
+        keyframe, frame = to_float(read_keyframe(self.files[index], self.clip, index)), to_float(self.clip.frame(index))
         uv, opacity = self.maps.uv(self.layer, index), self.maps.opacity(self.layer, index)
         applies = where_applied(keyframe[..., 3], opacity)
         applies[opacity == 0] = 1  # there alpha says nothing: what counts is whether the picture was left as it was
@@ -111,7 +111,7 @@ class LayerKeyframes:
 
     def placed(self, index: int, device: torch.device, change: ColourChange | None = None) -> PlacedKeyframe:
         """Place keyframe `index` and its unedited frame, its colours changed, in the atlas."""
-        image = read_keyframe(self.files[index], self.clip)
+        image = read_keyframe(self.files[index], self.clip, index)
         keyframe = torch.from_numpy(to_float(image)).to(device)
         before = to_float(self.clip.frame(index)) if change is None else self.recoloured(index, change)
         frame = torch.from_numpy(before).to(device)
@@ -134,7 +134,7 @@ class LayerKeyframes:
         claims = Claims(self.maps.atlas_size(self.layer), device)
         for index, path in tqdm(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, disable=quiet):
             made = self._before(index)
-            if made is not None and repainted_pixels(read_keyframe(path, self.clip), made).any():
+            if made is not None and repainted_pixels(read_keyframe(path, self.clip, index), made).any():
                 placed = self.placed(index, device)
                 claims.add(index, placed.repainted.clamp(0, 1), placed.partial.weight)
         return claims
@@ -144,4 +144,4 @@ class LayerKeyframes:
         path = self.made.get(index)
         if path is None or picture_header(path).size != (self.clip.height, self.clip.width):
             return None
-        return None if filecmp.cmp(path, self.files[index], shallow=False) else read_keyframe(path, self.clip)
+        return None if filecmp.cmp(path, self.files[index], shallow=False) else read_keyframe(path, self.clip, index)

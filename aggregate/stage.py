@@ -38,7 +38,7 @@ from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.terminal import visible
 
-VERSION = 5  # of the method: a changed one makes earlier results out of date
+VERSION = 6  # of the method: a changed one makes earlier results out of date
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
 

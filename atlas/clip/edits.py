@@ -28,7 +28,7 @@ import numpy as np
 from atlas.clip.clip import WHOLE_FRAME, Clip, checked_name
 from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
-from atlas.storage.images import read_image, write_image
+from atlas.storage.images import read_image, to_16_bit, write_image
 from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
 from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json, write_stamp
 
@@ -253,9 +253,16 @@ class Edit:
         return f"wrote {path.relative_to(self.folder).as_posix()}"
 
 
-def read_keyframe(path: Path, clip: Clip) -> np.ndarray:  # (H, W, 4) uint8 or uint16
-    """A keyframe, edited or as it was made; UserError where it has not the size of the clip's frames."""
-    return read_image(path, mode="rgba", size=_keyframe_size(clip))
+def read_keyframe(path: Path, clip: Clip, index: int) -> np.ndarray:  # (H, W, 4) uint8 or uint16
+    """A keyframe of frame `index`, edited or as it was made; UserError where it has not the size of the clip's frames.
+
+    Where it is transparent it has the frame's own colours: painters leave any there, and nothing is to be made of them.
+    """
+    image = read_image(path, mode="rgba", size=_keyframe_size(clip))
+    if (hidden := image[..., 3] == 0).any():
+        frame = clip.frame(index)
+        image[hidden, :3] = (frame if image.dtype == np.uint8 else to_16_bit(frame))[hidden]
+    return image
 
 
 def check_keyframe(path: Path, clip: Clip) -> None:

@@ -67,7 +67,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
         change.add(index, source, result)
         for layer, files in keyframes.items():
             if maps and index in files:
-                keyframe = read_keyframe(files[index], clip)
+                keyframe = read_keyframe(files[index], clip, index)
                 fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
         previous = now
 

@@ -50,7 +50,7 @@ def keyframe_overlap(clip: Clip, maps: Maps, edit: Edit, layer: str) -> Overlap 
 
     def opened(index: int) -> tuple[np.ndarray, np.ndarray]:
         if index not in held:
-            held[index] = _in_atlas(clip, maps, layer, index, to_float(read_keyframe(files[index], clip)))
+            held[index] = _in_atlas(clip, maps, layer, index, to_float(read_keyframe(files[index], clip, index)))
         return held[index]
 
     difference, texels = np.zeros(2), 0

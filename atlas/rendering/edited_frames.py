@@ -63,7 +63,7 @@ class EditedFrames:
         return {layer: self._read(layer, index, frame) for layer in self.files}
 
     def _read(self, layer: str, index: int, frame: np.ndarray) -> EditedFrame:
-        image = read_keyframe(self.files[layer][index], self.clip)
+        image = read_keyframe(self.files[layer][index], self.clip, index)
         colour = (to_8_bit if frame.dtype == np.uint8 else to_16_bit)(image[..., :3])
         applies, opacity = to_float(image[..., 3]), None
         if self.maps is not None:

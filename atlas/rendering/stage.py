@@ -24,7 +24,7 @@ from atlas.system.cost import measured
 from atlas.system.device import Device
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
-_VERSION = 6  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 7  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES, _SHEET_SIDE = 6, 320
 
 

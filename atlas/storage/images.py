@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,12 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
+from atlas.storage.picture_files.colour_profile import in_srgb, inks_in_srgb
+from atlas.storage.picture_files.header import Header
+from atlas.storage.picture_files.orientation import upright
 from atlas.storage.pictures import WantedSize, picture_bytes
+
+_ROWS = 128
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -30,26 +36,58 @@ def write_image(path: Path, image: np.ndarray) -> None:
 
 
 def read_image(path: Path, *, mode: str = "keep", size: WantedSize | None = None) -> np.ndarray:
-    """Read a PNG or JPEG file as it is stored: (H, W, C) with C = 1, 3 (RGB) or 4 (RGBA), uint8 or uint16.
+    """Read a PNG or JPEG file as viewers show it: (H, W, C) with C = 1, 3 (RGB) or 4 (RGBA), uint8 or uint16.
 
-    mode: "keep"; "rgb" or "rgba" convert (grey is repeated, a missing alpha is opaque). size: the only one that will do.
-    Raises UserError for a file that is missing, truncated or no image, and, before it is decoded, for one of another size
-    or too large (`atlas.storage.pictures`).
+    Its EXIF orientation and its colour profile are applied: it is upright and in sRGB. mode: "keep"; "rgb" or "rgba" convert
+    (grey is repeated; "rgb" puts what is transparent over black, "rgba" makes a missing alpha opaque). size: the only one that
+    will do. Raises UserError for a file that is missing, truncated or no image, and, before it is decoded, for one of another
+    size or too large (`atlas.storage.pictures`).
     """
     data, header = picture_bytes(path, size)
+    image = _decoded(path, data, header)
+    if header.profile:
+        image = in_srgb(image, header.profile)
+    image = upright(image, header.orientation)
+    if mode != "keep":
+        image = with_channels(image, 4) if mode == "rgba" else over_black(image)
+    return np.ascontiguousarray(image)
+
+
+def read_numbers(path: Path, size: WantedSize | None = None) -> tuple[np.ndarray, np.ndarray]:  # (H, W) uint8, (256, 4) uint8
+    """Read a palette PNG: the number of each pixel's colour, upright, and the colours, RGBA (those it has not are 0)."""
+    from PIL import Image  # for palettes alone; commands that read none start without it
+
+    data, header = picture_bytes(path, size)
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        stored, clear = image.getpalette("RGB") or [], image.info.get("transparency", b"")
+        numbers = np.array(image)
+    colours = np.zeros((256, 4), np.uint8)
+    colours[: len(stored) // 3, :3] = np.reshape(stored, (-1, 3))
+    colours[: len(stored) // 3, 3] = 255
+    if isinstance(clear, int):  # as Pillow gives it where one colour is transparent, and wholly
+        colours[clear, 3] = 0
+    else:
+        colours[: len(clear), 3] = list(clear)
+    return np.ascontiguousarray(upright(numbers, header.orientation)), colours
+
+
+def _decoded(path: Path, data: bytes, header: Header) -> np.ndarray:  # (h, w, C) as it is stored
+    if header.inks and header.profile and (colours := inks_in_srgb(data, header.profile)) is not None:
+        return colours
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         image = None
-    if image is None or image.shape[:2] != header.size:
+    if image is None or image.shape[:2] != header.stored_size:
         raise UserError(f"{path} is not a readable image: export it again as PNG or JPEG")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] >= 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    if mode != "keep":
-        image = with_channels(image, 4 if mode == "rgba" else 3)
-    return np.ascontiguousarray(image)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    if header.clear is None:
+        return image
+    alpha = np.where(image == header.clear, image.dtype.type(0), np.iinfo(image.dtype).max).astype(image.dtype)
+    return np.concatenate([with_channels(image, 3), alpha], -1)
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -59,6 +97,27 @@ def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return colour
     opaque = np.full_like(image[:, :, :1], np.iinfo(image.dtype).max)
     return np.concatenate([colour, image[:, :, 3:] if image.shape[2] == 4 else opaque], axis=2)
+
+
+def over_black(image: np.ndarray) -> np.ndarray:
+    """Composite transparent pixels over black: (H, W, 1|3|4) uint8 or uint16 as (H, W, 3). What alpha 0 hides does not show."""
+    return _over(image, 0)
+
+
+def over_white(image: np.ndarray) -> np.ndarray:
+    """Composite transparent pixels over white, as a page does: (H, W, 1|3|4) uint8 or uint16 as (H, W, 3)."""
+    return _over(image, int(np.iinfo(image.dtype).max))
+
+
+def _over(image: np.ndarray, ground: int) -> np.ndarray:
+    if image.shape[2] < 4:
+        return with_channels(image, 3)
+    top, result = np.iinfo(image.dtype).max, np.empty((*image.shape[:2], 3), image.dtype)
+    for start in range(0, len(image), _ROWS):  # the wide numbers take four times the memory of the frame
+        part = image[start : start + _ROWS].astype(np.uint32)
+        colour, alpha = part[:, :, :3], part[:, :, 3:]
+        result[start : start + _ROWS] = (colour * alpha + ground * (top - alpha) + top // 2) // top
+    return result
 
 
 def to_float(image: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.storage.bounds import FASTEST, LARGEST_SIDE, MOST_VIDEO_PIXELS, SLOWEST, is_rate, is_side
+from atlas.storage.images import over_black
 from atlas.video.colour_tags import ASPECT, is_known_tag
 from atlas.video.ffmpeg import DAMAGE, MOST_MESSAGES, input_arguments, reason, start_ffmpeg
 from atlas.video.rate import frame_rate, is_variable
@@ -33,7 +34,6 @@ _COLOUR_KEYS = {
     "color_primaries": "color_primaries",
     "color_trc": "color_trc",
 }
-_ROWS = 128
 _DEINTERLACE = "bwdif=mode=send_frame:deint=interlaced"
 """ffmpeg's filter that makes one whole frame of the two fields of each frame that is interlaced; others stay as they are."""
 
@@ -181,17 +181,6 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
         raise UserError(
             f"{path} is damaged or cut off after frame {start + done} ({reason(messages)}): copy or export it again"
         )
-
-
-def over_black(image: np.ndarray) -> np.ndarray:
-    """Composite transparent pixels over black: (H, W, 3|4) uint8 or uint16 as (H, W, 3)."""
-    if image.shape[2] == 3:
-        return image
-    top, result = np.iinfo(image.dtype).max, np.empty((*image.shape[:2], 3), image.dtype)
-    for start in range(0, len(image), _ROWS):  # the wide numbers take four times the memory of the frame
-        part = image[start : start + _ROWS]
-        result[start : start + _ROWS] = (part[:, :, :3].astype(np.uint32) * part[:, :, 3:] + top // 2) // top
-    return result
 
 
 def _has_end_mark(path: Path) -> bool:

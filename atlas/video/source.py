@@ -16,7 +16,7 @@ from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.pictures import WantedSize, picture_header
 from atlas.storage.stamps import digest
-from atlas.video.reading import VideoInfo, over_black, probe, read_frames
+from atlas.video.reading import VideoInfo, probe, read_frames
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 FOLDER_FPS = 24
@@ -70,8 +70,7 @@ class FrameSource:
 
     def _image(self, index: int) -> np.ndarray:
         size = WantedSize(self.height, self.width, f"{self.images[0].name} is", "all frames must have one size")
-        image = read_image(self.images[index], size=size)
-        return over_black(image if image.shape[2] > 1 else np.repeat(image, 3, axis=2))
+        return read_image(self.images[index], mode="rgb", size=size)
 
 
 def open_source(path: Path, fps: float | None = None) -> FrameSource:

@@ -53,7 +53,7 @@ class EditedKeyframes:
 
     def image(self, index: int) -> np.ndarray:  # (H, W, 4) float32
         """The edited frame, alpha = where the edit applies."""
-        return to_float(read_keyframe(self.files[index], self.clip))
+        return to_float(read_keyframe(self.files[index], self.clip, index))
 
     def identity(self) -> str:
         """Digest of all files."""

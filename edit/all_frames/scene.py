@@ -100,7 +100,7 @@ class Scene:
 
     def edited(self, edit: Edit, index: int) -> np.ndarray:
         """A frame of another edit on frames as the model sees it, laid over the source by its alpha, (H, W, 3) float32."""
-        keyframe = to_float(read_keyframe(edit.keyframe_path(self.layer, index), self.clip))
+        keyframe = to_float(read_keyframe(edit.keyframe_path(self.layer, index), self.clip, index))
         frame = to_float(self.clip.frame(index))
         return self.crops[index].cut(frame + keyframe[..., 3:] * (keyframe[..., :3] - frame))
 

@@ -64,7 +64,7 @@ class EveryKeyframe:
         """Read the files one by one."""
         everywhere = True
         for index in tqdm(range(self.clip.frames), "read", unit="frame", disable=quiet):
-            image = to_float(read_keyframe(self.files[index], self.clip))
+            image = to_float(read_keyframe(self.files[index], self.clip, index))
             opacity = self._opacity(index)
             stack[index] = image[..., :3]
             everywhere &= bool((where_applied(image[..., 3], opacity)[opacity > 0] == 1).all())
@@ -72,11 +72,11 @@ class EveryKeyframe:
 
     def applies(self, index: int) -> np.ndarray:  # (H, W) float32
         """The file's alpha over the layer's opacity."""
-        return where_applied(to_float(read_keyframe(self.files[index], self.clip)[..., 3]), self._opacity(index))
+        return where_applied(to_float(read_keyframe(self.files[index], self.clip, index)[..., 3]), self._opacity(index))
 
     def saved(self, index: int, colour: np.ndarray) -> np.ndarray:  # (H, W, 3) floats -> (H, W, 4) uint8 or uint16
         """The colours where the file's alpha is above 0, the file's elsewhere."""
-        image = read_keyframe(self.files[index], self.clip)
+        image = read_keyframe(self.files[index], self.clip, index)
         rounded = (to_uint8 if image.dtype == np.uint8 else to_uint16)(colour)
         return np.dstack([np.where(image[..., 3:] > 0, rounded, image[..., :3]), image[..., 3]])
 

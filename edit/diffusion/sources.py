@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from atlas.errors import UserError
-from atlas.storage.images import read_image, to_8_bit
+from atlas.storage.images import over_black, over_white, read_image, to_8_bit
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
 from atlas.system.device import choose_device
@@ -32,6 +32,7 @@ from edit.request.prompting import DiffusionOptions
 _APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
           "control_images", "poses", "pose_window", "softedge", "offline", "offload", "vae_slicing", "compile",
           "dtype"}  # fmt: skip
+_SEEN = 2  # raise it when the same image prompt is seen otherwise
 
 
 class Sources:
@@ -50,7 +51,7 @@ class Sources:
         self._poses: Poses | None = None
         self._depth: DepthEstimator | None = None
         self._soft_edges: SoftEdges | None = None
-        self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt, mode="rgb")
+        self._image_prompt = None if options.image_prompt is None else read_image(options.image_prompt)
         self._paths = self._located(model)
 
     def model(self) -> StableDiffusion:
@@ -78,8 +79,8 @@ class Sources:
                 torch.cuda.empty_cache()
 
     def image_prompt(self) -> np.ndarray | None:
-        """(H, W, 3) uint8."""
-        return None if self._image_prompt is None else to_8_bit(self._image_prompt)
+        """(H, W, 3) uint8; a cut-out is seen over white."""
+        return None if self._image_prompt is None else to_8_bit(over_white(self._image_prompt))
 
     def open_controls(self, width: int, height: int, fps: float, frames: Sequence[int]) -> None:
         """Read what controls of a clip's frames are made from: images and poses; UserError where some of `frames` have none."""
@@ -98,7 +99,7 @@ class Sources:
         if path is not None:
             if not path.is_file():
                 raise UserError(f"--control-images {path} is no file: --on atlas takes one image of the atlas's size")
-            self._atlas_image = to_8_bit(read_image(path, mode="rgba", size=size))[..., :3]
+            self._atlas_image = to_8_bit(read_image(path, mode="rgb", size=size))
 
     def control_identity(self, frame: int | None) -> str | None:
         """Digest of what controls of a frame (None: of an atlas) are made from beside its picture; None where that is all."""
@@ -139,7 +140,7 @@ class Sources:
         chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
         weights = {name: fingerprint(path) for name, path in self._paths.items()}
         loras = [[fingerprint(path), scale] for path, scale in self.weights.loras]
-        image = None if self.options.image_prompt is None else digest(self.options.image_prompt)
+        image = None if self.options.image_prompt is None else digest(_SEEN, self.options.image_prompt)
         precision = [str(self.weights.dtype), self.device.type]
         return chosen | {"weights": weights, "loras": loras, "image": image, "precision": precision}
 
@@ -195,7 +196,7 @@ class Sources:
     def _own_image(self, frame: int | None) -> np.ndarray:
         """The user's own control image of a frame, or of the atlas: (H, W, 3) uint8."""
         if frame is not None:
-            return to_8_bit(self._numbered().read(frame))[..., :3]
+            return to_8_bit(over_black(self._numbered().read(frame)))
         assert self._atlas_image is not None, "open_atlas_control comes first"
         return self._atlas_image
 

@@ -17,6 +17,8 @@ from edit.editors.protocol import Editor, FittedLayer, Keyframe, KeyframeEditor
 from edit.request.keyframes import checked
 from edit.request.options import LayerOptions
 
+_METHOD = 2  # raise it when the same images are read otherwise
+
 
 @dataclass(kw_only=True)
 class ImagesOptions(LayerOptions):
@@ -51,7 +53,7 @@ class ImagesEditor(Editor[ImagesOptions], KeyframeEditor):
 
     def fingerprint(self) -> str:
         """Digest of the images' bytes."""
-        return digest(*(self._images.files[index] for index in self.keyframes))
+        return digest(_METHOD, *(self._images.files[index] for index in self.keyframes))
 
     def edit(self, keyframe: Keyframe) -> np.ndarray:
         """The image of this frame number as (H, W, 4) float32."""

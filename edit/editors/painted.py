@@ -12,6 +12,7 @@ import numpy as np
 from atlas.errors import UserError
 from atlas.storage.images import read_image, to_16_bit, with_channels
 from atlas.storage.pictures import picture_bytes, picture_header
+from atlas.storage.stamps import digest
 from atlas.system.terminal import say
 from edit.editors.protocol import AtlasEditor, Editor, FittedLayer
 from edit.request.options import LayerOptions
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from atlas.maps.maps import Maps
 
 _RIM = 3  # texels
+_METHOD = 2  # raise it when the same image is read otherwise
 
 
 @dataclass(kw_only=True)
@@ -48,9 +50,9 @@ class PaintedEditor(Editor[PaintedOptions], AtlasEditor):
         self._painted = read_painted(self._path, layer.maps, layer.name)
         return self
 
-    def fingerprint(self) -> Path:
-        """The image."""
-        return self._path
+    def fingerprint(self) -> str:
+        """Digest of the image's bytes."""
+        return digest(_METHOD, self._path)
 
     def edit(self) -> tuple[np.ndarray, np.ndarray]:  # (N, N, 4) uint16 both
         """The painted atlas, and the fit's own."""

@@ -20,7 +20,7 @@ import numpy as np
 from atlas.clip.clip import BACKGROUND
 from atlas.errors import UserError
 from atlas.maps.maps import LARGEST_ATLAS, Maps
-from atlas.storage.pictures import Header
+from atlas.storage.picture_files.header import Header
 from atlas.storage.stamps import read_json
 
 _ASPECT = 0.015  # relative: a crop is rounded to whole pixels

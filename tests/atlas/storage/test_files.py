@@ -141,8 +141,9 @@ class TestImages:
         write_image(tmp_path / "grey.png", np.full((2, 2), 7, np.uint8))
         assert read_image(tmp_path / "grey.png", mode="rgb")[0, 0].tolist() == [7, 7, 7]
         assert read_image(tmp_path / "grey.png", mode="rgba")[0, 0].tolist() == [7, 7, 7, 255]
-        write_image(tmp_path / "deep.png", np.full((2, 2, 4), 9, np.uint16))
-        assert read_image(tmp_path / "deep.png", mode="rgb")[0, 0].tolist() == [9, 9, 9]
+        for alpha, shown in ((65535, 900), (0, 0), (32768, 450)):  # over black
+            write_image(tmp_path / "deep.png", np.array([[[900, 900, 900, alpha]]], np.uint16))
+            assert read_image(tmp_path / "deep.png", mode="rgb")[0, 0].tolist() == [shown] * 3
 
     def test_an_opaque_alpha_has_the_depth_of_the_image(self) -> None:
         assert with_channels(np.zeros((1, 1, 3), np.uint16), 4)[0, 0].tolist() == [0, 0, 0, 65535]

@@ -15,7 +15,8 @@ import pytest
 from atlas.errors import UserError
 from atlas.video.colour_tags import ASPECT
 from atlas.video.ffmpeg import MOST_MESSAGES, reason, run_ffmpeg
-from atlas.video.reading import over_black, probe, read_frames
+from atlas.storage.images import over_black
+from atlas.video.reading import probe, read_frames
 from atlas.video.writing import write_video
 
 
