@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from atlas.errors import UserError
+from atlas.storage.images import over_black
 from atlas.video.colour_tags import ASPECT
 from atlas.video.ffmpeg import MOST_MESSAGES, reason, run_ffmpeg
-from atlas.storage.images import over_black
 from atlas.video.reading import probe, read_frames
 from atlas.video.writing import write_video
 
