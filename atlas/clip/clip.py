@@ -48,13 +48,17 @@ class Source:
     """The source's own frame rate; 0 where it has none (a folder of frames)."""
     audio: bool = False
     colour: dict[str, str] = field(default_factory=dict)
-    """Colour tags of the source as ffmpeg names them: color_range, colorspace, color_primaries, color_trc; and where pixels are
+    """Colour tags of the frames as ffmpeg names them: color_range, colorspace, color_primaries, color_trc; and where pixels are
     not square, sample_aspect_ratio."""
+    deep: bool = False
+    """Whether the source has more than 8 bits, which the prepared frames have not."""
 
     def problem(self) -> str | None:
         """What cannot be true of any source, in a few words."""
-        if not is_path(self.path) or not isinstance(self.sha256, str) or type(self.audio) is not bool:
-            return "its source has no path, sha256 or audio that can be"
+        if not is_path(self.path) or not isinstance(self.sha256, str):
+            return "its source has no path or sha256 that can be"
+        if type(self.audio) is not bool or type(self.deep) is not bool:
+            return "its source's audio or deep is neither true nor false"
         if not (is_side(self.width) and is_side(self.height)):
             return "its source's width or height cannot be"
         numbers = [self.start, *self.indices] if isinstance(self.indices, list) else [None]

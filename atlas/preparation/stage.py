@@ -90,7 +90,7 @@ def prepare(options: PrepareOptions) -> Clip:
             say(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
             return clip
         say(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
-    for remark in source.video.remarks() if source.video else []:
+    for remark in source.remarks():
         say(f"{options.source} {remark}")
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, plan, earlier if same else None)
@@ -219,7 +219,8 @@ def _described(making: Path, plan: _Plan) -> Clip:
         indices=plan.indices,
         fps=float(source.fps) if source.video else 0.0,
         audio=bool(source.video and source.video.audio),
-        colour=source.video.colour if source.video else {},
+        colour=source.colour,
+        deep=source.deep,
     )
     name, fps, layers = options.clip.resolve().name, float(options.fps or source.fps), [*plan.masks.layers, BACKGROUND]
     return Clip(making, name, len(plan.indices), width, height, fps, layers, origin)

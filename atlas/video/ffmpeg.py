@@ -6,6 +6,7 @@ import re
 import subprocess
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -92,6 +93,36 @@ def run_ffmpeg(arguments: list[str], seconds: float | None = None) -> Ended:
     if late.is_set():
         report += b"\nffmpeg finds no end"
     return Ended(process.returncode, report.decode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """What one of ffmpeg's pixel formats holds."""
+
+    alpha: bool
+    deep: bool
+    """Whether a channel has more than 8 bits."""
+    rgb: bool
+    """Whether it holds colours, and not luma and chroma; XYZ, which becomes RGB without tags, counts too."""
+
+
+def pixel_format(name: str) -> PixelFormat:
+    """Look up a pixel format by ffmpeg's name; one that it does not list is taken for 8-bit luma and chroma."""
+    row = re.search(rf"^\S{{5}} +{re.escape(name)} +(\d+) +\d+ +([\d-]+)", _listed("-pix_fmts"), re.MULTILINE)
+    channels, depths = (int(row[1]), row[2].split("-")) if row else (3, ["8"])
+    rgb = re.search("rgb|bgr|gbr|pal8|bayer|xyz", name) is not None
+    return PixelFormat(channels in (2, 4) or name == "pal8", any(int(depth) > 8 for depth in depths), rgb)
+
+
+def has_filter(name: str) -> bool:
+    """Check whether this ffmpeg was built with a filter."""
+    return re.search(rf"^ \S+ +{re.escape(name)} ", _listed("-filters"), re.MULTILINE) is not None
+
+
+@cache
+def _listed(what: str) -> str:
+    with start_ffmpeg(["-v", "error", what], stderr=subprocess.DEVNULL) as process:
+        return process.communicate()[0].decode("utf-8", "replace")
 
 
 def reason(messages: str) -> str:

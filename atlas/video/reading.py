@@ -21,19 +21,12 @@ import numpy as np
 from atlas.errors import UserError
 from atlas.storage.bounds import FASTEST, LARGEST_SIDE, MOST_VIDEO_PIXELS, SLOWEST, is_rate, is_side
 from atlas.storage.images import over_black
-from atlas.video.colour_tags import ASPECT, is_known_tag
+from atlas.video.coding import Coding, first_coding
+from atlas.video.conversion import Conversion, to_rgb
 from atlas.video.ffmpeg import DAMAGE, MOST_MESSAGES, input_arguments, reason, start_ffmpeg
 from atlas.video.rate import frame_rate, is_variable
-from atlas.video.shown import NUMBER, ShownFrames, shown_frames
+from atlas.video.shown import NUMBER, shown_frames
 
-SCALER = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-"""Rounding and chroma interpolation of the conversion to and from RGB: exact, and the same on every machine."""
-_COLOUR_KEYS = {
-    "color_range": "color_range",
-    "colorspace": "color_space",
-    "color_primaries": "color_primaries",
-    "color_trc": "color_trc",
-}
 _DEINTERLACE = "bwdif=mode=send_frame:deint=interlaced"
 """ffmpeg's filter that makes one whole frame of the two fields of each frame that is interlaced; others stay as they are."""
 
@@ -51,10 +44,8 @@ class VideoInfo:
     """(N + 1,) float64: seconds from the start of the file (sound may begin earlier) at which each frame is shown, and the end
     of the last."""
     audio: bool
-    colour: dict[str, str] = field(default_factory=dict)
-    """Colour tags as ffmpeg names them (color_range, colorspace, color_primaries, color_trc; only those that are set)
-    and `sample_aspect_ratio` where pixels are not square."""
-    alpha: bool = False
+    coding: Coding
+    """How its pixels are stored."""
     audio_codec: str = ""
     interlaced: bool = False
     """Whether frames consist of two fields: they are deinterlaced."""
@@ -65,6 +56,12 @@ class VideoInfo:
     def frames(self) -> int:
         """Frames that are shown."""
         return len(self.times) - 1
+
+    @property
+    def colour(self) -> dict[str, str]:
+        """Colour tags as ffmpeg names them (color_range, colorspace, color_primaries, color_trc; only those that are set) and
+        `sample_aspect_ratio` where pixels are not square."""
+        return dict(self.coding.tags)
 
     def remarks(self) -> list[str]:
         """Say what is done with frames that are not evenly spaced or not whole, `has ...: ...` each."""
@@ -86,25 +83,18 @@ def probe(path: Path) -> VideoInfo:
     if not path.is_file():
         raise UserError(f"{path} is no file: check the path" if path.exists() else f"{path} is missing: check the path")
     found = shown_frames(path)
-    header, work = found.header, found.first
-    shown = re.search(r"\bn: *0 .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d{1,9})x(\d{1,9})", work)
-    if not found.frames or not found.step or not shown:
-        messages = found.errors or header + work
+    header, coding = found.header, first_coding(path, found)
+    if not found.frames or not found.step or not coding:
+        messages = found.errors or header + found.first
         if too_large := re.search(r"picture size (\d{1,9}x\d{1,9}) ", messages, re.IGNORECASE):
             raise UserError(f"{path} has frames of {too_large[1]}: {MOST_VIDEO_PIXELS} pixels are the most, encode it smaller")
         raise UserError(
             f"{path} is not a readable video or is cut off ({reason(messages)}): "
             "give a complete mp4, mov, webm or gif, or a folder of frames"
         )
-    width, height = int(shown[4]), int(shown[5])
+    width, height = coding.width, coding.height
     if not (is_side(width) and is_side(height)):
         raise UserError(f"{path} has frames of {width}x{height}: a side has at most {LARGEST_SIDE} pixels, encode it smaller")
-    colour = {key: tag[1] for key, name in _COLOUR_KEYS.items() if (tag := _tag(work, name))}
-    if re.match(r"(rgb|bgr|gbr|argb|abgr|pal8)", shown[1]):
-        colour.pop("color_range", None)  # says nothing about the YUV that the edited video will hold
-    if shown[2] != shown[3] and shown[2] != "0":
-        colour[ASPECT] = f"{shown[2]}/{shown[3]}"
-    colour = {key: value for key, value in colour.items() if is_known_tag(key, value)}
     sound = re.search(r"^ +Stream #0:\d+.*?: Audio: (\w+)", header, re.MULTILINE)
     printed = re.search(rf"^ +Stream #0:\d+.*?: Video: .*?({NUMBER})(k?) fps", header, re.MULTILINE)
     _refuse_cut_off(path, found)
@@ -120,8 +110,7 @@ def probe(path: Path) -> VideoInfo:
         fps=fps,
         times=found.ticks * float(found.step),
         audio=sound is not None,
-        colour=colour,
-        alpha=bool(re.match(r"(rgba|bgra|argb|abgr|yuva|gbrap|ya\d|pal8)", shown[1])),
+        coding=coding,
         audio_codec=sound[1] if sound else "",
         interlaced=found.interlaced > 0,
         changing=found.kinds > 1,
@@ -141,34 +130,45 @@ def _refuse_cut_off(path: Path, found: ShownFrames) -> None:
             raise UserError(f"{path} is cut off (it holds {kept:.2f} of {promised:.2f} seconds): copy or export it again")
 
 
-def read_frames(path: Path, start: int = 0, count: int | None = None, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
+def read_frames(
+    path: Path,
+    start: int = 0,
+    count: int | None = None,
+    info: VideoInfo | None = None,
+    conversion: Conversion | None = None,
+    *,
+    deep: bool = False,
+) -> Iterator[np.ndarray]:
     """Decode frames `start`, `start + 1`, ... of a video as (H, W, 3) uint8 RGB, as many as `count` (None: to the end).
 
+    deep: uint16 where the film has more than 8 bits. conversion: that of `converted`; None: it is chosen here.
     Frames are those that are shown, each once, whatever its time; interlaced ones are deinterlaced, transparent pixels are put
     over black. Raises UserError, possibly after some frames, where the file is cut off or damaged in that range.
     """
     info = info or probe(path)
-    channels = 4 if info.alpha else 3
+    conversion = conversion or converted(path, info)
+    channels, kind = conversion.channels, np.dtype("<u2" if deep and conversion.deep else "u1")
     # Where something changes on the way, ffmpeg's filters begin to count anew: frames are counted here then.
     skipped = start if info.changing else 0
     end = "" if count is None or info.changing else f":end_frame={start + count}"
     most = ["-frames:v", str(start + count)] if count is not None and info.changing else []
     trim = f"trim=start_frame={start - skipped}{end}"
-    chain = ",".join([*[_DEINTERLACE] * info.interlaced, trim, f"scale={SCALER}"])
+    chain = ",".join([*[_DEINTERLACE] * info.interlaced, trim, conversion.filters])
+    opened = [*info.coding.decoder_arguments(), *input_arguments(path)]
     command = [
-        *("-v", "error", *input_arguments(path), "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", chain),
-        *most,
-        *("-pix_fmt", "rgba" if info.alpha else "rgb24", "-f", "rawvideo", "-"),
+        *("-v", "error", *opened, "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", chain, *most),
+        *("-pix_fmt", conversion.layout(deep=kind.itemsize == 2), "-f", "rawvideo", "-"),
     ]
-    size = info.width * info.height * channels
+    size = info.width * info.height * channels * kind.itemsize
     wanted = info.frames - start if count is None else count
     done = -skipped
     with tempfile.TemporaryFile() as log, start_ffmpeg(command, stdout=subprocess.PIPE, stderr=log) as process:
         assert isinstance(process.stdout, BufferedReader)
         try:
             while process.stdout.readinto(data := bytearray(size)) == size:
+                image = np.frombuffer(data, kind).reshape(info.height, info.width, channels)
                 if done >= 0:
-                    yield over_black(np.frombuffer(data, np.uint8).reshape(info.height, info.width, channels))
+                    yield np.ascontiguousarray(image[..., :3]) if info.coding.premultiplied else over_black(image)
                 done += 1
             process.stdout.close()
             status = process.wait()
@@ -181,6 +181,11 @@ def read_frames(path: Path, start: int = 0, count: int | None = None, info: Vide
         raise UserError(
             f"{path} is damaged or cut off after frame {start + done} ({reason(messages)}): copy or export it again"
         )
+
+
+def converted(path: Path, info: VideoInfo) -> Conversion:
+    """Choose how a film's frames become RGB (`atlas.video.conversion.to_rgb`)."""
+    return to_rgb(path, info.coding, float(info.frames / info.fps))
 
 
 def _has_end_mark(path: Path) -> bool:

@@ -74,14 +74,17 @@ class ShownFrames:
         return float(start[1]) if start else 0.0
 
 
-def shown_frames(path: Path, most: int | None = None) -> ShownFrames:
+def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> ShownFrames:
     """Decode a film's frames, or the first `most` of them, and list when they are shown. The file may be damaged.
+
+    decoder: another than ffmpeg's own.
 
     Raises UserError where there are more frames than any film of use has.
     """
     count = [] if most is None else ["-frames:v", str(most)]
     output = ["-map", "0:V:0", *count, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
-    command = ["-v", "level+info", "-nostats", *input_arguments(path), *output]
+    chosen = ["-c:v", decoder] if decoder else []
+    command = ["-v", "level+info", "-nostats", *chosen, *input_arguments(path), *output]
     listing = _Listing()
     with start_ffmpeg(command, stdout=subprocess.DEVNULL) as process:
         assert isinstance(process.stderr, BufferedReader)

@@ -16,7 +16,9 @@ from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.pictures import WantedSize, picture_header
 from atlas.storage.stamps import digest
-from atlas.video.reading import VideoInfo, probe, read_frames
+from atlas.video.colour_tags import BT709
+from atlas.video.conversion import Conversion
+from atlas.video.reading import VideoInfo, converted, probe, read_frames
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 FOLDER_FPS = 24
@@ -38,6 +40,20 @@ class FrameSource:
     images: list[Path] = field(default_factory=list)
     """The images of a folder in order; empty for a video."""
     video: VideoInfo | None = None
+    conversion: Conversion | None = None
+    """How a video's frames become RGB."""
+    deep: bool = False
+    """Whether its frames have more than 8 bits."""
+
+    def remarks(self) -> list[str]:
+        """Say what is done with a video's times, fields and colours, `has ...: ...` each."""
+        said = [self.conversion.said] if self.conversion and self.conversion.said else []
+        return [*(self.video.remarks() if self.video else []), *said]
+
+    @property
+    def colour(self) -> dict[str, str]:
+        """Colour tags of what is encoded from its frames, and of a video the aspect of its pixels."""
+        return dict(self.conversion.colour if self.conversion else BT709)
 
     @property
     def sha256(self) -> str:
@@ -61,7 +77,8 @@ class FrameSource:
         first, last = indices[0], indices[-1]
         wanted = iter(indices)
         following = next(wanted, None)
-        for index, frame in enumerate(read_frames(self.path, first, last - first + 1, self.video), start=first):
+        decoded = read_frames(self.path, first, last - first + 1, self.video, self.conversion, deep=True)
+        for index, frame in enumerate(decoded, start=first):
             while following == index:
                 yield frame
                 following = next(wanted, None)
@@ -85,7 +102,7 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
             raise UserError(f"{path} holds no JPEG or PNG frames: give a folder of frames or a video file")
         first = picture_header(images[0])
         rate = Fraction(fps).limit_denominator(10000) if fps else Fraction(FOLDER_FPS)
-        source = FrameSource(path, first.width, first.height, len(images), rate, images)
+        source = FrameSource(path, first.width, first.height, len(images), rate, images, deep=first.depth > 1)
     elif not path.exists():
         raise UserError(f"{path} is missing: check the path")
     elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -93,6 +110,8 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
     else:
         video = probe(path)
         source = FrameSource(path, video.width, video.height, video.frames, video.fps, video=video)
+        source.conversion = converted(path, video)
+        source.deep = source.conversion.deep
     if source.frames < 2:
         raise UserError(f"{path} holds one single frame, a fit needs at least two: give a longer clip")
     if min(source.width, source.height) < SMALLEST:
@@ -149,13 +168,18 @@ def frame_number(path: Path) -> int | None:
 
 
 def fitted_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """Fit width and height to a longer side of at most `max_side`, the aspect kept; never larger than they were."""
-    scale = min(1.0, max_side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    """Fit width and height to a longer side of at most `max_side`, the aspect kept; never larger than they were.
+
+    Sides that are chosen here are even: H.264 of odd ones is 4:4:4, which phones and browsers do not play.
+    """
+    if max(width, height) <= max_side:
+        return width, height
+    pairs = max_side / max(width, height) / 2
+    return max(2, 2 * min(round(width * pairs), max_side // 2)), max(2, 2 * min(round(height * pairs), max_side // 2))
 
 
-def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink (H, W[, C]) uint8 or uint16 to `size` (width, height) by averaging, as uint8."""
+def fit_image(image: np.ndarray, size: tuple[int, int], *, deep: bool = False) -> np.ndarray:
+    """Shrink (H, W[, C]) uint8 or uint16 to `size` (width, height) by averaging, as uint8; deep: of the type that it has."""
     if (image.shape[1], image.shape[0]) != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(to_8_bit(image))
+    return np.ascontiguousarray(image if deep else to_8_bit(image))

@@ -14,20 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from atlas.storage.atomic import atomic_file
-from atlas.video.colour_tags import check_colour
+from atlas.video.colour_tags import SCALER_MATRICES, check_colour, completed
+from atlas.video.conversion import SCALER
 from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, run_ffmpeg, start_ffmpeg
 from atlas.video.rate import exact_rate
-from atlas.video.reading import SCALER, probe
+from atlas.video.reading import probe
 
-# ffmpeg names a few matrices differently as a tag and as a scaler's argument.
-_MATRICES = {
-    "bt709": "bt709",
-    "bt470bg": "bt470bg",
-    "smpte170m": "smpte170m",
-    "bt2020nc": "bt2020",
-    "fcc": "fcc",
-    "smpte240m": "smpte240m",
-}
 _LAYOUTS = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}  # (channels, bytes) as they come in
 _BIT_EXACT = ["-map_metadata", "-1", "-fflags", "+bitexact"]
 
@@ -126,7 +118,8 @@ def write_video(
     kind: one of FORMATS. fps: a float is taken for the fraction it stands for (29.97002997 is 30000/1001).
     audio_from: a file whose first sound track accompanies the frames, from `start_seconds` (counted from that
         file's first frame) for as long as the frames last; a file without sound adds none.
-    colour: the source's colour tags (`VideoInfo.colour`), carried through and used for the conversion to YUV.
+    colour: the colour tags of the frames (`FrameSource.colour`), carried through and used for the conversion to YUV; where
+        some are missing, as `completed` fills them in: RGB of which nothing is known is encoded by BT.709, and tagged so.
     crf: rate factor; None: the format's usual one.
     Raises ValueError for frames that differ in size or type, or are transparent where the format is not, for a frame rate
     that is none, and for colour tags that ffmpeg has not.
@@ -184,13 +177,13 @@ def _codec(form: VideoFormat, frame: np.ndarray, colour: dict[str, str], crf: in
         encoder += form.alpha_arguments
     if form.one_range:
         colour.pop("color_range", None)
-    full = colour.get("color_range") in ("pc", "jpeg", "full")
-    matrix = _MATRICES.get(colour.get("colorspace", ""), "smpte170m")
+    # Nothing stays untagged: what is not is shown by BT.601 in one player and by BT.709 in another.
+    colour = completed(colour)
+    full = colour["color_range"] in ("pc", "jpeg", "full")
+    matrix = SCALER_MATRICES[colour["colorspace"]]
     chain = [f"scale=out_color_matrix={matrix}:out_range={'pc' if full else 'tv'}:{SCALER}", f"format={layout}"]
-    # Untagged sources stay untagged: a player treats the result as it treats the source.
     tags = {"color_range": "range", "colorspace": "colorspace", "color_primaries": "color_primaries", "color_trc": "color_trc"}
-    settings = [f"{name}={colour.get(key) or ('tv' if name == 'range' else 'unknown')}" for key, name in tags.items()]
-    chain.append("setparams=" + ":".join(settings))
+    chain.append("setparams=" + ":".join(f"{name}={colour[key]}" for key, name in tags.items()))
     if aspect := colour.get("sample_aspect_ratio"):
         chain.append(f"setsar={aspect}")
     return ["-vf", ",".join(chain), *encoder, *same]

@@ -13,8 +13,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from atlas.video.colour_tags import ASPECT, KNOWN, is_known_tag
-from atlas.video.reading import probe, read_frames
+from atlas.video.colour_tags import ASPECT, KNOWN, completed, is_known_tag
+from atlas.video.reading import over_black, probe, read_frames
 from atlas.video.writing import FORMATS, _broken_pipe, _codec, write_video
 
 TAGS = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -63,6 +63,8 @@ def test_transparency(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"layer{FORMATS[kind].suffix}"
     frames = [transparent(index) for index in range(4)]
     write_video(path, frames, 24, kind=kind)
+    for frame, shown in zip(frames, read_frames(path), strict=True):  # what is under alpha 0 does not show
+        assert shown[frame[..., 3] == 0].mean() < 1 and np.abs(shown.astype(int) - over_black(frame)).mean() < 6
     decoder = ("-c:v", "libvpx-vp9") if kind == "webm" else ()  # ffmpeg's own leaves transparency out
     raw = ffmpeg(*decoder, "-i", str(path), "-pix_fmt", "rgba", "-f", "rawvideo", "-")
     found = np.frombuffer(raw, np.uint8).reshape(4, 48, 64, 4)
@@ -122,16 +124,18 @@ def known_to_ffmpeg() -> list[tuple[str, str]]:
     return pairs
 
 
-def test_every_colour_tag_of_ffmpeg_goes_through_as_it_is() -> None:
+def test_every_colour_tag_of_ffmpeg_goes_through_but_for_matrices_that_the_scaler_lacks() -> None:
     pairs = known_to_ffmpeg()
     assert len(pairs) > 50 and {tag for tag, _ in pairs} == set(KNOWN)
-    usual = {"color_range": "tv", "colorspace": "unknown", "color_primaries": "unknown", "color_trc": "unknown"}
+    usual = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
     matrices = {"bt2020nc": "bt2020"} | {name: name for name in ("bt709", "bt470bg", "smpte170m", "fcc", "smpte240m")}
     for tag, value in pairs:
-        tags = usual | {tag: value}
+        left_open = value in ("auto", "unknown", "unspecified") or (tag == "colorspace" and value not in matrices)
+        tags = usual if left_open else completed({tag: value})
+        assert left_open or tags[tag] == value
         full = "pc" if tags["color_range"] in ("pc", "jpeg", "full") else "tv"
         exact = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-        scale = f"scale=out_color_matrix={matrices.get(tags['colorspace'], 'smpte170m')}:out_range={full}:{exact}"
+        scale = f"scale=out_color_matrix={matrices[tags['colorspace']]}:out_range={full}:{exact}"
         settings = "range={color_range}:colorspace={colorspace}:color_primaries={color_primaries}:color_trc={color_trc}"
         chain = f"{scale},format=yuv420p,setparams={settings.format(**tags)}"
         encoder = ["-c:v", "libx264", "-preset", "medium", "-crf", "16", "-threads", "4", "-flags:v", "+bitexact"]
@@ -148,7 +152,7 @@ def test_tags_of_real_films_are_written(tmp_path: Path, tag: str, value: str) ->
     assert is_known_tag(tag, value)
     write_video(tmp_path / "film.mp4", [picture(0), picture(1)], 24, colour={tag: value})
     found = probe(tmp_path / "film.mp4").colour.get(tag)
-    assert found == (None if value == "gbr" else value)  # a matrix of RGB says nothing about the YUV that the film holds
+    assert found == ("bt709" if value == "gbr" else value)  # a matrix of RGB says nothing about the YUV that the film holds
 
 
 @pytest.mark.parametrize("colour", [
