@@ -39,7 +39,7 @@ from atlas.storage.atomic import atomic_file
 from atlas.storage.images import read_image, to_uint8
 from atlas.system.cost import read_costs
 from atlas.system.terminal import visible
-from atlas.video.sheet import contact_sheet, spread, thumbnail
+from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
 
 REPORT, COMPARISON = "report.html", "comparison.html"
@@ -156,9 +156,7 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
         for index, (source, result) in enumerate(frames):
             if index in wanted:
                 columns.append((f"frame {index}", [thumbnail(source, 480), thumbnail(result, 480)]))
-            pair = np.concatenate([thumbnail(source, _FILM), thumbnail(result, _FILM)], 1)
-            # Browsers play 4:2:0 alone, which has no odd sizes.
-            yield np.pad(pair, ((0, pair.shape[0] % 2), (0, pair.shape[1] % 2), (0, 0)), mode="edge")
+            yield even(np.concatenate([thumbnail(source, _FILM), thumbnail(result, _FILM)], 1))
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "film.mp4"

@@ -12,7 +12,7 @@ from atlas.geometry.boxes import bounding_box
 from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.storage.images import to_uint8, write_image
-from atlas.video.sheet import contact_sheet, spread, thumbnail
+from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
 
 PREVIEW_SIDE = 480
@@ -37,7 +37,7 @@ def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, f
         for t, triple in enumerate(triples()):
             if t in chosen:
                 columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
-            yield np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1)
+            yield even(np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1))
 
     write_video(folder / "preview.mp4", pictured(), clip.fps, colour=clip.source.colour)
     sheet = contact_sheet(columns)

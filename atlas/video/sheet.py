@@ -24,6 +24,11 @@ def thumbnail(image: np.ndarray, side: int = 320) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
+def even(image: np.ndarray) -> np.ndarray:
+    """Pad (H, W, 3) to even sides, its edge repeated: phones and browsers play 4:2:0 alone, which has no odd sizes."""
+    return np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
+
+
 def contact_sheet(
     columns: Sequence[tuple[str, Sequence[np.ndarray]]],  # (label, images from top to bottom), (H, W, 3) uint8 of one size
 ) -> np.ndarray:  # (H', W', 3) uint8

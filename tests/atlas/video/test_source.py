@@ -81,7 +81,10 @@ def test_tiny_frames_are_refused(tmp_path: Path) -> None:
 def test_the_size_limit() -> None:
     assert fitted_size(854, 480, 768) == (768, 432)
     assert fitted_size(480, 854, 768) == (432, 768)
-    assert fitted_size(101, 55, 768) == (101, 55)
+    assert fitted_size(101, 55, 768) == (101, 55)  # as it is
+    assert fitted_size(390, 844, 768) == (354, 768)
+    assert fitted_size(1921, 1081, 767) == (766, 432)
+    assert fitted_size(16384, 16, 768) == (768, 2)
 
 
 def test_averaging_down() -> None:
