@@ -29,7 +29,7 @@ from atlas.system.terminal import say
 from atlas.video.rate import picked_frames
 from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, open_source
 
-_METHOD = 4
+_METHOD = 5
 """Counts up when the same inputs give another clip than before."""
 _PARTS = ("frames", "masks", "flow", "masks.png")
 

@@ -25,7 +25,7 @@ from atlas.video.coding import Coding, first_coding
 from atlas.video.conversion import Conversion, to_rgb
 from atlas.video.ffmpeg import DAMAGE, MOST_MESSAGES, input_arguments, reason, start_ffmpeg
 from atlas.video.rate import frame_rate, is_variable
-from atlas.video.shown import NUMBER, shown_frames
+from atlas.video.shown import NUMBER, ShownFrames, shown_frames
 
 _DEINTERLACE = "bwdif=mode=send_frame:deint=interlaced"
 """ffmpeg's filter that makes one whole frame of the two fields of each frame that is interlaced; others stay as they are."""

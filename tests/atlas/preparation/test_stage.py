@@ -202,7 +202,7 @@ def test_the_size_limit_portrait_and_odd(tmp_path: Path) -> None:
     assert (clip.width, clip.height) == (55, 101)
     clip = run(tmp_path / "odd", tmp_path / "small", tmp_path / "masks", max_side=64)
     assert (clip.width, clip.height, clip.source.width, clip.source.height) == (34, 64, 55, 101)
-    assert clip.frame(0).shape == (64, 35, 3)
+    assert clip.frame(0).shape == (64, 34, 3)
 
 
 def test_auto_and_box(shots: Path, tmp_path: Path) -> None:
