@@ -26,7 +26,7 @@ _SHARED = _of("atlas", "clip recolour maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
 _EDIT = _of(
-    "edit", "request recipes diffusion strategies deflicker tuning controls sampling all_frames editors record questions"
+    "edit", "request recipes models diffusion strategies deflicker tuning controls sampling all_frames editors record questions"
 )
 _AGGREGATE = _of("aggregate", "stack averages windows match network partials merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
@@ -57,10 +57,11 @@ ALLOWED: dict[str, set[str]] = {
     "edit.request": _of("atlas", "clip maps system errors"),
     "edit.recipes": {"edit.tuning"} | _of("atlas", "errors"),
     "edit.controls": _of("edit", "request") | _of("atlas", "weights maps clip video geometry storage system errors"),
-    "edit.diffusion": _of("edit", "request controls") | _of("atlas", "weights video storage system errors"),
+    "edit.models": _of("edit", "request") | _of("atlas", "weights storage system errors"),
+    "edit.diffusion": _of("edit", "models request controls") | _of("atlas", "weights video storage system errors"),
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),
     "edit.deflicker": _of("edit", "record request") | _of("atlas", "rendering maps clip geometry storage system errors"),
-    "edit.tuning": _of("edit", "strategies diffusion request")
+    "edit.tuning": _of("edit", "strategies diffusion models request")
     | _of("atlas", "weights maps clip geometry storage system errors"),
     "edit.sampling": _of("edit", "recipes tuning diffusion") | _of("atlas", "maps geometry storage system errors"),
     "edit.all_frames": _of("edit", "sampling recipes tuning deflicker strategies diffusion controls request")

@@ -52,7 +52,7 @@ def check_folder(folder: Path) -> None:
         check_description(file)
     if (folder / "adapter_config.json").exists():  # its base model would be looked for wherever it says
         raise UserError(f"{folder} holds an adapter (adapter_config.json): name the folder of a whole model")
-    for index in sorted(folder.glob("*.safetensors.index.json")):
+    for index in sorted(folder.glob("*.safetensors.index*.json")):
         _check_index(index)
 
 

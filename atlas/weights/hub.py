@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -11,21 +12,36 @@ from atlas.errors import UserError, one_line
 from atlas.storage.stamps import digest
 from atlas.weights.folder import described
 
-Kind = Literal["model", "ControlNet", "configuration", "IP-Adapter", "depth estimator", "CLIP model", "DINOv2 model"]
+Kind = Literal[
+    "model",
+    "ControlNet",
+    "ControlNet configuration",
+    "autoencoder",
+    "configuration",
+    "IP-Adapter",
+    "depth estimator",
+    "CLIP model",
+    "DINOv2 model",
+]
 
 # What of a repository is fetched: repositories often hold the same weights in several formats.
 _PATTERNS: dict[str, list[str]] = {
     "model": ["model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors"],
     "ControlNet": ["config.json", "diffusion_pytorch_model.safetensors"],
+    "ControlNet configuration": ["config.json"],
+    "autoencoder": ["config.json", "diffusion_pytorch_model.safetensors"],
     "configuration": ["model_index.json", "*/*.json", "*/*.txt"],
     "depth estimator": ["config.json", "preprocessor_config.json", "model.safetensors"],
     "CLIP model": ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"],
     "DINOv2 model": ["config.json", "preprocessor_config.json", "model.safetensors"],
 }
-_SKIPPED = ["*.fp16.*", "*non_ema*", "safety_checker/*"]
+_HALF = ".fp16."  # in the names of weights in half precision
+_SKIPPED = [f"*{_HALF}*", "*non_ema*", "safety_checker/*"]
 _MARK = {
     "model": "model_index.json",
     "ControlNet": "config.json",
+    "ControlNet configuration": "config.json",
+    "autoencoder": "config.json",
     "configuration": "model_index.json",
     "depth estimator": "config.json",
     "CLIP model": "config.json",
@@ -61,7 +77,7 @@ def named(name: str, kind: Kind) -> Path | None:
             raise UserError(f"{path} is no {kind} (it has no {_MARK[kind]}): name the folder that holds one")
         return path
     if is_file:
-        if path.suffix != ".safetensors" or kind == "configuration":
+        if path.suffix != ".safetensors" or kind.endswith("configuration"):
             raise UserError(f"{path} is no folder and no .safetensors file: other formats can hold programs and are not read")
         return path
     if not _ID.fullmatch(name) or path.suffix == ".safetensors":
@@ -85,6 +101,18 @@ def fetch_command(name: str, patterns: list[str]) -> str:
     return f"hf download {name} {wanted} " + " ".join(f'--exclude "{pattern}"' for pattern in _SKIPPED)
 
 
+def chosen_files(files: Sequence[str], patterns: list[str]) -> tuple[list[str], list[str]]:
+    """Which patterns of a repository's files are fetched and which skipped: half precision only where that lies there alone."""
+    present = set(files)
+    doubled = [file for file in files if _HALF in file and file.replace(_HALF, ".", 1) in present]
+    alone = [half for pattern in patterns if pattern not in present and (half := _halved(pattern)) in present]
+    return patterns + alone, doubled + _SKIPPED[1:]
+
+
+def _halved(name: str) -> str:
+    return name.replace(".safetensors", f"{_HALF}safetensors")
+
+
 def _shown(name: str) -> str:
     """A name that may be anything, short and without what would steer a terminal."""
     return name if name.isprintable() and len(name) <= 240 else ascii(name)[:240]
@@ -101,15 +129,17 @@ def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: st
 
     try:
         # Asked first whether it is there at all: a download waits for minutes for a hub that does not answer.
-        HfApi().model_info(name, timeout=_PATIENCE)
-        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=_SKIPPED))
+        info = HfApi().model_info(name, timeout=_PATIENCE)
+        wanted, skipped = chosen_files([file.rfilename for file in info.siblings or ()], patterns)
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=skipped))
     except Exception as problem:  # no network, no such repository, not allowed, a full disk: its own words say which
         raise UserError(f"the {kind} {name} cannot be fetched ({one_line(problem)}): try {command}, or name a folder") from None
 
 
 def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:
     """Whether a cached repository has what is needed of it: a download may have been cut short."""
-    if not all(any(folder.glob(pattern)) for pattern in patterns if not pattern.endswith(".txt")):
+    needed = [pattern for pattern in patterns if not pattern.endswith(".txt")]
+    if not all(any(folder.glob(pattern)) or any(folder.glob(_halved(pattern))) for pattern in needed):
         return False
     if kind != "model":
         return True

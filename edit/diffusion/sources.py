@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,21 @@ from edit.controls.drawing import draw_poses
 from edit.controls.poses import Poses
 from edit.controls.smoothing import usual_window
 from edit.controls.soft_edges import SoftEdges, check_soft_edges
-from edit.diffusion.adapters import ip_adapter_files
 from edit.diffusion.conditions import DepthEstimator, canny
 from edit.diffusion.crop import Crop
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import Weights, check_installed, is_xl_model, load
+from edit.diffusion.weights import load
+from edit.models.base import description_folder, is_xl_model
+from edit.models.controlnets import described_by
+from edit.models.on_top.ip_adapters import ip_adapter_files, ip_adapter_patterns
+from edit.models.schedules import named_entries, single_file_marks
+from edit.models.weights import Weights, check_installed
 from edit.request.prompting import DiffusionOptions
 
 # What does not change the picture, or stands in `identity` in another form.
-_APART = {"prompt", "prompt_at", "model", "model_config", "controlnet", "lora", "ip_adapter", "depth_model", "image_prompt",
-          "control_images", "poses", "pose_window", "softedge", "offline", "offload", "vae_slicing", "compile",
-          "dtype"}  # fmt: skip
+_APART = {"prompt", "prompt_at", "model", "model_config", "vae", "controlnet", "lora", "textual_inversion", "ip_adapter",
+          "depth_model", "image_prompt", "control_images", "poses", "pose_window", "softedge", "offline", "offload",
+          "vae_slicing", "compile", "dtype"}  # fmt: skip
 _SEEN = 2  # raise it when the same image prompt is seen otherwise
 
 
@@ -56,7 +61,8 @@ class Sources:
 
     def model(self) -> StableDiffusion:
         """The model, loaded once per run."""
-        return load(self.weights)
+        content = digest({name: fingerprint(path) for name, path in self._paths.items()}, self._on_top())
+        return load(replace(self.weights, content=content))
 
     def check(self, prompts: Iterable[str]) -> None:
         """UserError where weights do not load or do not fit each other, or a prompt is too long for them."""
@@ -139,16 +145,30 @@ class Sources:
         """What decides the picture beside prompt, frame and fit: settings, and the hashes of all weights."""
         chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
         weights = {name: fingerprint(path) for name, path in self._paths.items()}
-        loras = [[fingerprint(path), scale] for path, scale in self.weights.loras]
         image = None if self.options.image_prompt is None else digest(_SEEN, self.options.image_prompt)
         precision = [str(self.weights.dtype), self.device.type]
-        return chosen | {"weights": weights, "loras": loras, "image": image, "precision": precision}
+        implied = self._implied_schedule()
+        schedule = {"schedule": implied} if implied else {}  # of most models nothing: their pictures keep their names
+        return chosen | {"weights": weights, "image": image, "precision": precision} | self._on_top() | schedule
+
+    def _on_top(self) -> dict[str, Any]:
+        """Hashes of LoRAs, and of textual inversions where there are any."""
+        words = [[fingerprint(path), word] for path, word in self.weights.words]
+        loras = [[fingerprint(path), scale] for path, scale in self.weights.loras]
+        return {"loras": loras} | ({"words": words} if words else {})
+
+    def _implied_schedule(self) -> dict[str, Any]:
+        """What the steps are taken with that neither an option nor the model's description names."""
+        model = self._paths["model"]
+        marks = single_file_marks(model) if model.is_file() else {}
+        described = model if model.is_dir() else self._paths["configuration"]
+        return self.weights.schedule.implied(named_entries(described), marks)
 
     def _check_names(self) -> None:
         """One UserError for all weights whose names are wrong, before the first of them, which may be large, is fetched."""
         options, problems = self.options, []
         names: list[tuple[str | None, Kind]] = [(options.model, "model"), (options.model_config, "configuration")]
-        names += [(name, "ControlNet") for name in options.controlnet]
+        names += [(options.vae, "autoencoder"), *((name, "ControlNet") for name in options.controlnet)]
         names += [(options.depth_model, "depth estimator")] * ("depth" in options.control)
         names += [(options.ip_adapter, "IP-Adapter")] * (options.image_prompt is not None)
         for name, kind in names:
@@ -170,15 +190,25 @@ class Sources:
         paths = {"model": model}
         if options.model_config is not None:
             paths["configuration"] = located(options.model_config, "configuration", offline=offline)
+        elif model.is_file():
+            paths["configuration"] = description_folder(None, model, offline=offline)
+        if options.vae is not None:
+            paths["autoencoder"] = located(options.vae, "autoencoder", offline=offline)
         for number, name in enumerate(self.weights.controlnets):
-            paths[f"ControlNet {number}"] = located(name, "ControlNet", offline=offline)
+            path = located(name, "ControlNet", offline=offline)
+            paths[f"ControlNet {number}"] = path
+            if path.is_file():
+                paths[f"ControlNet {number}'s description"] = described_by(path, offline=offline) / "config.json"
         if "depth" in options.control:
             paths["depth"] = located(options.depth_model, "depth estimator", offline=offline)
         if options.softedge is not None:
             paths["soft edges"] = options.softedge
         if options.image_prompt is not None:
-            files = ip_adapter_files(self.is_xl)
-            paths["IP-Adapter"] = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=files)
+            wanted = ip_adapter_patterns(self.is_xl)
+            path = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=wanted)
+            paths["IP-Adapter"] = path
+            if path.is_file():
+                paths["image encoder"] = ip_adapter_files(path, self.is_xl)[1]
         return paths
 
     def _depth_estimator(self) -> DepthEstimator:

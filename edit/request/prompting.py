@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from atlas.errors import UserError
+from edit.request.files import weighted_files, worded_files
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CONTROLNETS = {
@@ -32,7 +33,10 @@ _RANGES = (
     ("steps", 1, 1000),
     ("guidance", 0.0, 100.0),
     ("control_scale", 0.0, 10.0),
+    ("control_start", 0.0, 1.0),
+    ("control_end", 0.0, 1.0),
     ("image_prompt_scale", 0.0, 10.0),
+    ("clip_skip", 1, 12),
 )
 
 Control = Literal["canny", "depth", "pose", "softedge", "images"]
@@ -43,7 +47,7 @@ _READ: dict[Control, tuple[str, str]] = {
     "softedge": ("softedge", "FILE"),
     "images": ("control_images", "DIR"),
 }  # the option that names what a control is read from
-Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lms", "pndm", "unipc"]
+Scheduler = Literal["ddim", "ddpm", "dpm++", "euler", "euler-a", "heun", "lcm", "lms", "pndm", "tcd", "unipc"]
 
 
 @dataclass(kw_only=True)
@@ -51,7 +55,7 @@ class DiffusionOptions:
     """Options of --editor diffusion."""
 
     prompt: str | None = None
-    """With --editor diffusion: what the layer is to become."""
+    """With --editor diffusion: what the layer is to become. (red:1.5) counts more, [red] less; BREAK begins a new part."""
     prompt_at: tuple[str, ...] = ()
     """Another prompt for single keyframes, as FRAME:TEXT."""
     negative: str = ""
@@ -70,12 +74,24 @@ class DiffusionOptions:
     """Base model: hub id, folder, or .safetensors file; Stable Diffusion 1.x, 2.x or XL."""
     model_config: str | None = None
     """With a .safetensors file as --model: folder or hub id with its configuration. Default: that of the file's kind, from the hub."""  # noqa: E501
+    vae: str | None = None
+    """Autoencoder in place of the model's: hub id, folder or .safetensors file. Single files without one need it."""
+    prediction_type: Literal["epsilon", "v_prediction"] | None = None
+    """What the model was trained to predict, where its files do not tell: noise (epsilon), or v. Default: as they say."""
+    clip_skip: int = 1
+    """Which layer of the text encoder is read, from the end, as other tools count it: 2 is the one before the last. XL reads that anyway."""  # noqa: E501
+    textual_inversion: tuple[str, ...] = ()
+    """Textual inversion files as PATH:WORD, the word standing in a prompt. Default word: the file's name."""
     control: tuple[Control, ...] = ("canny",)
     """What the picture is held to: canny (edges), depth, pose (see --poses), softedge (see --softedge), images (your own, see --control-images); several add up."""  # noqa: E501
     controlnet: tuple[str, ...] = ()
     """ControlNet for each --control: hub id, folder or .safetensors file. Default: that of the model's family; --control images needs one, and with Stable Diffusion XL pose and softedge do."""  # noqa: E501
     control_scale: tuple[float, ...] = ()
     """Weight of each ControlNet. Default: 1."""
+    control_start: tuple[float, ...] = ()
+    """Share of the steps before which each ControlNet is silent; one number holds for all. Default: 0."""
+    control_end: tuple[float, ...] = ()
+    """Share of the steps after which each ControlNet is silent. Default: 1."""
     control_images: Path | None = None
     """For --control images: folder of frame-sized images named by frame number; with --on atlas one image of its size."""
     poses: Path | None = None
@@ -99,7 +115,11 @@ class DiffusionOptions:
     ip_adapter: str = IP_ADAPTER
     """IP-Adapter for --image-prompt: hub id, or a .safetensors file with its image_encoder/ folder beside it."""
     scheduler: Scheduler = "ddim"
-    """How steps are taken."""
+    """How steps are taken; lcm and tcd with LoRAs or models made for few steps."""
+    karras: bool = False
+    """Space the noise levels as Karras et al. do; for dpm++, euler, heun, lms and unipc."""
+    timestep_spacing: Literal["leading", "linspace", "trailing"] | None = None
+    """Where steps lie; trailing for models made for few steps (Turbo, Lightning). Default: the model's own."""
     resolution: int | None = None
     """Shorter side in pixels of what the model sees. Default: what the model was made for."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -130,6 +150,7 @@ class DiffusionOptions:
         self._check_controls()
         self.keyframe_prompts()
         self.loras()
+        self.words()
         if self.image_prompt is not None and not self.image_prompt.is_file():
             raise UserError(f"--image-prompt {self.image_prompt} is missing: check the path")
 
@@ -145,6 +166,11 @@ class DiffusionOptions:
             raise UserError("--control images needs --controlnet: name the ControlNet that was made for such images")
         if self.control_scale and len(self.control_scale) != len(self.control):
             raise UserError("give one --control-scale for each --control, or none")
+        for start, end in self.control_spans():
+            if start >= end:
+                raise UserError(
+                    f"--control-start {start:g} is not before --control-end {end:g}: the ControlNet would do nothing"
+                )
         for kind, (name, what) in _READ.items():
             self._check_read(kind, name, what)
         self._check_steadiness()
@@ -197,6 +223,15 @@ class DiffusionOptions:
         """The weight of each control."""
         return self.control_scale or (1.0,) * len(self.control)
 
+    def control_spans(self) -> list[tuple[float, float]]:
+        """Between which shares of the steps each control counts; UserError where their number is not that of the controls."""
+        count, sides = len(self.control), []
+        for option, given, usual in (("start", self.control_start, 0.0), ("end", self.control_end, 1.0)):
+            if len(given) not in (0, 1, count):
+                raise UserError(f"give one --control-{option} for each --control, one for all, or none")
+            sides.append(given * count if len(given) == 1 else given or (usual,) * count)
+        return list(zip(*sides, strict=True))
+
     def keyframe_prompts(self) -> dict[int, str]:
         """Prompts of single keyframes by frame number; UserError where one is not FRAME:TEXT."""
         prompts = {}
@@ -209,17 +244,15 @@ class DiffusionOptions:
 
     def loras(self) -> list[tuple[Path, float]]:
         """LoRA files and their weights; UserError where a file is missing or is no .safetensors file."""
-        weighted = []
-        for text in self.lora:
-            path, colon, scale = text.rpartition(":")
-            if not (colon and re.fullmatch(r"-?\d{1,3}(\.\d*)?|-?\.\d+", scale, re.ASCII)):
-                path, scale = text, "1"
-            if not Path(path).is_file():
-                raise UserError(f"--lora {path} is missing: give it as PATH or PATH:SCALE")
-            if Path(path).suffix != ".safetensors":
-                raise UserError(f"--lora {path} is no .safetensors file: other formats can hold programs and are not read")
-            weighted.append((Path(path), float(scale)))
-        return weighted
+        return weighted_files(self.lora)
+
+    def words(self) -> list[tuple[Path, str]]:
+        """Textual inversion files and their words; UserError where one cannot be read, or stands in no prompt."""
+        return worded_files(self.textual_inversion, self.all_prompts())
+
+    def all_prompts(self) -> list[str]:
+        """Every text that the model is given: the prompt, those of single keyframes, and what is not wanted."""
+        return [(self.prompt or "").strip(), *self.keyframe_prompts().values(), self.negative]
 
     def settings(self) -> dict[str, Any]:
         """What was chosen, JSON-ready: every option that is not at its default, the strategy and the model."""

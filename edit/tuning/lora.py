@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from edit.diffusion.adapters import load_lora
+from edit.models.on_top.loras import load_lora
 
 _NAME = "tuned"  # of the adapter, in peft's tables
 _LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]  # of every attention

@@ -15,7 +15,9 @@ from torch import Tensor
 from edit.diffusion.denoise import Start, denoise, draw
 from edit.diffusion.model import StableDiffusion
 from edit.diffusion.tiles import Tiled, spread
-from edit.diffusion.weights import SCHEDULERS, Weights, load
+from edit.diffusion.weights import load
+from edit.models.schedules import SCHEDULERS
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 
 SIZE = (64, 128)

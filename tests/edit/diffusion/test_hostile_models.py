@@ -24,7 +24,9 @@ from atlas.metrics.embeddings import Embedder
 from atlas.weights.folder import check_room
 from atlas.weights.hub import fingerprint, located
 from edit.diffusion.conditions import DepthEstimator
-from edit.diffusion.weights import Weights, is_xl_model, load
+from edit.diffusion.weights import load
+from edit.models.base import is_xl_model
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 from tests.atlas.metrics import tiny_embeddings
 from tests.edit import tiny

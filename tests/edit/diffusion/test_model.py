@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import Weights, load
+from edit.diffusion.weights import load
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 
 CONTROL = (np.random.default_rng(0).random((64, 64, 3)) > 0.8).astype(np.uint8) * 255

@@ -14,7 +14,8 @@ import torch
 from atlas.errors import UserError
 from atlas.weights.hub import fetch_command, fingerprint, located
 from edit.diffusion.denoise import Start, denoise, draw
-from edit.diffusion.weights import Weights, load
+from edit.diffusion.weights import load
+from edit.models.weights import Weights
 from edit.request.prompting import CONTROLNETS, MODEL, DiffusionOptions
 from tests.edit import tiny
 
@@ -96,10 +97,10 @@ def test_half_precision(models: Path, dtype: str) -> None:
         ({"model": "{models}"}, "is no model \\(it has no model_index.json\\)"),
         ({"controlnet": ("{models}/sd",)}, "is no ControlNet \\(it has no config.json\\)"),
         ({"controlnet": ("{models}/controlnet-xl",)}, "is of another family than the model .*cross_attention_dim 32, not 8"),
-        ({"controlnet": ("{models}/sd/vae",)}, "cannot be loaded as a ControlNet|is of another family"),
+        ({"controlnet": ("{models}/sd/vae",)}, "sd.vae holds a network of the kind AutoencoderKL, no ControlNet"),
         ({"lora": ("{tmp}/wide.safetensors",)}, "the LoRA .*wide.safetensors does not fit the model"),
-        ({"lora": ("{tmp}/other.safetensors",)}, "the LoRA .*other.safetensors does not fit the model"),
-        ({"model": "{tmp}/other.safetensors"}, "the configuration stable-diffusion-v1-5/.* is not in the cache"),
+        ({"lora": ("{tmp}/other.safetensors",)}, "other.safetensors holds .*, which is no LoRA's weight"),
+        ({"model": "{tmp}/other.safetensors"}, "other.safetensors is a ControlNet .*: --model takes Stable Diffusion"),
         ({"model": "{tmp}/model.ckpt"}, "other formats can hold programs and are not read"),
         ({"model": "{tmp}/flux"}, "is a FluxPipeline: this editor takes Stable Diffusion"),
         ({"model": "{tmp}/broken"}, "broken cannot be loaded as a model"),

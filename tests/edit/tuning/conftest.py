@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import Weights, load
+from edit.diffusion.weights import load
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 from edit.tuning.examples import Example, ExampleMaker
 

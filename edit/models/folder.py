@@ -57,15 +57,19 @@ def check_model(folder: Path) -> str:
 
 def check_model_room(folder: Path, size: int | None = None) -> None:
     """UserError where a network of a checked model is larger than its weights: `size` bytes, or those that lie beside it."""
+    for name, network in network_classes(folder).items():
+        part = folder / name
+        check_network(part, name, network, weight_bytes(part, name) if size is None else size)
+
+
+def network_classes(folder: Path) -> dict[str, Any]:
+    """Classes of the networks that a checked model's folder names, by the names of their folders in it."""
     import diffusers
     import transformers
 
     libraries: dict[str, Any] = {"diffusers": diffusers, "transformers": transformers}
-    for name, (library, kind) in _parts(described(folder / INDEX)).items():
-        if name in _NETWORKS:
-            part = folder / name
-            network = getattr(libraries[library], kind)
-            check_network(part, name, network, weight_bytes(part, name) if size is None else size)
+    parts = _parts(described(folder / INDEX))
+    return {name: getattr(libraries[library], kind) for name, (library, kind) in parts.items() if name in _NETWORKS}
 
 
 def check_network(folder: Path, what: str, network: Any, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What is put on top of a loaded model: LoRA files, and IP-Adapter for an image prompt."""
+"""LoRA files on top of a loaded model (Hu et al., ICLR 2022): all of their weights go onto it, or none."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from atlas.errors import UserError, one_line
 from atlas.storage.json_text import parsed
-from atlas.weights.folder import check_folder, weight_bytes, weights_header
-from atlas.weights.hub import located
-from edit.diffusion.model_folder import check_network
+from atlas.weights.folder import weights_header
 
-_IP_ADAPTERS = {False: ("models", "ip-adapter_sd15.safetensors"), True: ("sdxl_models", "ip-adapter_sdxl.safetensors")}
 _SETTINGS = "lora_adapter_metadata"  # under which diffusers keeps them in the file
 _PLAIN = re.compile(r"\^?[\w./:|-]*\$?")  # peft takes names for regular expressions: some of those never end
 _WORDS = {"bias", "peft_type", "task_type", "peft_version"}
 _DEFAULTS = {"megatron_core": "megatron.core", "init_lora_weights": "gaussian"}  # a module that peft imports; a way to begin
 _LARGEST = 100_000  # of ranks and other settings
+_DOWN = re.compile(r".*(lora_A|lora_down|lora\.down|lora_linear_layer\.down|_lora\.down)(\.\w+)?\.weight")
+_OTHERS = re.compile(
+    r".*((lora_B|lora_up|lora\.up|lora_linear_layer\.up|_lora\.up)(\.\w+)?\.(weight|bias)"
+    r"|\.alpha|\.dora_scale|\.lora_magnitude_vector(\.\w+)*)"
+)
 
 
 def add_loras(pipeline: Any, loras: Sequence[tuple[Path, float]]) -> None:
@@ -46,38 +50,18 @@ def load_lora(pipeline: Any, path: Path, name: str) -> None:
             )
     except Exception as problem:  # of sizes, of names, of formats: diffusers and peft raise many kinds
         raise UserError(f"the LoRA {path} does not fit the model: {one_line(problem)}") from None
-    if not any(name in adapters for adapters in pipeline.get_list_adapters().values()):
-        raise UserError(f"the LoRA {path} does not fit the model: none of its weights belongs to it")
-
-
-def add_image_prompt(pipeline: Any, name: str, scale: float, *, is_xl: bool, offline: bool) -> None:
-    """Load an IP-Adapter and its image encoder; UserError where it cannot be had or does not fit."""
-    folder, weight = _IP_ADAPTERS[is_xl]
-    path = located(name, "IP-Adapter", offline=offline, patterns=ip_adapter_files(is_xl))
-    if path.is_file():
-        place, subfolder, weight = path.parent, "", path.name
-    else:
-        place, subfolder = path, folder
-    try:
-        if pipeline.image_encoder is None:  # diffusers, left to itself, reads it from other formats too
-            pipeline.register_modules(image_encoder=_image_encoder(place / subfolder / "image_encoder", pipeline))
-        pipeline.load_ip_adapter(str(place), subfolder=subfolder, weight_name=weight, local_files_only=True)
-        pipeline.set_ip_adapter_scale(scale)
-    except (UserError, MemoryError):
-        raise
-    except Exception as problem:  # missing files, other sizes: diffusers raises many kinds
-        raise UserError(f"the IP-Adapter {name} cannot be used with this model: {one_line(problem)}") from None
-
-
-def _image_encoder(folder: Path, pipeline: Any) -> Any:
-    from transformers import CLIPVisionModelWithProjection
-
-    check_folder(folder)
-    check_network(folder, "image encoder", CLIPVisionModelWithProjection, weight_bytes(folder, "image encoder"))
-    encoder = CLIPVisionModelWithProjection.from_pretrained(
-        str(folder), torch_dtype=pipeline.dtype, use_safetensors=True, local_files_only=True
+    wanted = sum(bool(_DOWN.fullmatch(tensor)) for tensor in weights_header(path)[0])
+    adapted = sum(
+        name in getattr(module, "lora_A", ())
+        for part in pipeline.components.values()
+        if isinstance(part, torch.nn.Module)
+        for module in part.modules()
     )
-    return encoder.to(pipeline.device)
+    if adapted < wanted:
+        share = (
+            f"{wanted - adapted} of its {wanted} layers belong to another" if adapted else "none of its weights belongs to it"
+        )
+        raise UserError(f"the LoRA {path} does not fit the model: {share}")
 
 
 def _check_lora(path: Path) -> None:
@@ -88,6 +72,11 @@ def _check_lora(path: Path) -> None:
         if not _PLAIN.fullmatch(name):
             raise UserError(
                 f"the LoRA {path} has a tensor named {ascii(name)[:80]}, which is no layer's name: nothing is loaded"
+            )
+    for name in tensors:
+        if not (_DOWN.fullmatch(name) or _OTHERS.fullmatch(name)):
+            raise UserError(
+                f"{path} holds {name[:80]}, which is no LoRA's weight: LyCORIS (LoHa, LoKr) and other kinds are not taken"
             )
     if not settings:
         return
@@ -112,9 +101,3 @@ def _is_plain(name: str, value: Any) -> bool:
         return name in ("target_modules", "exclude_modules") and all(isinstance(v, str) and _PLAIN.fullmatch(v) for v in value)
     numbers = name in ("rank_pattern", "alpha_pattern") and isinstance(value, dict)
     return numbers and all(_PLAIN.fullmatch(key) and _is_plain("", one) for key, one in value.items())
-
-
-def ip_adapter_files(is_xl: bool) -> list[str]:
-    """What of the published repository is needed."""
-    folder, weight = _IP_ADAPTERS[is_xl]
-    return [f"{folder}/{weight}", f"{folder}/image_encoder/*.json", f"{folder}/image_encoder/*.safetensors"]

@@ -1,0 +1,82 @@
+"""ControlNets, from a folder, a repository or a single file: of a kind that one picture can be held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import UserError
+from atlas.weights.folder import check_folder, described, weight_bytes, weights_header
+from atlas.weights.hub import located
+from edit.models.folder import check_network
+from edit.models.kinds import inferred, other_kind
+from edit.models.networks import check_complete, loaded_network
+from edit.models.weights import Weights
+
+_CONFIGS = {
+    "controlnet": "lllyasviel/control_v11p_sd15_canny",
+    "controlnet_xl_large": "diffusers/controlnet-canny-sdxl-1.0",
+    "controlnet_xl_mid": "diffusers/controlnet-canny-sdxl-1.0-mid",
+    "controlnet_xl_small": "diffusers/controlnet-canny-sdxl-1.0-small",
+}
+"""Repositories that describe single files of each kind, by diffusers' names for these."""
+_XL_TEXT = 2048  # numbers a token
+_TEXT_KEY = "down_blocks.{}.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+
+
+def loaded_controlnet(name: str, weights: Weights) -> Any:
+    """Load a ControlNet; UserError where it is none, or none that is told its control by one picture."""
+    from diffusers import ControlNetModel
+
+    path = located(name, "ControlNet", offline=weights.offline)
+    if path.is_dir():
+        check_folder(path)
+        check_description(name, described(path / "config.json"))
+        check_network(path, "ControlNet", ControlNetModel, weight_bytes(path, "ControlNet"))
+        return loaded_network(path, "ControlNet", ControlNetModel, weights.dtype)
+    folder = described_by(path, offline=weights.offline)
+    check_folder(folder)
+    check_description(name, described(folder / "config.json"))
+    check_network(folder, "ControlNet", ControlNetModel, path.stat().st_size)
+    net = ControlNetModel.from_single_file(str(path), config=str(folder), torch_dtype=weights.dtype, local_files_only=True)
+    check_complete(path, {"ControlNet": net})
+    return net
+
+
+def described_by(path: Path, *, offline: bool) -> Path:
+    """The folder whose config.json describes a ControlNet's single file: its own, or that of a repository of its kind."""
+    kind = _kind(path)
+    if (path.parent / "config.json").is_file():
+        return path.parent
+    if offline:
+        raise UserError(f"{path} lies alone: put the ControlNet's config.json beside it, or leave out --offline")
+    return located(_CONFIGS[kind], "ControlNet configuration", offline=offline)
+
+
+def check_description(name: str, config: Mapping[str, Any]) -> None:
+    """UserError where a description is that of another network, or of a ControlNet that asks for more than one picture."""
+    kind = str(config.get("_class_name", "ControlNetModel"))
+    if kind != "ControlNetModel":
+        raise UserError(
+            f"{name} holds a network of the kind {kind[:60]}, no ControlNet of Stable Diffusion: name one with --controlnet"
+        )
+    channels = config.get("conditioning_channels", 3)
+    if channels != 3:
+        raise UserError(f"the ControlNet {name} takes control images of {str(channels)[:20]} channels, not 3: name another")
+    if config.get("global_pool_conditions"):
+        raise UserError(f"the ControlNet {name} takes a picture's look, not its shape (shuffle): use --image-prompt for that")
+
+
+def _kind(path: Path) -> str:
+    """Which kind of ControlNet a single file holds, of `_CONFIGS`; UserError where it holds none."""
+    tensors = weights_header(path)[0]
+    said = other_kind(path)
+    if said.startswith("a ControlNet (") or said.startswith("no model"):
+        kind = inferred(path)
+        if kind in _CONFIGS:
+            return kind
+        if any(tensor.startswith("controlnet_cond_embedding.") for tensor in tensors):  # diffusers' own names
+            text = next((tensors[key][1] for key in map(_TEXT_KEY.format, range(4)) if key in tensors), ())
+            return "controlnet_xl_large" if text[-1:] == (_XL_TEXT,) else "controlnet"
+    raise UserError(f"{path} is {said}: name a ControlNet with --controlnet")
