@@ -24,10 +24,33 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_options_come_before_what_goes_to_pytest(script: ModuleType) -> None:
-    assert script.commands([]) == [["pytest", "-q"]]
-    assert script.commands(["--quick", "tests/edit"]) == [["pytest", "-q", "-m", "not slow", "tests/edit"]]
-    *checks, tests = script.commands(["-k", "maps", "--checks"])
+    assert script.commands([], 1) == [["pytest", "-q"]]
+    assert script.commands(["--quick", "tests/edit"], 1) == [["pytest", "-q", "-m", "not slow", "tests/edit"]]
+    *checks, tests = script.commands(["-k", "maps", "--checks"], 1)
     assert [check[0] for check in checks] == ["ruff", "ruff", "mypy"] and tests == ["pytest", "-q", "-k", "maps"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["tests/edit", "tests/atlas/maps", "-x"], ["--durations=5"]])
+def test_folders_are_shared_among_workers(script: ModuleType, arguments: list[str]) -> None:
+    for cores, workers in ((1, []), (2, ["-n", "2"]), (64, ["-n", "4"])):
+        [[_, _, *rest]] = script.commands(arguments, cores)
+        assert rest == [*workers, *(["--dist", "worksteal"] if workers else []), *arguments]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["tests/test_imports.py"], ["a.py::test_x"], ["no-such"], ["-k", "maps"], ["--pdb"], ["-s"]]
+)
+def test_what_is_few_or_watched_runs_in_one_process(script: ModuleType, arguments: list[str]) -> None:
+    assert script.commands(arguments, 8) == [["pytest", "-q", *arguments]]
+
+
+def test_a_failure_in_a_worker_can_be_read(script: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "test_one.py").write_text("def test_one():\n    assert 6 * 7 == 41, 'six times seven'\n")
+    [[_, *arguments]] = script.commands([str(tmp_path)], 2)
+    command = [sys.executable, "-m", "pytest", *arguments, "-c", str(ROOT / "setup.cfg")]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1 and "AssertionError: six times seven" in ended.stdout, ended
+    assert "1 failed" in ended.stdout
 
 
 def test_what_fails_ends_it(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
