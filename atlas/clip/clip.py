@@ -28,6 +28,8 @@ _JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
 _DEVICES = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"} | {kind + n for kind in ("COM", "LPT") for n in "0123456789¹²³"}
 """Names that Windows keeps for itself, with any suffix."""
 _LONGEST_PATH = 4096
+_LATEST = 1e7
+"""Seconds: a frame of no film is later."""
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Source:
     """Source frame shown at each clip frame (not consecutive where the frame rate was changed)."""
     fps: float = 0.0
     """The source's own frame rate; 0 where it has none (a folder of frames)."""
+    first_time: float | None = None
+    """Seconds from the start of the source to the clip's first frame, where sound is cut; None in clips of older versions."""
     audio: bool = False
     colour: dict[str, str] = field(default_factory=dict)
     """Colour tags of the frames as ffmpeg names them: color_range, colorspace, color_primaries, color_trc; and where pixels are
@@ -66,6 +70,8 @@ class Source:
             return "its source's start or indices are no numbers of frames"
         if not is_rate(self.fps) and not (type(self.fps) in (int, float) and self.fps == 0):
             return "its source's fps is no frame rate"
+        if self.first_time is not None and not _is_time(self.first_time):
+            return "its source's first_time is no time"
         try:
             check_colour(self.colour)
         except ValueError as problem:
@@ -221,6 +227,10 @@ class Clip:
     def identity(self) -> str:
         """Digest what the clip was prepared from: what an edit of whole frames depends on."""
         return digest(read_stamp(self.folder))
+
+
+def _is_time(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= _LATEST
 
 
 def _whole(data: Mapping[str, Any], key: str) -> int:

@@ -218,6 +218,7 @@ def _described(making: Path, plan: _Plan) -> Clip:
         start=options.start,
         indices=plan.indices,
         fps=float(source.fps) if source.video else 0.0,
+        first_time=max(0.0, float(source.times[plan.indices[0]])) if source.video else None,
         audio=bool(source.video and source.video.audio),
         colour=source.colour,
         deep=source.deep,

@@ -16,6 +16,8 @@ from atlas.errors import UserError
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_8_bit, write_image
 from atlas.system.terminal import say
+from atlas.video.reading import probe
+from atlas.video.sound import Sound
 from atlas.video.source import has_content
 from atlas.video.writing import FORMATS, write_video
 
@@ -47,30 +49,26 @@ class Output:
                     write_image(making / f"{index:05d}.png", frame)
                 (making / _MARK).touch()
             return
-        source = clip.source
-        first = source.indices[0] if source.indices else source.start
-        write_video(
-            self.path,
-            frames,
-            clip.fps,
-            kind=self.format,
-            audio_from=_sound(clip),
-            start_seconds=first / source.fps if source.fps else 0.0,
-            colour=source.colour,
-            crf=self.crf,
-        )
+        sound, colour = _sound(clip), clip.source.colour
+        problem = write_video(self.path, frames, clip.fps, kind=self.format, sound=sound, colour=colour, crf=self.crf)
+        if problem:
+            say(f"the film is without sound: {clip.source.path!r}, the source: {problem}", sys.stderr)
 
 
-def _sound(clip: Clip) -> Path | None:
-    """The film whose sound goes with the clip; None where it has none, or is not what the clip was prepared from.
+def _sound(clip: Clip) -> Sound | None:
+    """The sound that goes with the clip; None where it has none, or its film is not what the clip was prepared from.
 
     The sound of anything else that a stranger's clip.json names is nobody's to pass on.
     """
-    path = Path(clip.source.path)
-    if not clip.source.audio:
+    source = clip.source
+    path = Path(source.path)
+    if not source.audio:
         return None
-    if os.path.isfile(path) and has_content(path, clip.source.sha256):
-        return path
+    if os.path.isfile(path) and has_content(path, source.sha256):
+        start = source.first_time
+        if start is None:  # of a clip that an older version made
+            start = float(probe(path).times[source.indices[0] if source.indices else source.start])
+        return Sound(path, start, clip.frames / clip.fps)
     reason = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
     say(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {reason}", sys.stderr)
     return None

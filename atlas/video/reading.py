@@ -46,7 +46,6 @@ class VideoInfo:
     audio: bool
     coding: Coding
     """How its pixels are stored."""
-    audio_codec: str = ""
     interlaced: bool = False
     """Whether frames consist of two fields: they are deinterlaced."""
     changing: bool = False
@@ -95,7 +94,7 @@ def probe(path: Path) -> VideoInfo:
     width, height = coding.width, coding.height
     if not (is_side(width) and is_side(height)):
         raise UserError(f"{path} has frames of {width}x{height}: a side has at most {LARGEST_SIDE} pixels, encode it smaller")
-    sound = re.search(r"^ +Stream #0:\d+.*?: Audio: (\w+)", header, re.MULTILINE)
+    audio = re.search(r"^ +Stream #0:\d+.*?: Audio: ", header, re.MULTILINE) is not None
     printed = re.search(rf"^ +Stream #0:\d+.*?: Video: .*?({NUMBER})(k?) fps", header, re.MULTILINE)
     _refuse_cut_off(path, found)
     fps = frame_rate(found.ticks, found.step, float(printed[1]) * (1000 if printed[2] else 1) if printed else 0.0)
@@ -109,9 +108,8 @@ def probe(path: Path) -> VideoInfo:
         height=height,
         fps=fps,
         times=found.ticks * float(found.step),
-        audio=sound is not None,
+        audio=audio,
         coding=coding,
-        audio_codec=sound[1] if sound else "",
         interlaced=found.interlaced > 0,
         changing=found.kinds > 1,
     )

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import numpy as np
 from atlas.storage.atomic import atomic_file
 from atlas.video.colour_tags import SCALER_MATRICES, check_colour, completed
 from atlas.video.conversion import SCALER
-from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, run_ffmpeg, start_ffmpeg
+from atlas.video.ffmpeg import MOST_MESSAGES, run_ffmpeg, start_ffmpeg
 from atlas.video.rate import exact_rate
-from atlas.video.reading import probe
+from atlas.video.sound import Sound, SoundCodec, encode_sound
 
 _LAYOUTS = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}  # (channels, bytes) as they come in
 _BIT_EXACT = ["-map_metadata", "-1", "-fflags", "+bitexact"]
@@ -48,9 +48,7 @@ class VideoFormat:
     deep: bool = False
     """Whether it holds more than 8 bits: frames are then best given in 16."""
     container: tuple[str, ...] = ()
-    copied_sound: frozenset[str] = frozenset()
-    """Sound that is taken over as it is; other sound is encoded."""
-    sound: tuple[str, ...] = ()
+    sound: SoundCodec = field(kw_only=True)
 
     @property
     def transparent(self) -> bool:
@@ -67,8 +65,12 @@ FORMATS = {
         largest_crf=51,
         odd_layout="yuv444p",
         container=("-movflags", "+faststart", "-f", "mp4"),
-        copied_sound=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}),
-        sound=("aac", "-b:a", "192k"),
+        sound=SoundCodec(
+            ("aac", "-b:a", "192k"),
+            ("-f", "mp4"),
+            copied=frozenset({"aac", "mp3", "ac3", "eac3", "alac"}),
+            layouts="mono|stereo|3.0|4.0|5.0|5.1|7.1",
+        ),
     ),
     "webm": VideoFormat(
         "webm",
@@ -79,8 +81,12 @@ FORMATS = {
         alpha_layout="yuva420p",
         alpha_arguments=("-auto-alt-ref", "0"),
         container=("-f", "webm"),
-        copied_sound=frozenset({"opus", "vorbis"}),
-        sound=("libopus", "-b:a", "160k"),
+        sound=SoundCodec(
+            ("libopus", "-b:a", "160k"),
+            ("-f", "webm"),
+            copied=frozenset({"opus", "vorbis"}),
+            layouts="mono|stereo|3.0|quad|5.0|5.1|6.1|7.1",
+        ),
     ),
     "prores": VideoFormat(
         "prores",
@@ -92,8 +98,9 @@ FORMATS = {
         one_range=True,
         deep=True,
         container=("-f", "mov"),
-        copied_sound=frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}),
-        sound=("pcm_s16le",),
+        sound=SoundCodec(
+            ("pcm_s16le",), ("-f", "mov"), copied=frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"})
+        ),
     ),
 }
 """H.264 in mp4, VP9 in webm, ProRes 4444 in mov."""
@@ -105,19 +112,19 @@ def write_video(
     fps: Fraction | float,
     *,
     kind: str = "mp4",
-    audio_from: Path | None = None,
-    start_seconds: float = 0.0,
+    sound: Sound | None = None,
     colour: Mapping[str, str] | None = None,
     crf: int | None = None,
-) -> None:
+) -> str:
     """Write a video of exactly the frames' size at an exact frame rate, atomically; the same input gives the same bytes.
+
+    Returns why it is without the `sound` that was asked for; '' where it is not.
 
     H.264 of even sizes is yuv420p, which everything plays. Odd ones are yuv444p: 4:2:0 cannot hold an odd size there, and
     an edited video must have the size of its source. RGBA frames keep their transparency (not premultiplied).
 
     kind: one of FORMATS. fps: a float is taken for the fraction it stands for (29.97002997 is 30000/1001).
-    audio_from: a file whose first sound track accompanies the frames, from `start_seconds` (counted from that
-        file's first frame) for as long as the frames last; a file without sound adds none.
+    sound: what accompanies the frames, for as long as they last. It is encoded first, so that nothing is lost by it.
     colour: the colour tags of the frames (`FrameSource.colour`), carried through and used for the conversion to YUV; where
         some are missing, as `completed` fills them in: RGB of which nothing is known is encoded by BT.709, and tagged so.
     crf: rate factor; None: the format's usual one.
@@ -125,34 +132,43 @@ def write_video(
     that is none, and for colour tags that ffmpeg has not.
     """
     form = FORMATS[kind]
+    if sound is None:
+        _encode_all(path, frames, fps, form, colour, crf)
+        return ""
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
+        silent, track = (Path(folder) / f"{name}{form.suffix}" for name in ("silent", "sound"))
+        problem = encode_sound(sound, track, form.sound)
+        seconds = _encode_all(silent, frames, fps, form, colour, crf)
+        if problem:
+            silent.replace(path)
+            return problem
+        with atomic_file(path) as temporary:
+            # With their own times: copied sound may begin after the picture.
+            inputs = ["-v", "error", "-y", "-copyts", "-i", f"file:{silent}", "-i", f"file:{track}"]
+            mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c", "copy", "-t", f"{float(seconds):.6f}", *_BIT_EXACT]
+            mux = run_ffmpeg([*inputs, *mapped, *form.container, f"file:{temporary}"])
+            _check_encoded(mux.returncode, mux.messages, path)
+    return ""
+
+
+def _encode_all(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: Fraction | float,
+    form: VideoFormat,
+    colour: Mapping[str, str] | None,
+    crf: int | None,
+) -> Fraction:
+    """Encode frames to `path` atomically; returns how many seconds they last."""
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
         raise ValueError("a video needs at least one frame")
     if first.shape[2] == 4 and not form.transparent:
-        raise ValueError(f"{kind} holds no transparency")
+        raise ValueError(f"{form.name} holds no transparency")
     rate = exact_rate(fps)
     arguments = [*_input(first, rate), *_codec(form, first, dict(colour or {}), crf), *_BIT_EXACT, *form.container]
-    if audio_from is None:
-        _encode(path, first, remaining, arguments)
-        return
-    # Sound is added in a second, cheap pass, when the number of frames (so the length of the sound) is known.
-    info = probe(audio_from)
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
-        silent = Path(folder) / f"silent{form.suffix}"
-        count = _encode(silent, first, remaining, arguments)
-        if not info.audio:
-            silent.replace(path)
-            return
-        begin = start_seconds + float(info.times[0])
-        # Copied sound can only be cut between its packets, so it is copied where nothing is cut off its start.
-        codec = ["copy"] if begin == 0 and info.audio_codec in form.copied_sound else list(form.sound)
-        with atomic_file(path) as temporary:
-            cut = ["-ss", f"{begin:.6f}", "-t", f"{float(count / rate):.6f}"]
-            mapped = ["-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", "-c:a", *codec, "-flags:a", "+bitexact"]
-            inputs = ["-v", "error", "-y", "-i", f"file:{silent}", *cut, *input_arguments(audio_from)]
-            mux = run_ffmpeg([*inputs, *mapped, *_BIT_EXACT, *form.container, f"file:{temporary}"])
-            _check_encoded(mux.returncode, mux.messages, path)
+    return _encode(path, first, remaining, arguments) / rate
 
 
 def _input(frame: np.ndarray, rate: Fraction) -> list[str]:

@@ -17,6 +17,7 @@ from atlas.storage.images import over_black
 from atlas.video.colour_tags import ASPECT
 from atlas.video.ffmpeg import MOST_MESSAGES, reason, run_ffmpeg
 from atlas.video.reading import probe, read_frames
+from atlas.video.sound import Sound
 from atlas.video.writing import write_video
 
 
@@ -120,7 +121,7 @@ def test_rotation_is_honoured(movie: Path, tmp_path: Path) -> None:
 def test_sound_is_cut_to_the_frames(sounding: Path, tmp_path: Path) -> None:
     assert probe(sounding).audio
     frames = list(read_frames(sounding, 5, 10))
-    write_video(tmp_path / "cut.mp4", frames, 20, audio_from=sounding, start_seconds=0.25)
+    write_video(tmp_path / "cut.mp4", frames, 20, sound=Sound(sounding, 0.25, 0.5))
     info = probe(tmp_path / "cut.mp4")
     assert (info.audio, info.frames, info.fps) == (True, 10, 20)
     ffmpeg("-i", str(tmp_path / "cut.mp4"), "-vn", "-f", "s16le", "-ac", "1", "-ar", "44100", str(tmp_path / "cut.raw"))
@@ -133,13 +134,13 @@ def test_sound_is_cut_to_the_frames(sounding: Path, tmp_path: Path) -> None:
 def test_sound_comes_with_the_same_bytes(sounding: Path, tmp_path: Path) -> None:
     frames = list(read_frames(sounding, 0, 5))
     for name in ("one.mp4", "two.mp4"):
-        write_video(tmp_path / name, frames, 20, audio_from=sounding, start_seconds=0.1)
+        write_video(tmp_path / name, frames, 20, sound=Sound(sounding, 0.1, 0.25))
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
 def test_a_source_without_sound_adds_none(movie: Path, tmp_path: Path) -> None:
-    write_video(tmp_path / "silent.mp4", [picture(0), picture(1)], 24, audio_from=movie)
-    assert not probe(tmp_path / "silent.mp4").audio
+    said = write_video(tmp_path / "silent.mp4", [picture(0), picture(1)], 24, sound=Sound(movie, 0.0, 1 / 12))
+    assert said == "it has no sound" and not probe(tmp_path / "silent.mp4").audio
 
 
 def test_a_failing_writer_leaves_nothing(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_names_are_names_to_ffmpeg(movie: Path, tmp_path: Path, name: str, monke
     monkeypatch.chdir(tmp_path)
     shutil.copy(movie, tmp_path / name)
     assert probe(Path(name)).frames == 10 and len(list(read_frames(Path(name), 0, 2))) == 2
-    write_video(Path(f"{name}.mp4"), [picture(0), picture(1)], 24, audio_from=Path(name))
+    write_video(Path(f"{name}.mp4"), [picture(0), picture(1)], 24, sound=Sound(Path(name), 0.0, 1 / 12))
     assert probe(Path(f"{name}.mp4")).frames == 2
 
 

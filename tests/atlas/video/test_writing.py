@@ -15,6 +15,7 @@ import pytest
 
 from atlas.video.colour_tags import ASPECT, KNOWN, completed, is_known_tag
 from atlas.video.reading import over_black, probe, read_frames
+from atlas.video.sound import Sound
 from atlas.video.writing import FORMATS, _broken_pipe, _codec, write_video
 
 TAGS = {"color_range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
@@ -88,7 +89,7 @@ def test_sound_comes_along(tmp_path: Path, kind: str) -> None:
     source = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=20:duration=1", "-f", "lavfi", "-i", "sine=440:duration=1")
     ffmpeg(*source, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", str(sounding))
     path = tmp_path / f"film{FORMATS[kind].suffix}"
-    write_video(path, list(read_frames(sounding, 5, 10)), 20, kind=kind, audio_from=sounding, start_seconds=0.25)
+    write_video(path, list(read_frames(sounding, 5, 10)), 20, kind=kind, sound=Sound(sounding, 0.25, 0.5))
     info = probe(path)
     assert info.audio and info.frames == 10
     samples = np.frombuffer(ffmpeg("-i", str(path), "-vn", "-f", "s16le", "-ac", "1", "-ar", "48000", "-"), np.int16)
