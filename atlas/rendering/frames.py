@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -26,10 +27,11 @@ from atlas.rendering.edited_frames import EditedFrames
 from atlas.rendering.full_size import evaluated_from, maps_at_size
 from atlas.rendering.renderers import Renderer, layers_renderer, whole_renderer
 from atlas.rendering.settings import RenderSettings, check_light, chosen_mode
-from atlas.storage.images import to_16_bit, to_float
+from atlas.storage.images import to_8_bit, to_16_bit, to_float
 from atlas.storage.stamps import digest, read_stamp
 from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order, one_thread
+from atlas.system.terminal import say
 from atlas.video.source import FrameSource, fit_image, has_content, open_source
 
 
@@ -51,6 +53,8 @@ class Rendering:
     """In the mode `frames`, the layers that are laid over as they were edited."""
     source: FrameSource | None = None
     """Where frames come from when they are rendered at the source's size; None at the fit's."""
+    deeper: FrameSource | None = None
+    """At the fit's size, where 16 bits come from that the prepared frames have not."""
     seconds: float = 0.0
     """Spent so far on reading and rendering frames, on all cores at once; what is done with them then is not counted."""
 
@@ -69,7 +73,8 @@ class Rendering:
         # With 16 bits the source is worth reading at the same size too: prepared frames have 8.
         resized = (clip.source.width, clip.source.height) != (clip.width, clip.height)
         source = open_checked_source(clip) if settings.size == "source" and (settings.deep or resized) else None
-        return cls(clip, edit, maps, layers, settings, device, laid, source)
+        deeper = _depth_of(clip) if settings.deep and clip.source.deep and source is None else None
+        return cls(clip, edit, maps, layers, settings, device, laid, source, deeper)
 
     @property
     def height(self) -> int:
@@ -94,6 +99,7 @@ class Rendering:
             evaluated = evaluated_from(self.maps) if self.source else ""
             originals = [self.maps.atlas_path(layer) for layer in self.maps.layers]
         how = [settings.mode, settings.transfer, settings.light, self.width, self.height, settings.deep, settings.alone]
+        how += [self.deeper is not None]
         laid = [self.laid.layers, *self.laid.paths()] if self.laid else []
         return digest(stamps, evaluated, list(self.layers), *files, *originals, *how, *laid)
 
@@ -140,11 +146,13 @@ class Rendering:
 
     def _work(self) -> Generator[tuple[int, np.ndarray | None], None, None]:
         """Yield frame numbers, with the frames where these are not the clip's own files."""
-        if self.source is None:
+        source = self.source or self.deeper
+        if source is None:
             yield from ((index, None) for index in range(self.clip.frames))
-        else:
-            with closing(source_frames(self.clip, self.source, deep=self.settings.deep)) as frames:
-                yield from enumerate(frames)
+            return
+        with closing(source_frames(self.clip, source, deep=self.settings.deep)) as frames:
+            for index, frame in enumerate(frames):
+                yield index, deepened(self.clip.frame(index), frame) if self.deeper else frame
 
 
 def _opened_layers(clip: Clip, edit: Edit, maps: Maps, laid: EditedFrames | None) -> dict[str, EditedLayer]:
@@ -167,6 +175,25 @@ def _opened_layers(clip: Clip, edit: Edit, maps: Maps, laid: EditedFrames | None
     return layers
 
 
+def _depth_of(clip: Clip) -> FrameSource | None:
+    """Open the source of a clip for its depth; None, and a line on standard error, where it is not to be had."""
+    try:
+        return open_checked_source(clip)
+    except UserError:
+        path = clip.source.path
+        say(f"{path!r} is gone or has changed since {clip.folder} was prepared: frames have the 8 bits of its own", sys.stderr)
+        return None
+
+
+def deepened(
+    prepared: np.ndarray,  # (h, w, 3) uint8
+    frame: np.ndarray,  # (H, W, 3) of the source
+) -> np.ndarray:  # (h, w, 3) uint16
+    """Give a prepared frame the depth of the source's, shrunk as it was; what was repainted since stays as it is painted."""
+    deep = to_16_bit(fit_image(frame, (prepared.shape[1], prepared.shape[0]), deep=True))
+    return np.where(to_8_bit(deep) == prepared, deep, to_16_bit(prepared))
+
+
 def open_checked_source(clip: Clip) -> FrameSource:
     """Open the source of a clip; UserError where it is gone or is not what the clip was prepared from."""
     path, recorded = Path(clip.source.path), clip.source
@@ -176,6 +203,8 @@ def open_checked_source(clip: Clip) -> FrameSource:
     if not has_content(path, recorded.sha256):
         raise UserError(f"{path} has changed since {clip.folder} was prepared: prepare again, or leave out --size source")
     source = open_source(path)
+    if source.conversion and source.conversion.said and source.colour != recorded.colour:
+        raise UserError(f"{path} {source.conversion.said} now, {clip.folder} was prepared without that: prepare again")
     last = max(recorded.indices, default=recorded.start + clip.frames - 1)
     if (source.width, source.height) != (recorded.width, recorded.height) or last >= source.frames:
         raise UserError(

@@ -96,6 +96,7 @@ DESCRIPTIONS: dict[str, Callable[[dict], dict]] = {
     "a pixel of huge numbers": colour(sample_aspect_ratio="9999999999/1"),
     "a pixel of foreign digits": colour(sample_aspect_ratio="١/٢"),
     "a list of tags": source(colour=["bt709"]),
+    "a text for whether it is deep": source(deep="yes"),
     "a number for a tag": colour(colorspace=1),
     "a rate near nothing": top(fps=1e-300),
     "a rate without a fraction": top(fps=0.00001),

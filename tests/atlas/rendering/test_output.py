@@ -101,6 +101,16 @@ def test_another_place(edited: tuple[Clip, np.ndarray], tmp_path: Path) -> None:
     assert len(list((tmp_path / "images").glob("*.png"))) == 12
 
 
+@pytest.mark.parametrize("name", ["mp4", "webm"])
+def test_the_rate_factor_reaches_the_encoder(edited: tuple[Clip, np.ndarray], name: str) -> None:
+    clip, _ = edited
+    path, sizes = clip.edit_folder("red") / f"video.{name}", []
+    for crf in (4, 45):
+        assert "up to date" not in render(options(clip, format=name, crf=crf))
+        sizes.append(path.stat().st_size)
+    assert sizes[0] > 3 * sizes[1]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
