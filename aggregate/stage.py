@@ -21,6 +21,7 @@ from aggregate.network import Training
 from aggregate.partials import Partials
 from aggregate.stack import FEW, ImageStack
 from aggregate.windows import View
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
@@ -33,7 +34,7 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.links import remove
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.terminal import visible
@@ -43,7 +44,7 @@ _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compar
 
 
 @dataclass(kw_only=True)
-class AggregateOptions(CommonOptions):
+class AggregateOptions(StageOptions):
     """Merge the edited keyframes of an edit into one atlas per layer."""
 
     clip: tyro.conf.Positional[Path]
@@ -118,7 +119,14 @@ def aggregate(options: AggregateOptions) -> AggregateResult:
     Raises UserError where the edit is unknown, has no keyframes, or a keyframe is past the end or of another size.
     """
     clip = Clip.open(options.clip)
-    edit = Edit.open(clip, options.edit)
+    with at_work(clip.folder, writes=[clip.edit_folder(options.edit)], wait=options.wait):
+        edit = Edit.open(clip, options.edit)
+        with at_work(clip.folder, reads=[clip.fit_folder(edit.fit)], wait=options.wait):
+            return _aggregate(options, clip, edit)
+
+
+def _aggregate(options: AggregateOptions, clip: Clip, edit: Edit) -> AggregateResult:
+    """Aggregate an edit that is held for it."""
     if WHOLE_FRAME in edit.layers:
         raise UserError(
             f"{edit.folder} is an edit of whole frames, which have no atlas to be merged in: render it, or let its frames agree"

@@ -1,4 +1,4 @@
-"""UserError, the one exception that means: the user can mend this; and how messages word exceptions and long lists."""
+"""UserError: the user can mend this; BusyError: somebody else is at work. And how messages word exceptions and long lists."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ class UserError(Exception):
 
     The message is one line: what is wrong, where (the file), and what to do. Commands print it
     after ``error: `` and exit with status 2; nothing has been half-written when it is raised.
+    """
+
+
+class BusyError(Exception):
+    """Somebody else is at work in the folder that was to be written.
+
+    The message is one line: where, who, and since when. Commands print it after ``busy: `` and exit with status 3; nothing
+    has been half-written when it is raised.
     """
 
 

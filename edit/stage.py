@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from atlas.clip.clip import Clip, checked_name
+from atlas.clip.at_work import at_work
+from atlas.clip.clip import Clip, checked_name, is_name
 from atlas.clip.edits import Edit
 from atlas.clip.keep import read_keep
 from atlas.maps.maps import open_maps
@@ -54,6 +55,19 @@ def edit(options: EditOptions) -> EditResult:
     for name, kind in ((options.name, "edit"), (options.fit, "fit")):
         checked_name(name, kind)
     clip.check_editable(options.layer)
+    reads = [clip.fit_folder(options.fit), *map(clip.edit_folder, _other_edits(options))]
+    with at_work(clip.folder, writes=[clip.edit_folder(options.name)], reads=reads, wait=options.wait):
+        return _edit(options, clip)
+
+
+def _other_edits(options: EditOptions) -> list[str]:
+    """Names of the edits that this one is to start from or learn from."""
+    named = [text.partition(":")[2] for text in (options.start_from, options.tune) if text and text.startswith("edit:")]
+    return [name for name in named if is_name(name)]
+
+
+def _edit(options: EditOptions, clip: Clip) -> EditResult:
+    """Edit a clip that is held for it."""
     editor = chosen_editor(options)
     maps = open_maps(clip, options.fit) if editor.needs_fit(options.layer) else None
     entry = Edit.open_or_new(clip, options.name, options.fit)

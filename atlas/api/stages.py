@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from atlas.rendering import stage as rendering
 from atlas.rendering.output import choose_output
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import write_image
+from atlas.storage.lease.lease import writing
 
 
 @with_keywords_of(preparation.PrepareOptions)
@@ -33,11 +35,15 @@ def prepare(
     to the folder CLIP-source, where the full size stays reachable. Further keywords: the fields of `PrepareOptions`.
     """
     kept = Path(clip).with_name(f"{Path(clip).name}-source")
-    if isinstance(source, np.ndarray):
-        source = _written(source, kept / "frames")
-    if isinstance(masks, np.ndarray):
-        masks = _written(masks, kept / "masks")
-    return preparation.prepare(options_from(preparation.PrepareOptions, source=source, clip=clip, masks=str(masks), **options))
+    with ExitStack() as stack:
+        if isinstance(source, np.ndarray) or isinstance(masks, np.ndarray):
+            stack.enter_context(writing(kept, wait=bool(options.get("wait"))))
+        if isinstance(source, np.ndarray):
+            source = _written(source, kept / "frames")
+        if isinstance(masks, np.ndarray):
+            masks = _written(masks, kept / "masks")
+        chosen = options_from(preparation.PrepareOptions, source=source, clip=clip, masks=str(masks), **options)
+        return preparation.prepare(chosen)
 
 
 @with_keywords_of(fitting.FitOptions)

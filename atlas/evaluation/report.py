@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from atlas.clip.at_work import at_work
+from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.evaluation.catalogue import COST
 from atlas.evaluation.comparison import Comparison, compare
@@ -57,6 +59,13 @@ table.plain td { color: inherit } .weak { color: #a04000 }
 
 def printed(options: EvaluateOptions) -> dict[str, Any] | str:
     """Evaluate and make what scripts/evaluate.py prints: JSON or a table, and where the report is if one was asked for."""
+    clip = Clip.open(options.clip)
+    edits = [name for name in (options.edit, *options.compare) if name is not None]
+    with at_work(clip.folder, reads=map(clip.edit_folder, edits), wait=options.wait):
+        return _printed(options)
+
+
+def _printed(options: EvaluateOptions) -> dict[str, Any] | str:
     if options.compare:
         return _compared(options)
     if options.report and options.edit is None:

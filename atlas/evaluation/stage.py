@@ -8,7 +8,9 @@ from typing import Any
 
 import tyro
 
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluation.costs import costs_of
 from atlas.evaluation.edit import measure_edit
@@ -21,12 +23,12 @@ from atlas.quality.summary import finite, report_quality
 from atlas.rendering.edited import Light, Transfer
 from atlas.rendering.frames import Rendering
 from atlas.rendering.settings import Mode, RenderSettings
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import read_costs
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(LearnedOptions, CommonOptions):
+class EvaluateOptions(LearnedOptions, StageOptions):
     """Measure a fit, and with --edit an edit of it. Numbers are also written to metrics.json in their folders."""
 
     clip: tyro.conf.Positional[Path]
@@ -62,8 +64,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     the clip's.
     """
     clip = Clip.open(options.clip)
+    with at_work(clip.folder, reads=[clip.edit_folder(options.edit)] if options.edit else [], wait=options.wait):
+        fit = options.fit or ("default" if options.edit is None else Edit.open(clip, options.edit).fit)
+        with at_work(clip.folder, reads=[clip.fit_folder(fit)], wait=options.wait):
+            return _evaluate(options, clip, fit)
+
+
+def _evaluate(options: EvaluateOptions, clip: Clip, fit: str) -> dict[str, Any]:
+    """Measure a fit and an edit that are held for it."""
     rendering = None if options.edit is None else opened(options, options.edit)
-    fit = options.fit or (rendering.edit.fit if rendering else "default")
     if rendering and rendering.maps and rendering.edit.fit != fit:
         raise UserError(f"edit {options.edit!r} stands on the fit {rendering.edit.fit!r}, not {fit!r}: leave out --fit")
     maps = _maps(options, clip, fit, rendering)

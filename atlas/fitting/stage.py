@@ -6,9 +6,12 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 import tyro
 
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.fitting.kinds import Config, kind_of_preset
@@ -18,7 +21,7 @@ from atlas.quality.finish import VERSION, write_fit
 from atlas.quality.job import FitJob
 from atlas.quality.summary import worst_lines
 from atlas.storage.stamps import digest, is_up_to_date
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 
@@ -28,7 +31,7 @@ _OVER = 1.25
 
 
 @dataclass(kw_only=True)
-class FitOptions(CommonOptions):
+class FitOptions(StageOptions):
     """Decompose a clip into layers: an atlas, a mapping, an opacity and a light for each."""
 
     clip: tyro.conf.Positional[Path]
@@ -62,10 +65,25 @@ def fit(options: FitOptions) -> str:
 
 def fit_as(clip: Clip, config: Config, options: FitOptions) -> str:
     """Fit a clip by any config, be it a preset's or not; `options` give name, seconds and device."""
-    device, kind = choose_device(options.device), kind_of_preset(config.preset)
-    folder = clip.fit_folder(options.name)
+    device, folder = choose_device(options.device), clip.fit_folder(options.name)
+    with at_work(clip.folder, reads=[folder], wait=options.wait):
+        plan, made_from = _plan(clip, config, options, device)
+        if is_up_to_date(folder, made_from) and _is_whole(folder):
+            return f"{folder} is up to date"
+    with at_work(clip.folder, writes=[folder], wait=options.wait):
+        return _fit_anew(clip, config, options, device)
+
+
+def _plan(clip: Clip, config: Config, options: FitOptions, device: torch.device) -> tuple[dict[str, Any], str]:
+    """What config.json will hold, and a digest of all that decides the fit."""
     plan = {"version": VERSION, **config.to_dict(), "seconds": options.seconds, "device": device.type}
-    made_from = digest(_METHOD, plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
+    return plan, digest(_METHOD, plan, clip.layers, clip.folder / "frames", clip.folder / "masks")
+
+
+def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.device) -> str:
+    """Fit a clip that is held for it, unless that has been done while we waited."""
+    kind, folder = kind_of_preset(config.preset), clip.fit_folder(options.name)
+    plan, made_from = _plan(clip, config, options, device)
     if is_up_to_date(folder, made_from) and _is_whole(folder):
         return f"{folder} is up to date"
     began = time.perf_counter()

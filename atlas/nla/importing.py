@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import tyro
 
+from atlas.clip.at_work import at_work, making_clip
 from atlas.clip.clip import BACKGROUND, Clip, Source, checked_name
 from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
@@ -30,9 +31,11 @@ from atlas.quality.pictures import write_pictures
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.bounds import FASTEST, SLOWEST, is_rate
 from atlas.storage.images import to_float, to_uint8, write_image
+from atlas.storage.lease.file import LeaseFile
+from atlas.storage.lease.lease import reading
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_stamp
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.video.source import FrameSource, list_images, open_source
@@ -43,7 +46,7 @@ _OBJECT = "foreground"
 
 
 @dataclass(kw_only=True)
-class ImportOptions(CommonOptions):
+class ImportOptions(StageOptions):
     """Make a clip with a finished fit of a trained Layered Neural Atlases model, ready to be edited and rendered."""
 
     folder: tyro.conf.Positional[Path]
@@ -149,6 +152,17 @@ def import_nla(options: ImportOptions) -> str:
     config, the checkpoint, the frames or the masks will not do; nothing has been written then.
     """
     plan, lines = _checked(options)
+    clip = options.clip
+    with reading(clip, inside=True, wait=options.wait):
+        known = _known_clip(clip, plan.clip_digest) is not None
+    held = at_work(clip, writes=[clip / "fits" / options.name], wait=options.wait)
+    with held if known else making_clip(clip, wait=options.wait):
+        return _import(plan, lines)
+
+
+def _import(plan: _Plan, lines: list[str]) -> str:
+    """Import into a clip that is held for it."""
+    options = plan.options
     known = _known_clip(options.clip, plan.clip_digest)
     if known:
         folder = known.fit_folder(options.name)
@@ -225,7 +239,8 @@ def _check_target(target: Path, frames: Path) -> None:
 
 def _known_clip(target: Path, made_from: str) -> Clip | None:
     """The clip that was imported from the same frames and masks; UserError where the folder holds anything else."""
-    if not target.exists() or not any(target.iterdir()):
+    lease = LeaseFile.inside(target).path.name
+    if not target.exists() or all(path.name.startswith(lease) for path in target.iterdir()):
         return None
     refuse_outward_links(target)
     if not is_up_to_date(target, made_from):

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from atlas.clip.at_work import making_clip
 from atlas.clip.clip import BACKGROUND, Clip, Source
 from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError, a_few
@@ -19,11 +20,14 @@ from atlas.masks.source import MaskSource, open_mask_source
 from atlas.preparation.building_site import building_site, site_prefix
 from atlas.preparation.cuts import CutFinder, refuse_cuts
 from atlas.preparation.repainted import FILES, Prepared, record
+from atlas.storage.atomic import flush_folder, flush_tree
 from atlas.storage.bounds import FASTEST, MOST_FRAMES, SLOWEST, is_rate
 from atlas.storage.images import write_image
+from atlas.storage.lease.file import LeaseFile
+from atlas.storage.lease.lease import check_ours, reading
 from atlas.storage.links import refuse_outward_links, remove
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_stamp
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.terminal import say
 from atlas.video.rate import picked_frames
@@ -35,7 +39,7 @@ _PARTS = ("frames", "masks", "flow", "masks.png")
 
 
 @dataclass(kw_only=True)
-class PrepareOptions(CommonOptions):
+class PrepareOptions(StageOptions):
     """Make a clip from a video file (mp4, mov, webm, gif) or a folder of frames (JPEG, PNG)."""
 
     source: tyro.conf.Positional[Path]
@@ -83,14 +87,32 @@ def prepare(options: PrepareOptions) -> Clip:
     indices = _chosen_frames(source, options)
     plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
     made_from = _digest(plan)
+    with reading(options.clip, inside=True, wait=options.wait):
+        if (clip := _up_to_date(options.clip, made_from)) is not None:
+            return clip
+    with making_clip(options.clip, wait=options.wait):
+        _check_target(options)  # somebody else may have made something there while we waited
+        return _up_to_date(options.clip, made_from) or _prepared_anew(plan, made_from)
+
+
+def _up_to_date(folder: Path, made_from: str) -> Clip | None:
+    """The clip in a folder where it is whole and made from this, a digest; says so."""
+    if not is_up_to_date(folder, made_from) or (clip := _opened(folder)) is None:
+        return None
+    earlier = Prepared(folder)
+    if earlier.damaged(clip) is not None:
+        return None
+    say(f"{folder} is up to date" + _kept(earlier.repainted()))
+    return clip
+
+
+def _prepared_anew(plan: _Plan, made_from: str) -> Clip:
+    """Build a clip and put it into its folder, which is held for that."""
+    options = plan.options
     earlier, same = Prepared(options.clip), is_up_to_date(options.clip, made_from)
     if same and (clip := _opened(options.clip)) is not None:
-        damaged = earlier.damaged(clip)
-        if damaged is None:
-            say(f"{clip.folder} is up to date" + _kept(earlier.repainted()))
-            return clip
-        say(f"{damaged} is missing, damaged or of other frames: {clip.folder} is made again")
-    for remark in source.remarks():
+        say(f"{earlier.damaged(clip)} is missing, damaged or of other frames: {clip.folder} is made again")
+    for remark in plan.source.remarks():
         say(f"{options.source} {remark}")
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, plan, earlier if same else None)
@@ -127,7 +149,8 @@ def _check_target(options: PrepareOptions) -> None:
     if (target / "clip.json").is_file() or (target / STAMP).is_file():  # what is no clip is not touched
         refuse_outward_links(target)
     ours = (target / "clip.json").is_file() or bool(read_stamp(target))  # the stamp alone: a run killed while moving in
-    others = [path for path in target.iterdir() if not path.name.startswith(site_prefix(target))] if target.is_dir() else []
+    passing = (site_prefix(target), LeaseFile.inside(target).path.name)  # of commands at work there
+    others = [path for path in target.iterdir() if not path.name.startswith(passing)] if target.is_dir() else []
     if others and not ours:
         raise UserError(f"{target} holds other files and is not a clip: name a new or empty folder")
     if source.exists() and source.resolve().is_relative_to(target.resolve()):
@@ -244,6 +267,8 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
 
     A run killed in between leaves a stamp without clip.json: no clip, but a folder that may be made again.
     """
+    flush_tree(clip.folder)
+    check_ours(target)
     target.mkdir(parents=True, exist_ok=True)
     write_stamp(target, "")
     for name in ("clip.json", FILES):
@@ -252,6 +277,7 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
         old = target / part
         remove(old)
         (clip.folder / part).replace(old)
+    flush_folder(target)
     clip.folder = target
     record(clip, kept)
     clip.save()

@@ -12,7 +12,7 @@ from atlas.clip.clip import Clip
 from atlas.maps.maps import Maps
 from atlas.quality.series import FrameSeries
 from atlas.quality.weaknesses import Weakness, weaknesses
-from atlas.storage.stamps import read_json, write_json
+from atlas.storage.stamps import read_json, updating, write_json
 
 PLOT = "quality.png"
 TOLD = 4
@@ -25,14 +25,15 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
 
     weak = weaknesses(series, maps)
     path = folder / "metrics.json"
-    known = finite(read_json(path, finite=False)) if path.is_file() else {}
     measured = {
         "reconstruction": finite(series.averages()),
         "weaknesses": [finite(asdict(weakness)) for weakness in weak],
         "slides": [asdict(slide) for slide in series.slides],
         "series": {"whole": _rounded(series.whole)} | {"layers": {k: _rounded(v) for k, v in series.layers.items()}},
     }
-    write_json(path, (known if isinstance(known, dict) else {}) | measured)
+    with updating(path):
+        known = finite(read_json(path, finite=False)) if path.is_file() else {}
+        write_json(path, (known if isinstance(known, dict) else {}) | measured)
     plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
     return weak
 

@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -24,8 +25,9 @@ from atlas.rendering.full_size import evaluated_from, maps_at_size
 from atlas.rendering.output import check_writable, refuse_what_is_needed
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint8, to_uint16, write_image
+from atlas.storage.lease.lease import writing
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.parallel import in_order
@@ -37,7 +39,7 @@ _NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 @dataclass(kw_only=True)
-class ExportOptions(CommonOptions):
+class ExportOptions(StageOptions):
     """Write a fit's layers as STMaps, mattes and atlases for Nuke, Fusion, After Effects, Blender, ..."""
 
     clip: tyro.conf.Positional[Path]
@@ -58,15 +60,28 @@ def export(options: ExportOptions) -> str:
     """Write the export; returns a line that says where it is. UserError before anything is written."""
     check_exr()
     clip = Clip.open(options.clip)
+    with at_work(clip.folder, reads=[clip.edit_folder(options.edit)] if options.edit else [], wait=options.wait):
+        fit = options.fit or (Edit.open(clip, options.edit).fit if options.edit else "default")
+        with at_work(clip.folder, reads=[clip.fit_folder(fit)], wait=options.wait):
+            return _export(options, clip, fit)
+
+
+def _export(options: ExportOptions, clip: Clip, fit: str) -> str:
+    """Export a fit that is held for it."""
     rendering = _rendering(options)
-    edited = rendering.layers if rendering else {}
-    fit = options.fit or (Edit.open(clip, options.edit).fit if options.edit else "default")
     maps = open_maps(clip, fit, clip.layers[0])
     output = options.output
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and "export" not in read_stamp(output))):
         raise UserError(f"{output} exists and is no earlier export: choose another --output")
     refuse_what_is_needed(output, clip, clip.folder)
     check_writable(output)
+    with writing(output, wait=options.wait):
+        return _written(options, clip, maps, rendering)
+
+
+def _written(options: ExportOptions, clip: Clip, maps: Maps, rendering: Rendering | None) -> str:
+    """Write the export into a folder that is held for it."""
+    output, edited = options.output, rendering.layers if rendering else {}
     height, width = clip.height, clip.width
     if options.size == "source":
         source = open_checked_source(clip)
@@ -77,7 +92,7 @@ def export(options: ExportOptions) -> str:
     if is_up_to_date(output, made_from, "export"):
         return f"{output}: up to date"
     _refuse_work(output)
-    with measured(clip.folder, f"export {fit}") as cost, atomic_folder(output) as making:
+    with measured(clip.folder, f"export {maps.folder.name}") as cost, atomic_folder(output) as making:
         sized = maps_at_size(clip, maps, height, width, choose_device(options.device), quiet=options.quiet)
         _write_frames(making, maps, sized, quiet=options.quiet)
         _write_atlases(making, maps, edited)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from atlas.model.checkpoint import FrameModel, open_model
 from atlas.model.layered import LayeredAtlas
 from atlas.model.nla import BACKGROUND, FOREGROUND
 from atlas.storage.atomic import atomic_folder
+from atlas.storage.lease.lease import writing
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_stamp
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.terminal import say
@@ -57,8 +59,15 @@ def evaluated_from(maps: Maps) -> str:
 def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.device, *, quiet: bool) -> Maps:
     name, made_from = f"maps-{width}x{height}", evaluated_from(maps)
     folder = maps.folder / name
-    if is_up_to_date(folder, made_from):
-        return Maps(maps.folder, name)
+    with writing(folder, wait=True):  # who makes them makes them for us too
+        if not is_up_to_date(folder, made_from):
+            _evaluate(clip, maps, folder, made_from, device, quiet=quiet)
+    return Maps(maps.folder, name)
+
+
+def _evaluate(clip: Clip, maps: Maps, folder: Path, made_from: str, device: torch.device, *, quiet: bool) -> None:
+    """Write the maps of a fit at the size that a folder is named by; UserError where it cannot be done."""
+    width, height = map(int, folder.name.removeprefix("maps-").split("x"))
     model = open_model(maps.folder)
     _check_model(model, maps)
     if isinstance(model, torch.nn.Module):
@@ -81,7 +90,6 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
                 if maps.has_light(layer):
                     shutil.copy(maps.maps_folder / layer / "light.npy", making / layer / "light.npy")
         write_stamp(making, made_from)
-    return Maps(maps.folder, name)
 
 
 def _check_model(model: FrameModel, maps: Maps) -> None:

@@ -11,15 +11,17 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.recolour.reach import beneath
 from atlas.rendering.edited import Light, Transfer
 from atlas.rendering.frames import Rendering
-from atlas.rendering.output import check_format, choose_output, shown
+from atlas.rendering.output import Output, check_format, choose_output, shown
 from atlas.rendering.settings import Mode, RenderSettings
 from atlas.storage.images import write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device
 from atlas.video.sheet import contact_sheet, spread, thumbnail
@@ -29,7 +31,7 @@ _SHEET_FRAMES, _SHEET_SIDE = 6, 320
 
 
 @dataclass(kw_only=True)
-class RenderOptions(CommonOptions):
+class RenderOptions(StageOptions):
     """Render an edit: edits/EDIT/video.mp4 (or another format) and sheet.png: source, result, and what keyframes saw."""
 
     clip: tyro.conf.Positional[Path]
@@ -87,6 +89,15 @@ def render(options: RenderOptions) -> str:
         alone=output.alpha,
         quiet=options.quiet,
     )
+    clip = Clip.open(options.clip)
+    with at_work(clip.folder, reads=[clip.edit_folder(options.edit)], wait=options.wait):
+        fit = clip.fit_folder(Edit.open(clip, options.edit).fit)
+        with at_work(clip.folder, reads=[fit], writes=[output.path], wait=options.wait):
+            return _render(options, output, settings)
+
+
+def _render(options: RenderOptions, output: Output, settings: RenderSettings) -> str:
+    """Render an edit that is held for it."""
     rendering = Rendering.open(options.clip, options.edit, settings)
     clip, folder, result = rendering.clip, rendering.edit.folder, output.path
     stage = f"render {result.name}" if options.output is None else f"render {result.absolute()}"

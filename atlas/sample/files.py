@@ -24,8 +24,9 @@ from atlas.maps.maps import MapsWriter, write_atlas, write_light
 from atlas.sample.scene import Sample, make_sample
 from atlas.storage.atomic import atomic_file, atomic_folder
 from atlas.storage.images import write_image
+from atlas.storage.lease.lease import writing
 from atlas.storage.stamps import digest, is_up_to_date, read_stamp, write_json, write_stamp
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 
 FPS = 24.0
 _MADE_BY = 1  # raise it when make_sample's result changes: samples on disk are then built again
@@ -33,7 +34,7 @@ _PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0]  # DAVIS's first colours: background,
 
 
 @dataclass(kw_only=True)
-class SampleOptions(CommonOptions):
+class SampleOptions(StageOptions):
     """Build the sample clip from photographs that ship inside scikit-image."""
 
     out: tyro.conf.Positional[Path]
@@ -52,6 +53,11 @@ class SampleOptions(CommonOptions):
 
 def build_sample(options: SampleOptions) -> str:
     """Build the sample clip in `options.out`, unless it is there already. UserError where the folder holds something else."""
+    with writing(options.out, wait=options.wait):
+        return _built(options)
+
+
+def _built(options: SampleOptions) -> str:
     out = options.out
     choices = {name: getattr(options, name) for name in ("frames", "width", "height", "objects", "seed")}
     made_from = digest(_MADE_BY, choices)

@@ -1,4 +1,8 @@
-"""Atomic writes: a file or a folder is there as a whole or not at all."""
+"""Atomic writes: a file or a folder is there as a whole or not at all, also after a power cut.
+
+What is half-made lies beside its place, under a name that tells whose it is: what dead runs left is removed by later ones, what
+another process makes at the same time is not.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,43 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_OLD = "-old"
+from atlas.errors import BusyError
+from atlas.storage.lease.lease import check_ours
+from atlas.storage.lease.remnants import (
+    OLD,
+    being_filled,
+    bring_back,
+    discard,
+    is_left_over,
+    made_here,
+    made_prefix,
+    own_prefix,
+)
+
+_TRIES = 20
+"""How often a folder is put in its place where another process does the same at the same moment."""
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` when the block ends well, and vanishes otherwise."""
+    within = being_filled(path)
+    if within is not None and not within.is_dir():  # somebody deleted it: nobody wants a part of it
+        raise BusyError(f"{within} was removed while it was being filled: run the same command again")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=own_prefix(path.stem), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     temporary.chmod(0o644)
     try:
-        yield temporary
+        with made_here(temporary):
+            yield temporary
+        if within is None:
+            flush_file(temporary)
+            check_ours(path)
         temporary.replace(path)
+        if within is None:
+            flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,31 +59,79 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in path.parent.glob(f".{glob.escape(path.name)}-making-*"):  # of a killed run
-        if left_over.name.endswith(_OLD) and not left_over.is_symlink() and not os.path.lexists(path):
-            left_over.replace(path)  # killed between the two renamings below: nothing is lost
-        else:
-            _discard(left_over)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-making-", dir=path.parent))
+    bring_back(path)
+    with scratch_folder(path.parent, path.name) as temporary:
+        yield temporary
+        if being_filled(path) is None:
+            flush_tree(temporary)
+            check_ours(path)
+        _put_in_place(temporary, path)
+        if being_filled(path) is None:
+            flush_folder(path.parent)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    # Set aside by renaming, not deleted file by file: a run killed half-way must not leave half of what was there.
+    for number in range(_TRIES):
+        old = temporary.with_name(f"{temporary.name}{number or ''}{OLD}")
+        with contextlib.suppress(FileNotFoundError):  # nothing is there; or a link, wherever it leads: that stays
+            path.replace(old)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if number == _TRIES - 1 or not temporary.is_dir() or not os.path.lexists(path):
+                raise
+            continue  # another process has put its own there in between
+        finally:
+            if os.path.lexists(path):
+                discard(old)
+            elif os.path.lexists(old):
+                old.replace(path)
+        return
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """An empty folder in `parent` for what is to become `name` there; it is deleted at the end, if it still has its name.
+
+    What dead runs left of the same goes first.
+    """
+    for left_over in parent.glob(f"{glob.escape(made_prefix(name))}*"):
+        if is_left_over(left_over):
+            discard(left_over)
+    temporary = Path(tempfile.mkdtemp(prefix=own_prefix(name), dir=parent))
     temporary.chmod(0o755)
     try:
-        yield temporary
-        # Set aside by renaming, not deleted file by file: a run killed half-way must not leave half of what was there.
-        old = temporary.with_name(temporary.name + _OLD)
-        if os.path.lexists(path):  # also a link, wherever it leads: it is replaced, and what it leads to stays
-            path.replace(old)
-        temporary.replace(path)
-        _discard(old)
+        with made_here(temporary):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _discard(path: Path) -> None:
-    """Remove a folder as far as that is possible, or a link to one: never what the link leads to."""
-    if path.is_symlink():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
+def flush_file(path: Path) -> None:
+    """Wait until a file's content is on the disk: its new name must not outlive a power cut that its content does not."""
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system offers that (Windows does not)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def flush_tree(folder: Path) -> None:
+    """Wait until a folder with all that is in it is on the disk."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root, name)
+            if path.is_file() and not path.is_symlink() and path.stat().st_nlink == 1:  # others are there already
+                flush_file(path)
+        flush_folder(Path(root))
 
 
 def set_aside(path: Path, root: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ def refuse_outward_links(folder: Path) -> None:
     root = os.path.realpath(folder)
     waiting = [root]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as entries:  # half-made things come and go
             for entry in entries:
                 if entry.is_symlink():
                     _refuse_outward(entry.path, root, folder)

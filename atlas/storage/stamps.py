@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 from atlas.storage.json_text import LARGEST, parsed, read_bounded
+from atlas.storage.lease.lease import writing
+from atlas.storage.lease.remnants import being_filled
 
 STAMP = "stamp.json"
 
@@ -95,4 +98,10 @@ def is_up_to_date(folder: Path, made_from: str, stage: str = "made_from") -> boo
 
 def write_stamp(folder: Path, made_from: str, stage: str = "made_from") -> None:
     """Record, as a stage's last act, what its output in `folder` was made from."""
-    write_json(folder / STAMP, read_stamp(folder) | {stage: made_from})
+    with updating(folder / STAMP):
+        write_json(folder / STAMP, read_stamp(folder) | {stage: made_from})
+
+
+def updating(path: Path) -> AbstractContextManager[None]:
+    """Hold a file that several commands add to, for as long as it takes to read it and write it again."""
+    return nullcontext() if being_filled(path) else writing(path, wait=True)

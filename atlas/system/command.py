@@ -15,9 +15,12 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from atlas.errors import UserError
+from atlas.errors import BusyError, UserError
 from atlas.system.interrupt import INTERRUPTED, SAID, raise_again
 from atlas.system.terminal import in_one_line, say
+
+BUSY = 3
+"""Exit status of a command that found another one at work."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +29,15 @@ class CommonOptions:
 
     quiet: bool = False
     """Show no progress."""
+
+
+@dataclass(kw_only=True)
+class StageOptions(CommonOptions):
+    """Options that every stage takes: what works in the folder of a clip."""
+
+    wait: bool = False
+    """Where another command is at work on what this one reads or writes: wait until it has ended, instead of ending with status
+    3."""
 
 
 Options = TypeVar("Options", bound=CommonOptions)
@@ -39,7 +51,8 @@ def run_command(
     """Parse the command line into `options_type`, run `stage` and exit with its status.
 
     `answer` may find a question among the arguments (`--filter help`), whatever else is missing there: its text is then all.
-    Exit status: 0 done, 2 the user must change something, 130 interrupted (run again to go on).
+    Exit status: 0 done, 2 the user must change something, 3 somebody else is at work there, 130 interrupted (run again to
+    go on).
     Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
     """
     raise_again()
@@ -51,6 +64,8 @@ def run_command(
             say(_as_json(result) if isinstance(result, dict) else str(result))
     except UserError as problem:
         _stop(str(problem), problem)
+    except BusyError as problem:
+        _stop(str(problem), problem, BUSY)
     except KeyboardInterrupt as stopped:
         traceback.clear_frames(stopped.__traceback__)
         say(SAID, sys.stderr)
@@ -129,7 +144,7 @@ def _name_message(problem: Exception) -> str | None:
     return None
 
 
-def _stop(message: str, problem: Exception) -> NoReturn:
+def _stop(message: str, problem: Exception, status: int = 2) -> NoReturn:
     traceback.clear_frames(problem.__traceback__)  # progress bars that the failed work holds end their lines: ours comes last
-    say("error: " + in_one_line(message), sys.stderr)
-    sys.exit(2)
+    say(f"{'busy' if status == BUSY else 'error'}: {in_one_line(message)}", sys.stderr)
+    sys.exit(status)

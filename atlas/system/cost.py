@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.storage.stamps import read_json, write_json
+from atlas.storage.stamps import read_json, updating, write_json
 
 COST = "cost.json"
 _TEXTS = {"machine", "system", "device", "preset"}
@@ -45,7 +45,8 @@ def measured(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
         "cpus": os.cpu_count(),
         "device": _device_name(),
     }
-    write_json(folder / COST, read_costs(folder) | {stage: cost | extra})
+    with updating(folder / COST):  # other stages may write their own at the same time
+        write_json(folder / COST, read_costs(folder) | {stage: cost | extra})
 
 
 @dataclass

@@ -10,7 +10,7 @@ import tyro
 
 from atlas.clip.clip import checked_name
 from atlas.errors import UserError
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.device import Device
 from edit.deflicker.registry import WAYS, registered
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from edit.deflicker.protocol import Deflicker
 
 _HELP = f"How frames are made to agree: {', '.join(f'`{name}` ({way.meaning})' for name, way in WAYS.items())}."
-_SHARED = ("quiet", "clip", "edit", "way", "name", "fit", "device")
+_SHARED = ("quiet", "wait", "clip", "edit", "way", "name", "fit", "device")
 
 
 @dataclass(kw_only=True)
-class DeflickerOptions(CommonOptions):
+class DeflickerOptions(StageOptions):
     """Make the frames of an edit agree: a new edit, on frames. Any edit will do, also one made in another program."""
 
     clip: tyro.conf.Positional[Path]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.errors import RENDER, UserError
@@ -55,10 +56,21 @@ def deflicker(options: DeflickerOptions) -> DeflickerResult:
     repainted by hand stay; where a changed request replaces them they move to the edit's replaced/. Raises UserError for an
     unknown edit, missing frames, the name of an edit that was made otherwise, and a way that needs a fit where there is none.
     """
-    job = _Job.of(options)
+    clip, written = Clip.open(options.clip), options.new_name
+    writes, reads = [clip.edit_folder(written)], [clip.edit_folder(options.edit)]
+    if options.edit == written:  # refused below
+        writes, reads = [], []
+    with at_work(clip.folder, writes=writes, reads=reads, wait=options.wait):
+        job = _Job.of(options)
+        with at_work(clip.folder, reads=[clip.fit_folder(job.entry.fit)], wait=options.wait):
+            return _deflicker(job, options.way)
+
+
+def _deflicker(job: _Job, way: str) -> DeflickerResult:
+    """Deflicker an edit that is held for it."""
     layers = [frames.layer for frames in job.flickering]
     numbers = list(range(job.clip.frames))
-    result = DeflickerResult(job.clip, job.entry, options.way)
+    result = DeflickerResult(job.clip, job.entry, way)
     result.up_to_date = job.entry.layers.keys() == set(layers) and all(
         is_done(job.entry, frames.layer, job.made_from(frames), [job.entry.keyframe_path(frames.layer, i) for i in numbers])
         for frames in job.flickering

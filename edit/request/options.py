@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from atlas.system.device import Device
 
 Target = Literal["keyframes", "atlas", "frames"]
@@ -16,7 +16,7 @@ Target = Literal["keyframes", "atlas", "frames"]
 
 
 @dataclass(kw_only=True)
-class LayerOptions(CommonOptions):
+class LayerOptions(StageOptions):
     """Which layer is edited, and by what."""
 
     clip: tyro.conf.Positional[Path]

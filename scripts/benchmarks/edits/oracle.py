@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 
 from aggregate.stage import AggregateOptions, aggregate
+from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -29,7 +30,7 @@ from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import write_json
-from atlas.system.command import CommonOptions
+from atlas.system.command import StageOptions
 from edit.editors import EditOptions
 from edit.request.keyframes import listed
 from edit.stage import edit
@@ -38,7 +39,7 @@ from scripts.benchmarks.edits.colour_maps import COLOUR_MAPS, ColourMap, named_m
 
 
 @dataclass(kw_only=True)
-class OracleOptions(CommonOptions):
+class OracleOptions(StageOptions):
     """Recolour a few keyframes, edit the clip by them, and compare with the map applied to every frame."""
 
     clip: tyro.conf.Positional[Path]
@@ -84,6 +85,14 @@ def _oracle(options: OracleOptions, colour_map: str) -> dict[str, Any]:
     # One layer of one fit to an edit: others would colour it too.
     parts = [colour_map, *([layer] if layer != clip.layers[0] else []), *([options.fit] if options.fit != "default" else [])]
     name = "-".join(["oracle", *parts])
+    with at_work(clip.folder, writes=[clip.edit_folder(name)], reads=[clip.fit_folder(options.fit)], wait=options.wait):
+        return _measured(options, clip, layer, truth, keyframes, colour_map, name)
+
+
+def _measured(
+    options: OracleOptions, clip: Clip, layer: str, truth: _Truth, keyframes: list[int], colour_map: str, name: str
+) -> dict[str, Any]:
+    """Make the edit, which is held for it, and compare it with the truth."""
     recoloured = clip.edit_folder(name) / "given"
     with atomic_folder(recoloured) as folder:
         for index in keyframes:

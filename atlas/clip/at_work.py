@@ -1,0 +1,39 @@
+"""Leases of the stages on what they read and write of a clip."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from atlas.storage.lease.lease import reading, writing
+from atlas.storage.lease.remnants import bring_back, remove_left_overs
+
+
+@contextlib.contextmanager
+def at_work(clip: Path, *, writes: Iterable[Path] = (), reads: Iterable[Path] = (), wait: bool = False) -> Iterator[None]:
+    """Hold what a stage writes (fits, edits, files) and what it reads, and the clip's frames, masks and flow as read.
+
+    What dead runs left half-made in what is written goes. Two stages that wait for each other there cannot be: all take their
+    leases in the same order, the clip's, then edits', then fits'; one that takes more inside the block keeps to it. Raises
+    BusyError where another command is at work and `wait` is False.
+    """
+    wanted = dict.fromkeys(reads, False) | dict.fromkeys(writes, True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(reading(clip, inside=True, wait=wait))
+        for path in sorted(wanted):
+            stack.enter_context(writing(path, wait=wait) if wanted[path] else reading(path, wait=wait))
+        remove_left_overs(clip, below=False)
+        for path in wanted:
+            bring_back(path)
+            if wanted[path]:
+                remove_left_overs(path if path.is_dir() else path.parent, below=path.is_dir())
+        yield
+
+
+@contextlib.contextmanager
+def making_clip(clip: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a clip's folder, which need not exist, to make its frames, masks and flow: no other stage is at work in the clip."""
+    with writing(clip, inside=True, wait=wait):
+        remove_left_overs(clip, below=False)
+        yield
