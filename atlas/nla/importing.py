@@ -32,7 +32,7 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.bounds import FASTEST, SLOWEST, is_rate
 from atlas.storage.images import to_float, to_uint8, write_image
 from atlas.storage.lease.file import LeaseFile
-from atlas.storage.lease.lease import reading
+from atlas.storage.lease.lease import reading, take_along
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_stamp
 from atlas.system.command import StageOptions
@@ -323,6 +323,7 @@ def _write_clip(plan: _Plan) -> dict[str, Any]:
         write_image(making / "masks.png", mask_sheet(writer.clip))
         writer.finish()
         write_stamp(making, plan.clip_digest)
+        take_along(plan.options.clip, making)
     return metrics
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import threading
 import time
@@ -91,6 +92,15 @@ def check_ours(path: Path) -> None:
             other = owner_of(one.file)
             by = f", {other} has taken its place" if other else ""
             raise BusyError(f"{one.target}: this process did not run for a while{by}: run the same command again")
+
+
+def take_along(folder: Path, successor: Path) -> None:
+    """Copy the lease that lies in a folder, if it is ours, into the one that is to take its place as a whole."""
+    lease = LeaseFile.inside(_resolved(folder)).path
+    with _lock:
+        held = [one for several in _held.values() for one in several if one.file == lease]
+    if held:
+        shutil.copyfile(lease, LeaseFile.inside(successor).path)
 
 
 @contextlib.contextmanager
