@@ -25,7 +25,8 @@ def request(clip: Clip, **changes: object) -> EditOptions:
 
 
 def merged(clip: Clip, method: str) -> str:
-    return str(aggregate(AggregateOptions(clip=clip.folder, edit="test", method=method, quiet=True, device="cpu")))  # type: ignore[arg-type]
+    few = {"merge_steps": 100, "colours": "kept"}
+    return str(aggregate(AggregateOptions(clip=clip.folder, edit="test", method=method, quiet=True, device="cpu", **few)))  # type: ignore[arg-type]
 
 
 def test_only_what_changed_within_the_layer_counts() -> None:

@@ -211,8 +211,8 @@ def test_edits_that_cannot_be_aggregated(fresh_clip: Clip) -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Clip:
-    """20 frames of 96x64, to be copied."""
-    made = make_sample(frames=20, height=64, width=96, objects=1, seed=0)
+    """14 frames of 96x64, to be copied."""
+    made = make_sample(frames=14, height=64, width=96, objects=1, seed=0)
     clip = write_clip(made, tmp_path_factory.mktemp("many") / "sample")
     write_truth_fit(made, clip, "truth")
     return clip
@@ -235,17 +235,18 @@ def on_frames(clip: Clip, folder: Path, layer: str = "foreground") -> Edit:
 def test_an_edit_on_frames_is_merged_as_keyframes_are(many: Clip, tmp_path: Path, method: str) -> None:
     made = on_frames(many, tmp_path)
     clip = Clip.open(tmp_path / "clip")
-    assert made.is_on_frames("foreground") and "20 keyframes cover" in run(clip, method)
-    assert len(list(made.partial_folder("foreground").iterdir())) == 20  # and nothing that only served to make them
+    assert made.is_on_frames("foreground") and "14 keyframes cover" in run(clip, method)
+    assert len(list(made.partial_folder("foreground").iterdir())) == 14  # and nothing that only served to make them
     first = made.atlas_path("foreground").read_bytes()
-    for index in (2, 9, 17):
+    for index in (2, 7, 12):
         inside = Maps(clip.fit_folder("truth")).opacity("foreground", index) > 0.9
         expected = 0.8 * to_float(clip.frame(index))[..., [2, 0, 1]]  # as bright as all are on average
         assert np.abs(rendered(clip, made, index) - expected)[inside].mean() < 0.02
     assert "up to date" in run(clip, method)
-    (made.folder / "stamp.json").unlink()
-    run(clip, method)
-    assert made.atlas_path("foreground").read_bytes() == first
+    if method == "network":  # what is drawn at random
+        (made.folder / "stamp.json").unlink()
+        run(clip, method)
+        assert made.atlas_path("foreground").read_bytes() == first
 
 
 @pytest.mark.parametrize("method", ["network", "median"])
@@ -262,7 +263,7 @@ def test_one_of_many_keyframes_that_differs_is_outvoted_unless_somebody_repainte
     for repainted in (False, True):
         as_made.write_bytes(before if repainted else path.read_bytes())
         (made.folder / "stamp.json").unlink(missing_ok=True)
-        assert ("repainted in keyframe 9 counts more" in run(clip, method)) == repainted
+        assert ("repainted in keyframe 9 counts more" in run(clip, method, colours="kept")) == repainted
         seen = rendered(clip, made, 9)[11:19, 11:23]
         found[repainted] = (seen[..., 1] - seen[..., [0, 2]].mean(-1)).mean()
     assert found[False] < 0.15 and found[True] > 0.6
@@ -270,9 +271,9 @@ def test_one_of_many_keyframes_that_differs_is_outvoted_unless_somebody_repainte
 
 def test_a_damaged_keyframe_is_found_before_the_first_is_placed(many: Clip, tmp_path: Path) -> None:
     made = on_frames(many, tmp_path)
-    path = made.keyframe_path("foreground", 17)
+    path = made.keyframe_path("foreground", 12)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(UserError, match="00017.png is truncated"):
+    with pytest.raises(UserError, match="00012.png is truncated"):
         run(Clip.open(tmp_path / "clip"))
     assert not made.partial_folder("foreground").exists()
 

@@ -192,27 +192,25 @@ def test_the_seed_decides(fitted: Clip, tmp_path: Path) -> None:
     clip = copied(fitted, tmp_path / "another place")
     fit(options(clip, name="again"))
     assert differing(clip.fit_folder("again"), fitted.fit_folder("default")) == []
-    few = options(clip, name="other", iterations=2)
-    fit(few)
-    fit(replace(few, name="seed 1", seed=1))
-    assert "checkpoint.safetensors" in differing(clip.fit_folder("other"), clip.fit_folder("seed 1"))
+    fit(options(clip, name="seed 1", seed=1))
+    assert "checkpoint.safetensors" in differing(clip.fit_folder("again"), clip.fit_folder("seed 1"))
 
 
-@pytest.mark.parametrize("moment", [5, 15])  # while registering, and between gradient steps
-def test_a_killed_fit_goes_on_and_ends_the_same(moment: int, fitted: Clip, fresh_clip: Clip) -> None:
+def test_a_killed_fit_goes_on_and_ends_the_same(fitted: Clip, fresh_clip: Clip) -> None:
     state = fresh_clip.fit_folder("default") / "resume" / "state.safetensors"
     command = [sys.executable, str(SCRIPT), str(fresh_clip.folder), "--preset", "preview", "--iterations", str(STEPS)]
-    running = subprocess.Popen([*command, "--device", "cpu", "--quiet"])
-    try:
-        deadline = time.monotonic() + 120
-        while not (state.is_file() and load_tensors(state)[1]["done"] >= moment):
-            assert running.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        running.kill()
-        running.wait()
-    done = load_tensors(state)[1]["done"]
-    assert moment <= done < 20 and not (fresh_clip.fit_folder("default") / "config.json").exists()
+    for moment in (5, 15):  # while registering, and between gradient steps
+        running = subprocess.Popen([*command, "--device", "cpu", "--quiet"])
+        try:
+            deadline = time.monotonic() + 120
+            while not (state.is_file() and load_tensors(state)[1]["done"] >= moment):
+                assert running.poll() is None and time.monotonic() < deadline
+                time.sleep(0.005)
+        finally:
+            running.kill()
+            running.wait()
+        done = load_tensors(state)[1]["done"]
+        assert moment <= done < 20 and not (fresh_clip.fit_folder("default") / "config.json").exists()
     with pytest.raises(UserError, match="holds no finished fit"):
         Maps(fresh_clip.fit_folder("default"))
     fit(options(fresh_clip))

@@ -126,8 +126,8 @@ def test_a_pair_is_learned_by_heart(tiny_model: Loads, learnt: Learnt, tmp_path:
         return torch.stack(found).mean(0)
 
     before = distances()
-    path, said = run(model, [pair], TuneSettings(steps=200, rate=3e-3, late=60, how="full"), tmp_path)
-    assert said.startswith("tuned full in 200 steps on 1 examples: loss ")
+    path, said = run(model, [pair], TuneSettings(steps=100, rate=5e-3, late=60, how="full"), tmp_path)
+    assert said.startswith("tuned full in 100 steps on 1 examples: loss ")
     with tuned(model, path):
         after = distances()
     assert after[1] < before[1] / 5 and after[0] > 5 * before[0]
