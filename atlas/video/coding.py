@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atlas.video.colour_tags import ASPECT, is_known_tag
+from atlas.video.colour_tags import ASPECT, KNOWN, is_known_tag
 from atlas.video.ffmpeg import pixel_format
 from atlas.video.shown import ShownFrames, shown_frames
 
@@ -17,6 +17,7 @@ _COLOUR_KEYS = {
     "color_primaries": "color_primaries",
     "color_trc": "color_trc",
 }
+_UNKNOWN = ("unknown", "unspecified", "reserved", "gbr")
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Of WebM with transparency, which ffmpeg's own decoders leave out."""
 
@@ -60,20 +61,34 @@ def _said(found: ShownFrames, decoder: str) -> Coding | None:
     shown = re.search(r"\bn: *0 .*? fmt:(\S+) .*?sar:(\d+)/(\d+) s:(\d{1,9})x(\d{1,9})", found.first)
     if not shown:
         return None
-    tags = {key: tag for key, name in _COLOUR_KEYS.items() if (tag := _tag(found.first, name))}
+    number = re.search(r"Stream #0:(\d+) -> #0:0 ", found.first)
+    line = rf"^ +Stream #0:{number[1] if number else 0}\b.*?: Video: .*?, \w+(?:\(([^()]*)\))?, \d{{1,9}}x(\d{{1,9}})\b"
+    stored = re.search(line, found.header, re.MULTILINE)
+    # Some decoders keep to themselves what the container says of colours, where the stream says nothing: players listen to it.
+    tags = _of_container(stored[1] or "") if stored else {}
+    tags |= {key: tag for key, name in _COLOUR_KEYS.items() if (tag := _tag(found.first, name))}
     if pixel_format(shown[1]).rgb:
         tags.pop("color_range", None)  # says nothing about the YUV that the edited video will hold
     if shown[2] != shown[3] and shown[2] != "0":
         tags[ASPECT] = f"{shown[2]}/{shown[3]}"
-    tags = {key: value for key, value in tags.items() if is_known_tag(key, value)}
+    tags = {key: value for key, value in tags.items() if value not in _UNKNOWN and is_known_tag(key, value)}
     width, height = int(shown[4]), int(shown[5])
-    number = re.search(r"Stream #0:(\d+) -> #0:0 ", found.first)
-    line = rf"^ +Stream #0:{number[1] if number else 0}\b.*?: Video: .*?, \d{{1,9}}x(\d{{1,9}})\b"
-    stored = re.search(line, found.header, re.MULTILINE)
     premultiplied = "alpha_mode:premultiplied" in found.first
-    return Coding(shown[1], int(stored[1]) if stored else height, tags, width, height, decoder, premultiplied)
+    return Coding(shown[1], int(stored[2]) if stored else height, tags, width, height, decoder, premultiplied)
+
+
+def _of_container(said: str) -> dict[str, str]:
+    """Read colour tags as ffmpeg prints them behind a stream's pixel format: `tv, bt2020nc/bt2020/smpte2084, progressive`."""
+    tags = {}
+    for word in said.split(", "):
+        three = word.split("/") if word.count("/") == 2 else [word] * 3
+        if word in ("tv", "pc"):
+            tags["color_range"] = word
+        elif three[0] in KNOWN["colorspace"]:
+            tags |= dict(zip(("colorspace", "color_primaries", "color_trc"), three, strict=True))
+    return tags
 
 
 def _tag(messages: str, name: str) -> str | None:
     match = re.search(rf"\b{name}:([\w-]+)", messages)
-    return None if match is None or match[1] in ("unknown", "unspecified", "reserved", "gbr") else match[1]
+    return None if match is None or match[1] in _UNKNOWN else match[1]

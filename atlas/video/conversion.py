@@ -127,6 +127,8 @@ def _meant(coding: Coding, *, rgb: bool) -> dict[str, str]:
             tags["colorspace"] = "bt709"
         else:
             tags["colorspace"] = "bt470bg" if coding.lines in _PAL_LINES else "smpte170m"
+    if tags["colorspace"] in ("bt470bg", "smpte170m") and coding.lines >= _HD_LINES:  # of JPEG and VP8, at any size
+        tags = {"color_primaries": "bt709", "color_trc": "bt709"} | tags
     return {**completed(tags), "colorspace": tags["colorspace"]}
 
 

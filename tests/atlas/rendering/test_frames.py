@@ -114,13 +114,18 @@ def test_an_untagged_film_of_hd_size_keeps_its_colours(tmp_path: Path) -> None:
     assert np.abs(found[away].astype(int) - large[0][away]).mean() < 3
 
 
-def test_a_clip_of_high_dynamic_range_prepared_without_mapping_is_refused_at_full_size(sample: Sample, tmp_path: Path) -> None:
+def test_a_clip_of_high_dynamic_range_prepared_without_mapping_is_refused_at_full_size(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     chain = (
         "format=gbrp16le,setparams=colorspace=gbr:range=pc:color_primaries=bt709:color_trc=bt709,zscale=p=bt2020:t=smpte2084"
     )
     codec = ("-c:v", "libx265", "-x265-params", "log-level=error")
     source = film(tmp_path / "a.mp4", sample.frames, f"{chain}:m=2020_ncl:r=tv,format=yuv420p10le", *codec)
     clip = edited_clip(source, sample, tmp_path)
+    assert capsys.readouterr().out.count("tone-mapped") == 1
+    assert np.abs(clip.frame(0).mean((0, 1)) - sample.frames[0].mean((0, 1))).max() < 6
+    assert abs(clip.frame(0).std() / sample.frames[0].std() - 1) < 0.1
     assert clip.source.colour == BT709 and open_checked_source(clip).colour == BT709
     clip.source.colour = {"color_trc": "smpte2084"}
     with pytest.raises(UserError, match=r"tone-mapped to BT\.709 now, .*prepare again"):

@@ -88,6 +88,26 @@ def test_tagged_films_are_decoded_by_their_tags(tmp_path: Path, matrix: str, tag
     assert open_source(path).colour == {**BT709, "colorspace": tag, "color_range": range_}
 
 
+def test_tags_of_the_container_count_where_the_stream_has_none(tmp_path: Path) -> None:
+    chain = f"{SRGB},zscale=p=bt2020:t=arib-std-b67:m=2020_ncl:r=tv,format=yuv444p10le,"
+    unsaid = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=unknown"
+    path = encode(tmp_path / "a.mp4", chain + unsaid, *H265)
+    said = ("-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc")
+    ffmpeg("-i", str(path), "-c", "copy", *said, str(tmp_path / "b.mkv"))
+    assert probe(path).colour == {"color_range": "tv"}
+    assert probe(tmp_path / "b.mkv").colour["color_trc"] == "arib-std-b67"
+    assert "tone-mapped" in open_source(tmp_path / "b.mkv").remarks()[0]
+
+
+@pytest.mark.parametrize("lines", [48, 720])
+def test_motion_jpeg_is_of_bt601_and_in_hd_of_other_primaries(tmp_path: Path, lines: int) -> None:
+    filters = f"scale=out_color_matrix=bt601:out_range=pc:{EXACT}"
+    path = encode(tmp_path / "a.avi", filters, "-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj444p", image=bars(lines))
+    colour = open_source(path).colour
+    assert np.abs(shown(path) - COLOURS).max() <= 5
+    assert (colour["colorspace"], colour["color_primaries"]) == ("bt470bg", "bt470bg" if lines == 48 else "bt709")
+
+
 @pytest.mark.parametrize(("matrix", "goal"), [("ycgco", "bt709:t=bt709"), ("bt2020c", "bt2020:t=bt2020-10")])
 def test_matrices_that_the_scaler_lacks(tmp_path: Path, matrix: str, goal: str) -> None:
     path = encode(tmp_path / "a.mp4", f"{SRGB},zscale=p={goal}:m={matrix}:r=tv,format=yuv444p10le", *H265)
