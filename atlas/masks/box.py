@@ -89,6 +89,10 @@ class BoxMasks:
         """Nothing is missing."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """Nothing had to be guessed."""
+        return []
+
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
         """The text."""
         return self.text, []

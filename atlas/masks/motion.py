@@ -81,6 +81,10 @@ class MotionMasks:
         """Nothing is missing."""
         return {}
 
+    def remarks(self) -> list[str]:
+        """Nothing had to be guessed."""
+        return []
+
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
         """The text."""
         return AUTO, []

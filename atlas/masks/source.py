@@ -10,6 +10,7 @@ import numpy as np
 
 from atlas.clip.clip import Clip
 from atlas.masks.box import BoxMasks
+from atlas.masks.film import MaskFilm
 from atlas.masks.folder import MaskFolder
 from atlas.masks.motion import MotionMasks
 from atlas.video.source import FrameSource
@@ -28,6 +29,9 @@ class MaskSource(Protocol):
     def complete(self, clip: Clip) -> dict[str, list[int]]:
         """Mend what is missing among the masks once they and the flow are written; the frames that got one, by layer."""
 
+    def remarks(self) -> list[str]:
+        """Say what was understood of what was given, a line each."""
+
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
         """What decides the masks beside the frames: a text, and files."""
 
@@ -35,6 +39,7 @@ class MaskSource(Protocol):
 SOURCES: tuple[Callable[[str, FrameSource, list[int]], MaskSource | None], ...] = (
     MotionMasks.parse,
     BoxMasks.parse,
+    MaskFilm.parse,
     MaskFolder.parse,
 )
 """(text of --masks, source, its frames that make the clip) -> masks, None where the text means others; the last takes all."""

@@ -124,8 +124,7 @@ class _Plan:
     @property
     def unmasked(self) -> list[int]:
         """Frames whose mask is to be the opacity's."""
-        masks = self.masks
-        return [t for t in range(self.count) if masks is None or any(files[t] is None for files in masks.files)]
+        return list(range(self.count)) if self.masks is None else self.masks.layout.missing
 
     def config(self) -> dict[str, Any]:
         """What config.json of the fit holds."""

@@ -47,9 +47,9 @@ class PrepareOptions(StageOptions):
     clip: tyro.conf.Positional[Path]
     """Folder of the clip to make; fits and edits in it are kept when it is made again."""
     masks: str = "auto"
-    """Folder of masks, as large as the source and named as its frames (some may be missing), or with a folder of them for each
-    object; `auto`: what moves against the background; or `box:x,y,w,h`: the object in this box of the first frame taken, in
-    the source's pixels."""
+    """Folder of masks, as large as the source and named as its frames (some may be missing), an object by its colour, by a
+    second number in the names or by a folder; a film of masks; `auto`: what moves against the background; or `box:x,y,w,h`:
+    the object in this box of the first frame taken, in the source's pixels."""
     max_side: int = 768
     """Frames are averaged down until their longer side is at most this many pixels; they are never enlarged."""
     start: int = 0
@@ -114,6 +114,8 @@ def _prepared_anew(plan: _Plan, made_from: str) -> Clip:
         say(f"{earlier.damaged(clip)} is missing, damaged or of other frames: {clip.folder} is made again")
     for remark in plan.source.remarks():
         say(f"{options.source} {remark}")
+    for remark in plan.masks.remarks():
+        say(remark)
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, plan, earlier if same else None)
         if moved := earlier.save_others(kept):

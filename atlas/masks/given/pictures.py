@@ -1,0 +1,59 @@
+"""One mask as a tool wrote it: its colours, the numbers of a palette, and what is opaque in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from atlas.storage.images import read_image, read_numbers
+from atlas.storage.pictures import WantedSize, picture_header
+
+
+@dataclass(frozen=True)
+class MaskPicture:
+    """The pixels of a mask that say what is inside."""
+
+    image: np.ndarray
+    """(H, W, 1) where all is grey, else (H, W, 3) RGB; uint8 or uint16. Over black where it is transparent."""
+    numbers: np.ndarray | None = None
+    """(H, W) uint8: of a palette with colours, the numbers of these; None of others."""
+    alpha: np.ndarray | None = None
+    """(H, W) uint8 or uint16, where it is used."""
+    lossy: bool = False
+    """Flat areas are not quite even, as JPEG and films leave them."""
+
+
+def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
+    """Read a mask; UserError where it is no picture or of another size."""
+    header = picture_header(path, size)
+    if header.palette:
+        numbers, colours = read_numbers(path, size)
+        shown = colours[np.unique(numbers)]
+        coloured = bool((shown[:, :3] != shown[:, :1]).any())
+        blank = len(shown) > 1 and not shown[:, :3].any()  # numbers alone, without a palette
+        if (coloured or blank) and (shown[:, 3] == 255).all():
+            image = np.repeat(numbers[..., None], 3, 2) if blank else colours[numbers][..., :3]
+            return MaskPicture(_grey_as_one(image), numbers)
+    image = read_image(path, size=size)
+    alpha = image[..., 3] if image.shape[2] == 4 else None
+    if alpha is None or int(alpha.min()) == np.iinfo(alpha.dtype).max:
+        return MaskPicture(_grey_as_one(image[..., :3]), lossy=header.jpeg)
+    seen = alpha > np.iinfo(alpha.dtype).max // 2
+    return MaskPicture(_grey_as_one(image[..., :3] * seen[..., None].astype(image.dtype)), alpha=alpha)
+
+
+def film_picture(frame: np.ndarray) -> MaskPicture:
+    """A mask that is a frame of a film, (H, W, 3)."""
+    return MaskPicture(_grey_as_one(frame, 2), lossy=True)
+
+
+def _grey_as_one(image: np.ndarray, tolerance: int = 0) -> np.ndarray:
+    if image.shape[2] == 1:
+        return image
+    planes = cv2.split(np.ascontiguousarray(image))
+    if all(int(cv2.absdiff(plane, planes[0]).max()) <= tolerance for plane in planes[1:]):
+        return planes[0][..., None]
+    return np.ascontiguousarray(image)
