@@ -246,10 +246,14 @@ def _text(data: Mapping[str, Any], key: str) -> str:
 
 
 def is_path(text: object) -> bool:
-    """Whether a text can be a path at all."""
-    if not isinstance(text, str) or len(text) > _LONGEST_PATH:
+    """Whether a text can be a path at all; the bytes of a name that is no UTF-8 stand in it as Python has them."""
+    if not isinstance(text, str) or len(text) > _LONGEST_PATH or "\0" in text:
         return False
-    return not any(c == "\0" or unicodedata.category(c) == "Cs" for c in text)
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_name(text: object) -> bool:

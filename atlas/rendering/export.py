@@ -58,7 +58,7 @@ class ExportOptions(StageOptions):
 
 def export(options: ExportOptions) -> str:
     """Write the export; returns a line that says where it is. UserError before anything is written."""
-    check_exr()
+    check_exr(options.output)
     clip = Clip.open(options.clip)
     with at_work(clip.folder, reads=[clip.edit_folder(options.edit)] if options.edit else [], wait=options.wait):
         fit = options.fit or (Edit.open(clip, options.edit).fit if options.edit else "default")

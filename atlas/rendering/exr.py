@@ -11,9 +11,13 @@ from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 
 
-def check_exr() -> None:
-    """UserError where OpenEXR is not installed."""
+def check_exr(folder: Path) -> None:
+    """UserError where OpenEXR is not installed, or cannot write into a folder: it takes names in UTF-8 only."""
     _package()
+    try:
+        str(folder.absolute()).encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(f"{folder} has a name that is no UTF-8, which OpenEXR cannot write: choose another --output") from None
 
 
 def write_exr(path: Path, image: np.ndarray) -> None:  # (H, W, 3) float32

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from atlas.errors import FIT, UserError, one_line
@@ -37,9 +37,9 @@ def load_tensors(path: Path, what: str = _CHECKPOINT, again: str = FIT) -> tuple
     what, again: for that error, what it should be and the command that makes it anew.
     """
     _, description = read_description(path, what, again)
-    with _refusing(path, what, again), safe_open(path, framework="pt") as file:
-        # Copied: what safe_open gives stays mapped on the file, which Windows then refuses to replace.
-        return {name: file.get_tensor(name).clone() for name in file.keys()}, description  # noqa: SIM118
+    with _refusing(path, what, again):
+        # Not mapped: Windows refuses to replace a mapped file, and safetensors to open one whose name is no UTF-8.
+        return load(path.read_bytes()), description
 
 
 def read_description(path: Path, what: str = _CHECKPOINT, again: str = FIT) -> tuple[Described, dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +35,15 @@ def some_model() -> LayeredAtlas:
         for tensor in model.state_dict().values():
             tensor.copy_(torch.rand(tensor.shape, generator=generator))
     return model
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"cl\xefp.safetensors")
+    save_tensors(path, {"b": torch.arange(3.0), "a": torch.ones(2, dtype=torch.int64)}, {"x": 1})
+    tensors, description = load_tensors(path)
+    assert description == {"x": 1} and tensors["b"].tolist() == [0, 1, 2] and tensors["a"].tolist() == [1, 1]
+    tensors["b"] += 1  # their own memory, not the file's
 
 
 def test_round_trip(tmp_path: Path) -> None:

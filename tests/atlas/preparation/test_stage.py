@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.storage.images import read_image, write_image
 from atlas.storage.stamps import write_json
 from atlas.system.cost import COST
+from atlas.video.source import has_content
 from atlas.video.writing import write_video
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 6
@@ -179,6 +181,22 @@ def test_a_video_trimmed_and_resampled(tmp_path: Path) -> None:
     assert clip.source.start == 2 and clip.source.path == str(movie)
     assert (clip.mask("foreground", 1) == mask(4)).all()
     assert np.abs(clip.frame(1).astype(int) - view(4)).mean() < 8
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+def test_names_that_are_no_utf_8(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As from an old disk or another country's camera: such a source is prepared, found again and up to date."""
+    movie, folder = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.mp4", b"cl\xefp"))
+    write_video(movie, (view(index) for index in range(FRAMES)), 24)
+    frames = tmp_path / os.fsdecode(b"im\xe4ges")
+    for index in range(FRAMES):
+        write_image(frames / os.fsdecode(b"\xe9%05d.png" % index), view(index))
+    for source in (movie, frames):
+        prepared = run(source, folder, tmp_path / "masks")
+        clip = Clip.open(prepared.folder)
+        assert clip.source.path == str(source) and has_content(Path(clip.source.path), clip.source.sha256)
+        run(source, folder, tmp_path / "masks")
+        assert "is up to date" in capsys.readouterr().out
 
 
 def test_sound_and_rate_are_recorded(tmp_path: Path) -> None:
