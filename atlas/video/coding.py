@@ -67,6 +67,8 @@ def _said(found: ShownFrames, decoder: str) -> Coding | None:
     # Some decoders keep to themselves what the container says of colours, where the stream says nothing: players listen to it.
     tags = _of_container(stored[1] or "") if stored else {}
     tags |= {key: tag for key, name in _COLOUR_KEYS.items() if (tag := _tag(found.first, name))}
+    if re.search(r"^ +DOVI configuration record: .*\bprofile: 5,", found.header, re.MULTILINE):
+        tags["colorspace"] = "ipt-c2"  # Dolby Vision of its own colours, which the stream does not name
     if pixel_format(shown[1]).rgb:
         tags.pop("color_range", None)  # says nothing about the YUV that the edited video will hold
     if shown[2] != shown[3] and shown[2] != "0":

@@ -78,12 +78,15 @@ def to_rgb(path: Path, coding: Coding, seconds: float) -> Conversion:
     if matrix in _TAKEN and not named:
         colour = completed({name: value for name, value in tags.items() if not pixels.rgb or name != "color_range"})
         return Conversion(f"scale={_from(matrix)}{SCALER}", colour, pixels.alpha, pixels.deep)
-    if not has_filter("zscale") or not has_filter("tonemap"):
-        raise UserError(f"{path} has {named or matrix}, which this ffmpeg cannot convert (no zscale): {_command(path, tags)}")
+    needed = ["zscale", *["tonemap"] * (tags["color_trc"] in _HDR)]
+    if lacking := [name for name in needed if not has_filter(name)]:
+        why = f"{path} has {named or f'colours of the matrix {matrix}'}, and this ffmpeg has no filter {' or '.join(lacking)}"
+        raise UserError(f"{why}: {_command(path, tags)}")
     read = _decoded(tags, pixels)
     goal = "primaries=bt709:transfer=bt709:matrix=gbr:range=full"
     if tags["color_trc"] in _HDR:
-        linear = f"{read}:matrix=gbr:range=full:transfer=linear:npl={{nits}},format=gbr{'a' * pixels.alpha}pf32le"
+        linear = f"{read}:primaries={tags['color_primaries']}:matrix=gbr:range=full:transfer=linear:npl={{nits}}"
+        linear = f"{linear},format=gbr{'a' * pixels.alpha}pf32le"
         look = linear.replace(SCALER, f"w={_LOOK_SIDE}:h={_LOOK_SIDE}:flags=area")
         white = _white(path, coding, look.format(nits=_LEAST_WHITE), seconds, alpha=pixels.alpha)
         mapped = f"tonemap=mobius:param={_KNEE}:desat=0:peak={_PEAK / white:.4f}"
@@ -149,8 +152,8 @@ def _refuse_foreign(path: Path, tags: Mapping[str, str]) -> None:
         if tags[name] in values:
             raise UserError(
                 f"{path} has colours that ffmpeg cannot convert ({name} {tags[name]}): make a film of BT.709 of it first, in"
-                f" the program that it comes from, or by a table of its camera's: ffmpeg -i {path} -vf lut3d=TABLE.cube"
-                " -colorspace bt709 -color_primaries bt709 -color_trc bt709 OUT.mp4"
+                " the program that it comes from, or by a table of its camera's: "
+                f'ffmpeg -i "{path}" -vf lut3d=TABLE.cube -colorspace bt709 -color_primaries bt709 -color_trc bt709 OUT.mp4'
             )
 
 
@@ -158,7 +161,7 @@ def _command(path: Path, tags: Mapping[str, str]) -> str:
     """The advice where this ffmpeg lacks filters."""
     mapped = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=mobius," if tags["color_trc"] in _HDR else ""
     filters = f"{mapped}zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
-    return f"run, with an ffmpeg that has it, ffmpeg -i {path} -vf {filters} OUT.mp4"
+    return f'run, with an ffmpeg that has it: ffmpeg -i "{path}" -vf {filters} OUT.mp4'
 
 
 def _white(path: Path, coding: Coding, look: str, seconds: float, *, alpha: bool) -> int:

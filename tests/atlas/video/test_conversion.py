@@ -153,6 +153,27 @@ def test_high_dynamic_range_is_mapped_to_bt709(tmp_path: Path, curve: str, white
     assert np.abs(found - COLOURS).max() < 32 and (found.argmax(1) == COLOURS.argmax(1)).all()
 
 
+def test_a_curve_of_high_dynamic_range_is_enough(tmp_path: Path) -> None:
+    """Of a film that says nothing but its curve the rest is BT.2020."""
+    chain = f"{SRGB},zscale=p=bt2020:t=smpte2084:m=2020_ncl:r=tv:npl=203,format=yuv444p10le"
+    source = open_source(encode(tmp_path / "a.mp4", f"{chain},setparams=colorspace=unknown:color_primaries=unknown", *H265))
+    assert source.remarks() == ["has high dynamic range (PQ, BT.2020): tone-mapped to BT.709"]
+    assert np.abs(middles(to_8_bit(next(source.read([0])))) - COLOURS).max() < 32
+
+
+def test_dolby_vision_of_its_own_colours_is_refused(tmp_path: Path) -> None:
+    film = bytearray(encode(tmp_path / "a.mp4", "format=yuv420p10le", *H265, "-tag:v", "hvc1").read_bytes())
+    box = b"\0\0\0\x20dvcC" + bytes([1, 0, 5 << 1, 0b110101, 0, *bytes(19)])  # version 1.0, profile 5
+    place = film.index(b"hvcC") - 4
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"):  # they hold one another
+        at = film.index(kind, film.index(b"moov")) - 4
+        film[at : at + 4] = (int.from_bytes(film[at : at + 4], "big") + len(box)).to_bytes(4, "big")
+    film[place:place] = box
+    (tmp_path / "a.mp4").write_bytes(film)
+    with pytest.raises(UserError, match="ipt-c2"):
+        open_source(tmp_path / "a.mp4")
+
+
 @pytest.mark.parametrize(("primaries", "curve", "said"), [
     ("bt2020", "bt2020-10", "BT.2020 colours"), ("smpte432", "bt709", "Display P3 colours"),
     ("bt709", "linear", "linear light"),
@@ -166,14 +187,14 @@ def test_other_primaries_and_curves_are_converted(tmp_path: Path, primaries: str
 
 def test_what_no_filter_converts_is_refused() -> None:
     for tags in ({"color_trc": "vlog"}, {"color_primaries": "vgamut"}, {"colorspace": "ipt-c2"}):
-        with pytest.raises(UserError, match=r"cannot convert .*ffmpeg -i a\.mov -vf lut3d=TABLE\.cube") as problem:
+        with pytest.raises(UserError, match=r'cannot convert .*ffmpeg -i "a\.mov" -vf lut3d=TABLE\.cube') as problem:
             to_rgb(Path("a.mov"), Coding("yuv420p10le", 720, tags), 1)
         assert "\n" not in str(problem.value)
 
 
 def test_without_zscale_the_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atlas.video.conversion.has_filter", lambda name: name != "zscale")
-    with pytest.raises(UserError, match=r"ffmpeg -i a\.mov -vf zscale=t=linear.*tonemap"):
+    with pytest.raises(UserError, match=r'no filter zscale: .*ffmpeg -i "a\.mov" -vf zscale=t=linear.*tonemap'):
         to_rgb(Path("a.mov"), Coding("yuv420p10le", 720, {"color_trc": "smpte2084"}), 1)
     assert to_rgb(Path("a.mov"), Coding("yuv420p10le", 720, BT709), 1).colour == BT709
 
