@@ -109,14 +109,14 @@ def test_coverage_and_fidelity_are_the_share_and_the_distance(fresh_clip: Clip, 
     assert found["keyframe_fidelity"]["foreground"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_flicker_raises_the_warp_error(fresh_clip: Clip, sample: Sample) -> None:
-    """An edit that is consistent keeps the ratio near 1; frames cannot flicker through an atlas."""
+def test_an_edited_atlas_is_about_as_steady_as_the_source(fresh_clip: Clip, sample: Sample) -> None:
+    """Frames cannot flicker through an atlas; what flicker amounts to stands in test_known_motion.py."""
     atlas = sample.atlases["background"].copy()
     atlas[..., :3] *= 0.8
     edit = Edit(fresh_clip.edit_folder("dim"), "dim", "truth", {"background": {"editor": "atlas"}})
     edit.save()
     write_image(edit.atlas_path("background"), to_uint8(atlas))
-    assert evaluate(options(fresh_clip, edit="dim"))["edit"]["warp_error"]["ratio"] < 1.1
+    assert 0.5 < evaluate(options(fresh_clip, edit="dim"))["edit"]["warp_error"]["ratio"] < 1.1
 
 
 def on_frames(clip: Clip, name: str, layer: str) -> Edit:

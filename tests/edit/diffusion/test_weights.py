@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,14 @@ def test_an_image_prompt(models: Path, tmp_path: Path) -> None:
     prompt.write_bytes(b"")
     with_look = weights(models, image_prompt=prompt, ip_adapter=str(adapter))
     looks = [picture(with_look, np.full((40, 50, 3), grey, np.uint8)) for grey in (20, 200)]
-    assert not np.array_equal(*looks) and not np.array_equal(looks[0], picture(weights(models)))
+    base = picture(weights(models))
+    assert not np.array_equal(*looks) and not np.array_equal(looks[0], base)
+    scaled = [
+        picture(replace(with_look, image_prompt_scale=scale), np.full((40, 50, 3), 20, np.uint8)) for scale in (0, 0.6, 2)
+    ]
+    assert np.array_equal(scaled[1], looks[0]), "0.6 is what counts where no scale is given"
+    away = [np.abs(one - base).mean() for one in scaled]
+    assert away[0] < 1e-5 < away[1] < away[2]
     with pytest.raises(UserError, match="the IP-Adapter .* cannot be used with this model"):
         load(
             weights(

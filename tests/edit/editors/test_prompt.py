@@ -60,7 +60,7 @@ def test_strategies_differ_and_repeat(fresh_clip: Clip, prompted: Make) -> None:
 
 
 def test_the_first_keyframe_is_what_the_pipeline_makes(fresh_clip: Clip, prompted: Make) -> None:
-    options = prompted(fresh_clip, keyframes="6", seed=4, negative="a dog", guidance=5.0, steps=3)
+    options = prompted(fresh_clip, keyframes="6", seed=4, negative="a dog", guidance=5.0, steps=3, control_scale=(0.4,))
     result = edit(options)
     maps = Maps(fresh_clip.fit_folder("truth"))
     crop = Crop.around(maps.opacity("foreground", 6), 64)
@@ -75,6 +75,7 @@ def test_the_first_keyframe_is_what_the_pipeline_makes(fresh_clip: Clip, prompte
             negative_prompt="a dog",
             num_inference_steps=3,
             guidance_scale=5.0,
+            controlnet_conditioning_scale=0.4,
             generator=torch.Generator().manual_seed(4),
             output_type="np",
         )

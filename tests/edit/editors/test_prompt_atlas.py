@@ -29,6 +29,8 @@ def test_the_background_is_edited_on_its_atlas(fresh_clip: Clip, prompted: Make)
     assert same.up_to_date and "--strategy is for keyframes and changed" in str(same) and "--hold is for" in str(same)
     weaker = edit(prompted(fresh_clip, layer="background", keyframes=None, strength=0.3))
     assert not np.array_equal(read_image(weaker.edit.atlas_path("background")), atlas)
+    free = edit(prompted(fresh_clip, layer="background", keyframes=None, control_scale=(0.0,)))
+    assert not np.array_equal(read_image(free.edit.atlas_path("background")), atlas)
     with pytest.raises(UserError, match="the atlas of background is edited itself"):
         edit(prompted(fresh_clip, layer="background"))
     keyframes = edit(prompted(fresh_clip, layer="background", on="keyframes", keyframes="0,11"))
