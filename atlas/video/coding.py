@@ -18,6 +18,8 @@ _COLOUR_KEYS = {
     "color_trc": "color_trc",
 }
 _UNKNOWN = ("unknown", "unspecified", "reserved", "gbr")
+_TAGS = r"(?:\(((?:[^()]|\(swapped\))*)\))?"
+"""Behind a pixel format, in a regular expression: `(tv, bt709, top coded first (swapped))`, or nothing."""
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Of WebM with transparency, which ffmpeg's own decoders leave out."""
 
@@ -39,6 +41,8 @@ class Coding:
     """The decoder to choose where ffmpeg's own leaves the transparency out."""
     premultiplied: bool = False
     """Whether colours are multiplied by alpha already."""
+    fields: str = ""
+    """Which field comes first by what the container says, `tff` or `bff`; empty: frames are whole, or it does not say."""
 
     def decoder_arguments(self) -> list[str]:
         """Arguments of ffmpeg that stand before its input."""
@@ -62,7 +66,7 @@ def _said(found: ShownFrames, decoder: str) -> Coding | None:
     if not shown:
         return None
     number = re.search(r"Stream #0:(\d+) -> #0:0 ", found.first)
-    line = rf"^ +Stream #0:{number[1] if number else 0}\b.*?: Video: .*?, \w+(?:\(([^()]*)\))?, \d{{1,9}}x(\d{{1,9}})\b"
+    line = rf"^ +Stream #0:{number[1] if number else 0}\b.*?: Video: .*?, \w+{_TAGS}, \d{{1,9}}x(\d{{1,9}})\b"
     stored = re.search(line, found.header, re.MULTILINE)
     # Some decoders keep to themselves what the container says of colours, where the stream says nothing: players listen to it.
     tags = _of_container(stored[1] or "") if stored else {}
@@ -76,7 +80,9 @@ def _said(found: ShownFrames, decoder: str) -> Coding | None:
     tags = {key: value for key, value in tags.items() if value not in _UNKNOWN and is_known_tag(key, value)}
     width, height = int(shown[4]), int(shown[5])
     premultiplied = "alpha_mode:premultiplied" in found.first
-    return Coding(shown[1], int(stored[2]) if stored else height, tags, width, height, decoder, premultiplied)
+    first = re.search(r"\b(top|bottom) (?:coded )?first", (stored[1] or "") if stored else "")
+    fields = f"{first[1][0]}ff" if first else ""
+    return Coding(shown[1], int(stored[2]) if stored else height, tags, width, height, decoder, premultiplied, fields)
 
 
 def _of_container(said: str) -> dict[str, str]:

@@ -12,6 +12,8 @@ _MOST = 0.75
 """Share of the steps between frames that must be alike for them to be the film's own, whatever the others are."""
 _ALIKE, _CLUSTER = 0.1, 0.25
 """Relative difference of steps that are alike, and of those around the quick ones of a film that has no usual step."""
+_GLIMPSE = 1 / 250
+"""Seconds: shorter steps beside others come from times that were rounded or repeated, not from motion."""
 _MILLISECOND = Fraction(1, 1500)
 """Seconds: steps of finer clocks than milliseconds say exactly what is meant."""
 
@@ -53,7 +55,8 @@ def frame_rate(
     if len(usual) < _MOST * len(steps):
         if not is_variable((ticks - ticks[0]) * float(step), mean):
             return mean
-        quick = np.quantile(steps, 0.25, method="lower")
+        seen = steps[steps * float(step) >= _GLIMPSE]
+        quick = np.quantile(seen if len(seen) else steps, 0.25, method="lower")
         usual = steps[np.abs(steps - quick) <= _CLUSTER * quick]
     rate = _mean_rate(usual, step, 0.0, tolerance=1e-3)
     drift = len(steps) * abs(float(rate / mean) - 1)  # in frames, at the end of the film

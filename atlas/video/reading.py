@@ -27,8 +27,8 @@ from atlas.video.ffmpeg import DAMAGE, MOST_MESSAGES, input_arguments, reason, s
 from atlas.video.rate import frame_rate, is_variable
 from atlas.video.shown import NUMBER, ShownFrames, shown_frames
 
-_DEINTERLACE = "bwdif=mode=send_frame:deint=interlaced"
-"""ffmpeg's filter that makes one whole frame of the two fields of each frame that is interlaced; others stay as they are."""
+_DEINTERLACE = "bwdif=mode=send_frame:deint="
+"""ffmpeg's filter that makes one whole frame of the two fields of each frame that is interlaced, or of all."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class VideoInfo:
     audio: bool
     coding: Coding
     """How its pixels are stored."""
-    interlaced: bool = False
-    """Whether frames consist of two fields: they are deinterlaced."""
+    deinterlacing: str = ""
+    """Filters of ffmpeg that make whole frames of those that consist of two fields; empty where none do."""
     changing: bool = False
     """Whether size or colours change on the way."""
 
@@ -69,7 +69,7 @@ class VideoInfo:
             remarks.append(
                 f"has a variable frame rate: resampled by time to a constant {float(self.fps):.6g} frames per second"
             )
-        if self.interlaced:
+        if self.deinterlacing:
             remarks.append("has interlaced frames: deinterlaced with ffmpeg's bwdif")
         return remarks
 
@@ -110,9 +110,16 @@ def probe(path: Path) -> VideoInfo:
         times=found.ticks * float(found.step),
         audio=audio,
         coding=coding,
-        interlaced=found.interlaced > 0,
+        deinterlacing=_deinterlacing(found, coding),
         changing=found.kinds > 1,
     )
+
+
+def _deinterlacing(found: ShownFrames, coding: Coding) -> str:
+    """Filters for interlaced frames: those that say so, or where none of them says anything, all if the container does."""
+    if found.interlaced:
+        return f"{_DEINTERLACE}interlaced"
+    return f"setfield={coding.fields},{_DEINTERLACE}all" if coding.fields else ""
 
 
 def _refuse_cut_off(path: Path, found: ShownFrames) -> None:
@@ -151,7 +158,7 @@ def read_frames(
     end = "" if count is None or info.changing else f":end_frame={start + count}"
     most = ["-frames:v", str(start + count)] if count is not None and info.changing else []
     trim = f"trim=start_frame={start - skipped}{end}"
-    chain = ",".join([*[_DEINTERLACE] * info.interlaced, trim, conversion.filters])
+    chain = ",".join(part for part in (info.deinterlacing, trim, conversion.filters) if part)
     opened = [*info.coding.decoder_arguments(), *input_arguments(path)]
     command = [
         *("-v", "error", *opened, "-map", "0:V:0", "-fps_mode", "passthrough", "-vf", chain, *most),

@@ -56,6 +56,7 @@ def test_more_frames_than_a_clip_holds_are_not_listed() -> None:
         (np.array([0, 10, 20, 30, 230, 240, 250]), Fraction(1, 100), 2.4, Fraction(10), True),  # a GIF with a hold
         (np.append(np.arange(10) * 100, 1000 + np.arange(21) * 50), MS, 15.0, Fraction(20), True),  # 10, then 20 a second
         (np.array([0, 5000, 10000, 15000]), MS, 0.2, Fraction(1, 5), False),  # a slide show
+        (np.cumsum(np.tile([3000, 1, 2999, 6000], 10)), Fraction(1, 90000), 30.3, Fraction(30), True),  # times on top of others
         (np.zeros(4), MS, 25.0, Fraction(25), True),  # no times at all
     ],
 )
