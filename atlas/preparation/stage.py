@@ -51,7 +51,8 @@ class PrepareOptions(StageOptions):
     second number in the names or by a folder; a film of masks; `auto`: what moves against the background; or `box:x,y,w,h`:
     the object in this box of the first frame taken, in the source's pixels."""
     max_side: int = 768
-    """Frames are averaged down until their longer side is at most this many pixels; they are never enlarged."""
+    """Frames are averaged down until their longer side is at most this many pixels, and both are even; they are never
+    enlarged."""
     start: int = 0
     """First frame taken, counted from 0."""
     frames: int | None = None
