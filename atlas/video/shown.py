@@ -26,6 +26,9 @@ _LONGEST_LOOK = 120.0
 """Seconds within which the first frame must be there."""
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?"
 """A number as ffmpeg prints them, in a regular expression."""
+ON_ONE_CLOCK = ["-map", "0:V:0", "-map", "0:a?", "-c:a", "copy"]
+"""Arguments of ffmpeg for an output of the picture and, as it is, all sound: of transport streams, ffmpeg begins to count time
+where the first of the streams begins that are asked for."""
 _LONGEST_LINE = 1 << 16
 _ROUNDED = 0.01
 """Seconds by which the printed length of a file may be rounded down."""
@@ -81,8 +84,8 @@ def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> Show
 
     Raises UserError where there are more frames than any film of use has.
     """
-    count = [] if most is None else ["-frames:v", str(most)]
-    output = ["-map", "0:V:0", *count, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
+    taken = ON_ONE_CLOCK if most is None else ["-map", "0:V:0", "-frames:v", str(most)]
+    output = [*taken, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
     chosen = ["-c:v", decoder] if decoder else []
     command = ["-v", "level+info", "-nostats", *chosen, *input_arguments(path), *output]
     listing = _Listing()

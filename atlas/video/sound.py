@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.video.ffmpeg import Ended, input_arguments, reason, run_ffmpeg
+from atlas.video.shown import ON_ONE_CLOCK
 
 _MOST_TRACKS = 16
 _NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact")
 _RUN_UP = 1.0
 """Seconds before its start from which on sound is decoded: the first packets after a seek may need those before."""
-_FILLED = "aresample=async=1:first_pts=0"
+_FILLED = "aresample=async=1:min_hard_comp=0.04:first_pts=0"
 """ffmpeg's filter that fills with silence what is missing before the first sample and between others."""
 
 
@@ -58,7 +59,8 @@ def encode_sound(sound: Sound, target: Path, codec: SoundCodec) -> str:
     for track, name in enumerate(tracks):
         ended, problem = Ended(1, ""), ""
         for arguments in _ways(sound, track, name, codec):
-            ended = run_ffmpeg(["-v", "warning", "-y", *arguments, *_NO_TEXTS, *codec.container, f"file:{target}"])
+            output = [*_NO_TEXTS, *codec.container, f"file:{target}"]
+            ended = run_ffmpeg(["-v", "warning", "-y", *arguments, *output, *_clock(sound)])
             if ended.returncode == 0 and "nothing was encoded" not in ended.messages:
                 return ""
             problem = problem or reason(ended.messages)
@@ -80,6 +82,11 @@ def _ways(sound: Sound, track: int, name: str, codec: SoundCodec) -> Iterator[li
     layouts = [f"aformat=channel_layouts={codec.layouts}" if codec.layouts else "anull"]
     for layout in [*layouts, "pan=stereo|c0=c0|c1=c1", "pan=mono|c0=c0"]:
         yield [*opened, "-af", f"{layout},{in_time}", "-c:a", *codec.encoder]
+
+
+def _clock(sound: Sound) -> list[str]:
+    """A second output, of nothing, that has ffmpeg count time as where the picture's times were listed."""
+    return [*ON_ONE_CLOCK, "-c:v", "copy", "-t", f"{sound.seconds:.6f}", "-f", "null", "-"]
 
 
 def _decodes(opened: list[str]) -> bool:

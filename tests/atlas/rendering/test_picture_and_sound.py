@@ -34,7 +34,7 @@ def ffmpeg(*arguments: str) -> bytes:
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Films of the same two seconds."""
     folder = tmp_path_factory.mktemp("films")
-    made = {name: folder / name for name in ("even.mp4", "trimmed.mp4", "held.mkv", "late.mkv", "from twenty.ts")}
+    made = {name: folder / name for name in ("even.mp4", "trimmed.mp4", "held.mkv", "late.mkv", "from twenty.ts", "late.ts")}
     even = made["even.mp4"]
     mask = np.zeros((48, 64), np.uint8)
     mask[12:36, 16:46] = 255
@@ -46,6 +46,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ffmpeg("-i", str(even), "-vf", HELD, "-fps_mode", "vfr", *codec, str(made["held.mkv"]))
     ffmpeg("-i", str(even), "-vf", "select='gte(t,0.4)'", "-fps_mode", "vfr", *codec, str(made["late.mkv"]))
     ffmpeg("-i", str(even), "-c", "copy", "-output_ts_offset", "20", str(made["from twenty.ts"]))
+    ffmpeg("-i", str(made["late.mkv"]), "-c", "copy", str(made["late.ts"]))
     return made
 
 
@@ -72,6 +73,7 @@ def clip_of(film: Path, folder: Path, **options: Any) -> Clip:
         ("held.mkv", {"start": 9, "frames": 18}),
         ("held.mkv", {"start": 2, "fps": 15.0, "frames": 18}),
         ("late.mkv", {"start": 4, "frames": 20}),
+        ("late.ts", {"start": 4, "frames": 20}),
         ("from twenty.ts", {"start": 4, "frames": 26}),
     ],
 )

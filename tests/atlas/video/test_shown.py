@@ -67,8 +67,9 @@ def test_a_copy_with_its_old_times(film: Path, tmp_path: Path) -> None:
     assert info.fps == 24 and info.frames == len(shown) and shown[-1] == FRAMES - 1
 
 
-def test_a_picture_that_begins_after_the_sound(film: Path, tmp_path: Path) -> None:
-    path = tmp_path / "late picture.mkv"
+@pytest.mark.parametrize("name", ["late picture.mkv", "late picture.ts", "late picture.mp4"])
+def test_a_picture_that_begins_after_the_sound(film: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     streams = ("-itsoffset", "0.6", "-i", str(film), "-i", str(film), "-map", "0:v", "-map", "1:a")
     ffmpeg(*streams, "-c", "copy", str(path))
     info = probe(path)
