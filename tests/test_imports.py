@@ -25,8 +25,8 @@ def _of(package: str, names: str) -> set[str]:
 _SHARED = _of("atlas", "clip recolour maps geometry storage system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
-_EDIT = _of(
-    "edit", "request recipes models diffusion strategies deflicker tuning controls sampling all_frames editors record questions"
+_EDIT = _of("edit", "prompts request recipes models diffusion strategies deflicker tuning controls sampling all_frames") | _of(
+    "edit", "editors record questions"
 )
 _AGGREGATE = _of("aggregate", "stack averages windows match network partials merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
@@ -54,11 +54,12 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.evaluation": _of("atlas", "rendering recolour quality metrics weights maps clip video system storage errors"),
     "atlas.api": _STAGES | _SHARED,
     "atlas": _of("atlas", "api clip errors"),  # its face: what others import from Python
-    "edit.request": _of("atlas", "clip maps system errors"),
+    "edit.request": {"edit.prompts"} | _of("atlas", "clip maps system errors"),
     "edit.recipes": {"edit.tuning"} | _of("atlas", "errors"),
     "edit.controls": _of("edit", "request") | _of("atlas", "weights maps clip video geometry storage system errors"),
     "edit.models": _of("edit", "request") | _of("atlas", "weights storage system errors"),
-    "edit.diffusion": _of("edit", "models request controls") | _of("atlas", "weights video storage system errors"),
+    "edit.prompts": _of("atlas", "system errors"),
+    "edit.diffusion": _of("edit", "models prompts request controls") | _of("atlas", "weights video storage system errors"),
     "edit.strategies": _of("edit", "diffusion") | _of("atlas", "maps geometry"),
     "edit.deflicker": _of("edit", "record request") | _of("atlas", "rendering maps clip geometry storage system errors"),
     "edit.tuning": _of("edit", "strategies diffusion models request")

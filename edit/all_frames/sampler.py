@@ -102,6 +102,7 @@ class Sampler:
             )
 
             def shown(done: int, total: int) -> None:
+                self.model.begin(len(self.model.scheduler.timesteps) - total)
                 progress.total = total
                 progress.update(done - progress.n)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ import numpy as np
 import torch
 
 from atlas.errors import UserError, one_line
-from atlas.weights.folder import check_folder, check_room, weight_bytes
+from atlas.weights.folder import check_folder, check_room, described, weight_bytes
+from edit.models.networks import variant
+
+_METRIC = ("zoedepth", "glpn")  # kinds of transformers' networks that give distances alone
+_NEAREST = 0.1  # metres: nearer, the inverse would push all the rest together
 
 
 def canny(
@@ -55,7 +60,9 @@ class DepthEstimator:
                 size,
             )
             self._processor = AutoImageProcessor.from_pretrained(folder, **own)
-            self._network = AutoModelForDepthEstimation.from_pretrained(folder, use_safetensors=True, **own)
+            self._network = AutoModelForDepthEstimation.from_pretrained(
+                folder, use_safetensors=True, variant=variant(folder), **own
+            )
         except (UserError, MemoryError):
             raise
         except Exception as problem:  # transformers raises many kinds on files that are not what it expects
@@ -63,6 +70,7 @@ class DepthEstimator:
                 f"{folder} is no depth estimator that can be loaded ({one_line(problem)}): name another with --depth-model"
             ) from None
         self.device = device
+        self._gives_distance = gives_distance(described(folder / "config.json"))
         self._network.to(device).eval()
 
     @torch.no_grad()
@@ -73,7 +81,21 @@ class DepthEstimator:
         """Relative inverse depth from 0 (far) to 255 (near)."""
         inputs = self._processor(images=image, return_tensors="pt").to(self.device)
         depth = self._network(**inputs).predicted_depth.float()[0].cpu().numpy()
+        if self._gives_distance:
+            depth = 1 / np.maximum(depth, _NEAREST)
         depth = cv2.resize(depth, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
         low, high = float(depth.min()), float(depth.max())
         grey = ((depth - low) / max(high - low, 1e-6) * 255 + 0.5).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+
+
+def gives_distance(config: Mapping[str, Any]) -> bool:
+    """Whether a depth estimator of this description gives metres, in which far is bright: others give their inverse.
+
+    Depth Anything says it, ZoeDepth and GLPN know nothing else, and DPT stands on DINOv2 only where it was tuned to indoor or
+    street distances (facebook/dpt-dinov2-*-nyu, -kitti).
+    """
+    kind, backbone = config.get("model_type"), config.get("backbone_config")
+    if config.get("depth_estimation_type") == "metric" or kind in _METRIC:
+        return True
+    return kind == "dpt" and isinstance(backbone, dict) and backbone.get("model_type") == "dinov2"

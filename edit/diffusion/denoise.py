@@ -35,6 +35,10 @@ class Denoiser(Protocol):
         """Precision of the latents."""
         ...
 
+    def begin(self, first: int) -> None:
+        """Told before the first prediction at which step of the scheduler that will be."""
+        ...
+
     def predict(self, latents: Tensor, index: int) -> Tensor:
         """The guided prediction for latents (1, C, h, w) that stand at step `index` of the scheduler."""
         ...
@@ -57,6 +61,7 @@ def denoise(model: Denoiser, start: Start, *, steps: int, on_step: Callable[[], 
         return known
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
+    model.begin(first)
     extra = extra_arguments(scheduler, start.generator)
     latents = noise * scheduler.init_noise_sigma
     for i in range(first, len(times)):

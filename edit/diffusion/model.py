@@ -15,8 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from atlas.errors import UserError
 from atlas.system.quiet import quiet_diffusers
+from edit.diffusion.autoencoder import to_latent, to_pixels
+from edit.prompts.encoding import check_prompt, encoded
+
+Span = tuple[float, float]
+"""Shares of the steps between which a ControlNet counts."""
 
 
 @dataclass
@@ -65,13 +69,14 @@ class Conditioning:
 class StableDiffusion:
     """A pipeline of diffusers (StableDiffusionControlNetPipeline or its XL sister) taken apart."""
 
-    def __init__(self, pipeline: Any, device: torch.device) -> None:
-        self.pipeline, self.device = pipeline, device
+    def __init__(self, pipeline: Any, device: torch.device, clip_skip: int = 1, spans: Sequence[Span] = ()) -> None:
+        self.pipeline, self.device, self.clip_skip, self.spans = pipeline, device, clip_skip, spans
         self.is_xl = hasattr(pipeline, "text_encoder_2")
         self.factor = int(pipeline.vae_scale_factor)
         self.channels = int(pipeline.unet.config.in_channels)
         self.size = int(pipeline.unet.config.sample_size) * self.factor
         self.conditioning: Conditioning | None = None
+        self._first = 0
         self._steps: tuple[Any, Tensor] | None = None
 
     @property
@@ -106,8 +111,9 @@ class StableDiffusion:
     def tiled_decoding(self) -> Iterator[None]:
         """Encode and decode tile by tile for a while: a large picture's autoencoder takes more memory than all the rest."""
         vae = self.pipeline.vae
-        before = vae.use_tiling
-        vae.enable_tiling()
+        before = getattr(vae, "use_tiling", True)  # some know no tiles
+        if not before:
+            vae.enable_tiling()
         try:
             yield
         finally:
@@ -119,19 +125,8 @@ class StableDiffusion:
         return self.channels, height // self.factor, width // self.factor
 
     def check_prompt(self, prompt: str, what: str = "prompt") -> None:
-        """UserError, with what would be cut off, where a prompt is longer than the text encoder reads."""
-        for name in ("tokenizer", "tokenizer_2"):
-            tokenizer = getattr(self.pipeline, name, None)
-            if tokenizer is None:
-                continue
-            most = tokenizer.model_max_length
-            with quiet_diffusers():  # it warns of what is said below
-                tokens = tokenizer(prompt).input_ids
-            if len(tokens) > most:
-                cut = tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip()
-                raise UserError(
-                    f"the {what} is {len(tokens) - most} tokens too long for the model, which would not read {cut!r}: cut it"
-                )
+        """UserError where a prompt is longer than is read, or is to be read from a layer that there is not."""
+        check_prompt(self.pipeline, prompt, what, self.clip_skip)
 
     def condition(
         self,
@@ -160,28 +155,24 @@ class StableDiffusion:
         guidance: float,
         size: tuple[int, int],  # (H, W) that a network sees at once
         image_prompt: np.ndarray | None = None,  # (H, W, 3) uint8
+        among: Sequence[str] = (),
     ) -> Conditioning:
-        """Encode a prompt, still without control images: one for all frames that it holds for."""
-        pipe, guided, negative_prompt = self.pipeline, guidance > 1, negative or None
+        """Encode a prompt, still without control images: one for all frames that it holds for.
+
+        among: prompts of other frames, which go through the networks beside it.
+        """
+        pipe, guided = self.pipeline, guidance > 1
+        made = encoded(pipe, prompt, negative, guided=guided, device=self.device, clip_skip=self.clip_skip, among=among)
+        text = made.text if made.no_text is None else torch.cat([made.no_text, made.text])
         added = None
         if self.is_xl:
-            text, no_text, pooled, no_pooled = pipe.encode_prompt(
-                prompt,
-                device=self.device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=guided,
-                negative_prompt=negative_prompt,
-            )
-            encoder = pipe.text_encoder_2
-            projection = int(pooled.shape[-1]) if encoder is None else encoder.config.projection_dim
-            times = pipe._get_add_time_ids(size, (0, 0), size, text.dtype, projection)
+            pooled, encoder = made.pooled, pipe.text_encoder_2
+            assert pooled is not None
+            times = pipe._get_add_time_ids(size, (0, 0), size, text.dtype, encoder.config.projection_dim)
             if guided:
-                pooled, times = torch.cat([no_pooled, pooled]), torch.cat([times, times])
+                assert made.no_pooled is not None
+                pooled, times = torch.cat([made.no_pooled, pooled]), torch.cat([times, times])
             added = {"text_embeds": pooled.to(self.device), "time_ids": times.to(self.device)}
-        else:
-            text, no_text = pipe.encode_prompt(prompt, self.device, 1, guided, negative_prompt)
-        if guided:
-            text = torch.cat([no_text, text])
         embedding = None
         if image_prompt is not None:
             pictures = [Image.fromarray(image_prompt)]
@@ -218,6 +209,10 @@ class StableDiffusion:
             scales=float(scales[0]) if nets is None else [float(scale) for scale in scales],
         )
 
+    def begin(self, first: int) -> None:
+        """Note at which of the scheduler's steps the loop begins: shares of the steps are counted from there."""
+        self._first = first
+
     def predict(self, latents: Tensor, index: int) -> Tensor:
         """The guided prediction, both prompts in one batch."""
         assert self.conditioning is not None
@@ -227,7 +222,7 @@ class StableDiffusion:
         """The guided prediction under a given conditioning."""
         doubled = torch.cat([latents] * 2) if conditioning.guided else latents
         doubled = self.scheduler.scale_model_input(doubled, self.scheduler.timesteps[index])
-        predicted = self.output(conditioning, doubled, self._times()[index])
+        predicted = self.output(self._within_spans(conditioning, index), doubled, self._times()[index])
         if not conditioning.guided:
             return predicted
         without, with_prompt = predicted.chunk(2)
@@ -240,16 +235,18 @@ class StableDiffusion:
         """
         pipe = self.pipeline
         more = {} if conditioning.added is None else {"added_cond_kwargs": conditioning.added}
-        with torch.no_grad():
-            down, middle = pipe.controlnet(
-                latents,
-                time,
-                encoder_hidden_states=conditioning.text,
-                controlnet_cond=conditioning.controls,
-                conditioning_scale=conditioning.scales,
-                return_dict=False,
-                **more,
-            )
+        down, middle = None, None
+        if np.any(conditioning.scales):  # else it would add 0
+            with torch.no_grad():
+                down, middle = pipe.controlnet(
+                    latents,
+                    time,
+                    encoder_hidden_states=conditioning.text,
+                    controlnet_cond=conditioning.controls,
+                    conditioning_scale=conditioning.scales,
+                    return_dict=False,
+                    **more,
+                )
         added = dict(conditioning.added or {}) | ({} if conditioning.image is None else {"image_embeds": conditioning.image})
         return pipe.unet(
             latents,
@@ -260,6 +257,16 @@ class StableDiffusion:
             added_cond_kwargs=added or None,
             return_dict=False,
         )[0]
+
+    def _within_spans(self, conditioning: Conditioning, index: int) -> Conditioning:
+        """The conditioning at a step, with 0 for the scales of ControlNets that do not count there, as diffusers reckons it."""
+        if all(span == (0, 1) for span in self.spans):
+            return conditioning
+        done, steps = index - self._first, len(self.scheduler.timesteps) - self._first
+        counts = [not (done / steps < start or (done + 1) / steps > end) for start, end in self.spans]
+        several = isinstance(conditioning.scales, list)
+        scales = [scale * kept for scale, kept in zip(np.atleast_1d(conditioning.scales).tolist(), counts, strict=True)]
+        return replace(conditioning, scales=scales if several else scales[0])
 
     def _times(self) -> Tensor:
         """The scheduler's timesteps on the device, moved there once."""
@@ -277,15 +284,12 @@ class StableDiffusion:
         """The image as a latent, drawn from the autoencoder's distribution; without a generator the mean of that."""
         vae = self.pipeline.vae
         pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(self.device, vae.dtype)
-        distribution = vae.encode(2 * pixels - 1).latent_dist
-        latent = distribution.mode() if generator is None else distribution.sample(generator)
-        return (vae.config.scaling_factor * latent).to(self.dtype)
+        return to_latent(vae, 2 * pixels - 1, generator).to(self.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> np.ndarray | None:
         """(H, W, 3) float32 in [0, 1]; None where the result is not a number: half precision overflowed."""
-        vae = self.pipeline.vae
-        image = vae.decode((latents / vae.config.scaling_factor).to(vae.dtype), return_dict=False)[0]
+        image = to_pixels(self.pipeline.vae, latents)
         if not bool(torch.isfinite(image).all()):
             return None
         return (image * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()

@@ -17,26 +17,29 @@ from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
 from atlas.system.device import choose_device
 from atlas.video.numbered import NumberedImages
+from atlas.weights.folder import described
 from atlas.weights.hub import Kind, fingerprint, located, named
 from edit.controls.drawing import draw_poses
 from edit.controls.poses import Poses
 from edit.controls.smoothing import usual_window
 from edit.controls.soft_edges import SoftEdges, check_soft_edges
-from edit.diffusion.conditions import DepthEstimator, canny
+from edit.diffusion.conditions import DepthEstimator, canny, gives_distance
 from edit.diffusion.crop import Crop
 from edit.diffusion.model import StableDiffusion
-from edit.diffusion.weights import load
+from edit.diffusion.weights import let_go, load
 from edit.models.base import description_folder, is_xl_model
 from edit.models.controlnets import described_by
 from edit.models.on_top.ip_adapters import ip_adapter_files, ip_adapter_patterns
 from edit.models.schedules import named_entries, single_file_marks
 from edit.models.weights import Weights, check_installed
+from edit.prompts.syntax import is_plain
 from edit.request.prompting import DiffusionOptions
 
 # What does not change the picture, or stands in `identity` in another form.
 _APART = {"prompt", "prompt_at", "model", "model_config", "vae", "controlnet", "lora", "textual_inversion", "ip_adapter",
           "depth_model", "image_prompt", "control_images", "poses", "pose_window", "softedge", "offline", "offload",
           "vae_slicing", "compile", "dtype"}  # fmt: skip
+_NOTATION = 1  # raise it when the same notation in a prompt is read otherwise
 _SEEN = 2  # raise it when the same image prompt is seen otherwise
 
 
@@ -79,7 +82,7 @@ class Sources:
         """Let go of networks on a GPU, for a stage that needs its memory; in main memory they wait for their use."""
         if self.device.type != "cpu":
             self._depth = self._soft_edges = None
-            load.cache_clear()
+            let_go()
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -144,6 +147,10 @@ class Sources:
     def identity(self) -> dict[str, Any]:
         """What decides the picture beside prompt, frame and fit: settings, and the hashes of all weights."""
         chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
+        if not all(map(is_plain, self.options.all_prompts())):
+            chosen["notation"] = _NOTATION
+        if "depth" in self._paths and gives_distance(described(self._paths["depth"] / "config.json")):
+            chosen["depth"] = "inverse of metres"
         weights = {name: fingerprint(path) for name, path in self._paths.items()}
         image = None if self.options.image_prompt is None else digest(_SEEN, self.options.image_prompt)
         precision = [str(self.weights.dtype), self.device.type]
@@ -161,8 +168,8 @@ class Sources:
         """What the steps are taken with that neither an option nor the model's description names."""
         model = self._paths["model"]
         marks = single_file_marks(model) if model.is_file() else {}
-        described = model if model.is_dir() else self._paths["configuration"]
-        return self.weights.schedule.implied(named_entries(described), marks)
+        folder = model if model.is_dir() else self._paths["configuration"]
+        return self.weights.schedule.implied(named_entries(folder), marks)
 
     def _check_names(self) -> None:
         """One UserError for all weights whose names are wrong, before the first of them, which may be large, is fetched."""

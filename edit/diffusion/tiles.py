@@ -38,6 +38,10 @@ class Tiled:
         """The model's."""
         return self.model.dtype
 
+    def begin(self, first: int) -> None:
+        """Pass on to the model where the loop begins."""
+        self.model.begin(first)
+
     def predict(self, latents: Tensor, index: int) -> Tensor:
         """The guided prediction for the whole latent."""
         conditioning, factor = self.model.conditioning, self.model.factor

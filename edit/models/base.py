@@ -11,7 +11,7 @@ from atlas.weights.folder import check_folder, described, weight_bytes, weights_
 from atlas.weights.hub import located
 from edit.models.folder import INDEX, check_model, check_model_room, check_network, network_classes
 from edit.models.kinds import base_kind, check_all_used, check_base
-from edit.models.match import check_parts, check_vae
+from edit.models.match import check_kinds, check_vae, check_widths
 from edit.models.networks import check_complete, loaded_network
 from edit.models.weights import Weights
 
@@ -54,13 +54,15 @@ def check_folder_model(name: str, folder: Path, is_xl: bool, size: int | None = 
     """
     check_model(folder)
     index = described(folder / INDEX)
-    missing = [part for part in ("unet", "vae") if not isinstance(index.get(part), list)]
-    if missing:
-        raise UserError(f"{folder} has no {missing[0]} and is no model of its own: name a whole one")
-    check_model_room(folder, size)
-    texts = [part for part in ("text_encoder", "text_encoder_2") if isinstance(index.get(part), list) and index[part][0]]
+    there = [part for part, entry in index.items() if isinstance(entry, list) and entry[0] is not None]
+    for part in ("unet", "vae"):
+        if part not in there:
+            raise UserError(f"{folder} has no {part} and is no model of its own: name a whole one")
     unet, vae = (described(folder / part / "config.json") for part in ("unet", "vae"))
-    check_parts(name, unet, vae, [described(folder / part / "config.json") for part in texts], is_xl=is_xl)
+    texts = [part for part in ("text_encoder", "text_encoder_2") if part in there]
+    check_kinds(name, unet, vae, len(texts), is_xl=is_xl)
+    check_model_room(folder, size)
+    check_widths(name, unet, [described(folder / part / "config.json") for part in texts], is_xl=is_xl)
     return unet
 
 

@@ -16,7 +16,7 @@ from atlas.system.quiet import quiet_diffusers
 from atlas.weights.hub import located
 from edit.models.base import base_pipeline, check_folder_model, description_folder, is_xl_model
 from edit.models.controlnets import loaded_controlnet
-from edit.models.match import check_controlnets, check_parts
+from edit.models.match import check_controlnets, check_kinds, check_widths
 from edit.models.on_top.ip_adapters import add_image_prompt
 from edit.models.on_top.loras import add_loras
 from edit.models.on_top.words import add_words
@@ -59,17 +59,19 @@ def load_pipeline(weights: Weights) -> Any:
 def _check_together(weights: Weights, pipeline: Any, controlnets: list[tuple[str, Any]], is_xl: bool) -> None:
     encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
     texts = [encoder.config.to_dict() for encoder in encoders if encoder is not None]
-    check_parts(weights.model, pipeline.unet.config, pipeline.vae.config, texts, is_xl=is_xl)
+    check_kinds(weights.model, pipeline.unet.config, pipeline.vae.config, len(texts), is_xl=is_xl)
+    check_widths(weights.model, pipeline.unet.config, texts, is_xl=is_xl)
     check_controlnets(controlnets, weights.model, pipeline.unet.config)
 
 
 def _place(pipeline: Any, weights: Weights) -> None:
-    if hasattr(pipeline, "text_encoder_2") and weights.dtype == torch.float16 and pipeline.vae.config.force_upcast:
+    if hasattr(pipeline, "text_encoder_2") and weights.dtype == torch.float16 and pipeline.vae.config.get("force_upcast"):
         pipeline.vae.to(torch.float32)  # XL's overflows in half precision
-    if weights.vae_slicing:
-        pipeline.vae.enable_slicing()
-    if weights.vae_tiling:
-        pipeline.vae.enable_tiling()
+    with _as_user_error("the autoencoder cannot be cut up, leave out --vae-slicing and --vae-tiling"):
+        if weights.vae_slicing:
+            pipeline.vae.enable_slicing()
+        if weights.vae_tiling:
+            pipeline.vae.enable_tiling()
     if weights.compile:
         pipeline.unet.compile()
         pipeline.controlnet.compile()

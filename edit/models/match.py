@@ -23,18 +23,8 @@ _FURTHER_INPUTS = {
 _TAKEN = "this editor takes Stable Diffusion 1.x, 2.x and XL"
 
 
-def check_parts(
-    name: str,
-    unet: Mapping[str, Any],
-    vae: Mapping[str, Any],
-    texts: Sequence[Mapping[str, Any]],
-    *,
-    is_xl: bool,
-) -> None:
-    """UserError where the descriptions of a model's networks are not those of one that is run here.
-
-    texts: of its text encoders, in their order.
-    """
+def check_kinds(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any], texts: int, *, is_xl: bool) -> None:
+    """UserError where a model with these descriptions, and that many text encoders, is of a kind that is not run here."""
     channels = unet.get("in_channels", _LATENT)
     if channels != _LATENT or unet.get("out_channels", _LATENT) != _LATENT:
         kind = f", as for {_KINDS[channels]}" if channels in _KINDS else ""
@@ -44,9 +34,30 @@ def check_parts(
             raise UserError(f"the UNet of {name} asks for {needs} ({entry}): {_TAKEN}")
     if unet.get("attention_type", "default") != "default":
         raise UserError(f"the UNet of {name} has attention of the kind {_short(unet['attention_type'])}: {_TAKEN}")
-    _check_texts(name, unet, texts, is_xl)
-    _check_added(name, unet, texts, is_xl)
+    if texts != 1 + is_xl:
+        refiner = ", as XL's refiner has" if is_xl and texts == 1 else ""
+        raise UserError(f"{name} has {texts} text encoders, not {1 + is_xl}{refiner}: {_TAKEN}")
+    added = unet.get("addition_embed_type")
+    if added != ("text_time" if is_xl else None):
+        raise UserError(f"the UNet of {name} asks for further input of the kind {_short(added)}: {_TAKEN}")
     check_vae(f"the autoencoder of {name}", vae)
+
+
+def check_widths(name: str, unet: Mapping[str, Any], texts: Sequence[Mapping[str, Any]], *, is_xl: bool) -> None:
+    """UserError where a UNet reads other numbers than its text encoders, so described and in their order, give."""
+    width, wanted = sum(int(text.get("hidden_size", 512)) for text in texts), unet.get("cross_attention_dim", 1280)
+    if _plain(wanted) not in (width, [width]):
+        raise UserError(
+            f"the UNet of {name} reads {_short(_plain(wanted))} numbers a token, and its text encoders give {width}: {_TAKEN}"
+        )
+    if is_xl:
+        times, pooled = int(unet.get("addition_time_embed_dim") or 0), int(texts[1].get("projection_dim", 512))
+        read = unet.get("projection_class_embeddings_input_dim")
+        if read != 6 * times + pooled:
+            kind = ", as XL's refiner does" if read == 5 * times + pooled else ""
+            raise UserError(
+                f"the UNet of {name} takes {_short(read)} further numbers, not {6 * times + pooled}{kind}: {_TAKEN}"
+            )
 
 
 def check_vae(what: str, vae: Mapping[str, Any]) -> None:
@@ -76,33 +87,6 @@ def _compared(config: Mapping[str, Any]) -> list[str]:
         compared += ["addition_embed_type", "projection_class_embeddings_input_dim"]
     reads_text = any("CrossAttn" in str(block) for block in config.get("down_block_types") or ["CrossAttn"])
     return ["cross_attention_dim"] * reads_text + compared
-
-
-def _check_texts(name: str, unet: Mapping[str, Any], texts: Sequence[Mapping[str, Any]], is_xl: bool) -> None:
-    if len(texts) != 1 + is_xl:
-        refiner = ", as XL's refiner has" if is_xl and len(texts) == 1 else ""
-        raise UserError(f"{name} has {len(texts)} text encoders, not {1 + is_xl}{refiner}: {_TAKEN}")
-    width, wanted = sum(int(text.get("hidden_size", 512)) for text in texts), unet.get("cross_attention_dim", 1280)
-    if _plain(wanted) not in (width, [width]):
-        raise UserError(
-            f"the UNet of {name} reads text of {_short(_plain(wanted))} numbers a token, its text encoders give {width}"
-        )
-
-
-def _check_added(name: str, unet: Mapping[str, Any], texts: Sequence[Mapping[str, Any]], is_xl: bool) -> None:
-    """UserError where a UNet asks for other sizes and pooled text than XL's, or for any where it is none."""
-    added = unet.get("addition_embed_type")
-    if added != ("text_time" if is_xl else None):
-        raise UserError(f"the UNet of {name} asks for further input of the kind {_short(added)}: {_TAKEN}")
-    if is_xl:
-        times = int(unet.get("addition_time_embed_dim") or 0)
-        pooled = int(texts[1].get("projection_dim", 512))
-        wanted = unet.get("projection_class_embeddings_input_dim")
-        if wanted != 6 * times + pooled:
-            kind = ", as XL's refiner does" if wanted == 5 * times + pooled else ""
-            raise UserError(
-                f"the UNet of {name} takes {_short(wanted)} further numbers, not {6 * times + pooled}{kind}: {_TAKEN}"
-            )
 
 
 def _plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ def variant(folder: Path) -> str | None:
 def check_names(place: Path, what: str, unused: Iterable[str], missing: Iterable[str]) -> None:
     """UserError where weights lie there that the network does not have, or it has some that do not."""
     for names, said in (
-        (unused, f"holds weights that the {what} of its description has not"),
+        (unused, f"holds weights that the {what} of its description does not have"),
         (missing, f"lacks {what} weights"),
     ):
         named = list(names)

@@ -36,6 +36,9 @@ class Weights:
     vae_tiling: bool
     compile: bool
     offline: bool
+    clip_skip: int = 1
+    spans: tuple[tuple[float, float], ...] = ()
+    """Shares of the steps between which each ControlNet counts."""
     content: str = ""
     """Digest of all files behind the names: what was loaded from a file that has changed since is not taken again."""
 
@@ -60,6 +63,8 @@ class Weights:
             options.vae_tiling,
             options.compile,
             options.offline,
+            options.clip_skip,
+            tuple(options.control_spans()),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from atlas.errors import UserError
+from edit.prompts.syntax import parsed
 from edit.request.files import weighted_files, worded_files
 
 MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -151,6 +152,8 @@ class DiffusionOptions:
         self.keyframe_prompts()
         self.loras()
         self.words()
+        for text in self.all_prompts():
+            parsed(text)
         if self.image_prompt is not None and not self.image_prompt.is_file():
             raise UserError(f"--image-prompt {self.image_prompt} is missing: check the path")
 

@@ -30,7 +30,9 @@ class FrameConditions:
         self.model, self.prompts, self.controls, self.scales = model, list(prompts), list(controls), list(scales)
         self.numbers = range(len(self.prompts)) if numbers is None else numbers
         size = self.controls[0].shape[1:3]
-        self._worded = lru_cache(maxsize=None)(lambda prompt: model.worded(prompt, negative, guidance, size, image_prompt))
+        self._worded = lru_cache(maxsize=None)(
+            lambda prompt: model.worded(prompt, negative, guidance, size, image_prompt, self.prompts)
+        )
 
     @property
     def halves(self) -> int:

@@ -78,9 +78,10 @@ def test_all_stages_from_one_command(sample: Sample, models: Path, tmp_path: Pat
     one, own = tmp_path / "one", ["--control", "images", "--control-images"]
     write_image(one / "00003.png", np.zeros((64, 96, 3), np.uint8))
     for more, said in (
-        (["--prompt", "a" * 80], "the prompt is 5 tokens too long"),
-        (["--prompt-at", f"3:{'a' * 76}"], "the prompt is 1 tokens too long"),
-        (["--negative", "b" * 76], "the negative prompt is 1 tokens too long"),
+        (["--prompt", "a" * 1300], "the prompt is 18 times as long as is read at once, at most 16"),
+        (["--prompt-at", f"3:{'a' * 1201}"], "the prompt is 17 times as long"),
+        (["--negative", "b" * 1201], "the negative prompt is 17 times as long"),
+        (["--clip-skip", "3"], "--clip-skip 3 is more than the text encoder's 2 layers"),
         (["--controlnet", str(models / "controlnet-xl")], "is of another family"),
         (["--lora", wide], "wide.safetensors does not fit the model"),
         (["--keep", str(tmp_path / "keep.png")], "keep.png is missing"),

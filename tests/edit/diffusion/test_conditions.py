@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from skimage import data
 
 from atlas.errors import UserError
-from edit.diffusion.conditions import DepthEstimator, canny
+from edit.diffusion.conditions import DepthEstimator, canny, gives_distance
 from edit.diffusion.crop import Crop
 from tests.edit import tiny
 
@@ -45,6 +47,35 @@ def test_edges_are_those_of_the_installed_detector() -> None:
     theirs = CannyDetector()(image, 80, 160, detect_resolution=256, image_resolution=256, output_type="np")
     assert np.array_equal(canny(image, 80, 160), theirs)
     assert np.array_equal(canny(image, 80, 160)[..., 0], cv2.Canny(image, 80, 160))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "depth_anything", "depth_estimation_type": "metric"}, True),
+        ({"model_type": "depth_anything", "depth_estimation_type": "relative"}, False),
+        ({"model_type": "zoedepth"}, True),
+        ({"model_type": "glpn"}, True),
+        ({"model_type": "dpt"}, False),
+        ({"model_type": "dpt", "backbone_config": {"model_type": "dinov2"}}, True),
+        ({"model_type": "dpt", "backbone_config": {"model_type": "swin"}}, False),
+        ({"model_type": "depth_pro"}, False),
+    ],
+)
+def test_estimators_that_give_metres(config: dict[str, Any], expected: bool) -> None:
+    assert gives_distance(config) == expected
+
+
+def test_metres_are_turned_so_that_near_is_bright(tmp_path: Path) -> None:
+    tiny.save_depth(tmp_path / "depth")
+    image, cpu = np.ascontiguousarray(data.chelsea()[:64, :128]), torch.device("cpu")
+    inverse = DepthEstimator(tmp_path / "depth", cpu)(image)[..., 0].astype(int)
+    file = tmp_path / "depth" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"depth_estimation_type": "metric"}))
+    metres = DepthEstimator(tmp_path / "depth", cpu)(image)[..., 0].astype(int)
+    order = np.argsort(inverse, axis=None)
+    means = [part.mean() for part in np.array_split(metres.flat[order], 8)]  # of what was darkest, first
+    assert metres.flat[order[0]] == 255 and means == sorted(means, reverse=True) and means[0] > means[-1]
 
 
 def test_depth(models: Path, tmp_path: Path) -> None:

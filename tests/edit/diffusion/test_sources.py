@@ -224,6 +224,55 @@ def test_wrong_requests_write_nothing(
     assert not (fresh_clip.folder / "edits").exists()
 
 
+def test_a_cached_picture_depends_on_all_that_made_it(
+    sample_clip: Clip, prompted: Make, models: Path, tmp_path: Path, depth: dict[str, Any]
+) -> None:
+    adapter = tiny.save_ip_adapter(tmp_path / "adapter", models / "sd")
+    write_image(tmp_path / "look.png", np.zeros((8, 8, 3), np.uint8))
+    net = Path(shutil.copytree(models / "controlnet-sd", tmp_path / "net"))
+    (net / "diffusion_pytorch_model.safetensors").rename(net / "canny.safetensors")
+    single = tiny.save_single_file(models / "sd", tmp_path / "one.safetensors")
+    described = Path(shutil.copytree(models / "sd", tmp_path / "described"))
+
+    def identity(**changes: Any) -> dict[str, Any]:
+        return Sources(prompted(sample_clip, **changes), "cpu").identity()
+
+    def spaced(file: Path) -> None:
+        file.write_text(file.read_text() + " ")
+
+    given: dict[str, Any] = {"image_prompt": tmp_path / "look.png", "ip_adapter": str(adapter)}
+    for changes, file in (
+        (given, tmp_path / "adapter" / "image_encoder" / "config.json"),
+        ({"controlnet": (str(net / "canny.safetensors"),)}, net / "config.json"),
+        ({"model": str(single), "model_config": str(described)}, described / "vae" / "config.json"),
+    ):
+        before = identity(**changes)
+        assert identity(**changes) == before
+        spaced(file)
+        assert identity(**changes) != before
+    plain = identity()
+    assert set(plain) == {"model", "strategy", "steps", "weights", "loras", "image", "precision"} - {"model"}
+    for prompt in ("a (cat:1.2)", "a BREAK cat", r"a \(cat"):
+        assert identity(prompt=prompt)["notation"] == 1
+    metres = identity(**depth)
+    file = Path(depth["depth_model"]) / "config.json"
+    file.write_text(file.read_text().replace("{", '{"depth_estimation_type": "metric",', 1))
+    assert "depth" in identity(**depth) and "depth" not in metres
+    scheduler = described / "scheduler" / "scheduler_config.json"
+    scheduler.write_text('{"_class_name": "EulerDiscreteScheduler", "beta_start": 0.00085}')
+    assert identity(model=str(described))["schedule"]["clip_sample"] is False
+
+
+def test_a_model_that_changed_is_loaded_again(sample_clip: Clip, prompted: Make, models: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(models / "sd", tmp_path / "sd"))
+    options = prompted(sample_clip, model=str(model))
+    first = Sources(options, "cpu").model()
+    assert Sources(options, "cpu").model() is first
+    shutil.rmtree(model)
+    tiny.save_pipeline(model, seed=9)
+    assert Sources(options, "cpu").model() is not first
+
+
 def test_the_options_of_the_command(sample_clip: Clip, poses: Path) -> None:
     arguments = [str(sample_clip.folder), "--name", "x", "--layer", "foreground", "--editor", "diffusion", "--prompt", "a cat"]
     arguments += ["--control", "pose", "softedge", "--poses", str(poses), "--pose-window", "5", "--softedge", "x.safetensors"]
