@@ -16,7 +16,7 @@ import numpy as np
 from atlas.errors import UserError
 from atlas.video.coding import Coding
 from atlas.video.colour_tags import ASPECT, BT709, SCALER_MATRICES, completed
-from atlas.video.ffmpeg import PixelFormat, has_filter, input_arguments, pixel_format, start_ffmpeg
+from atlas.video.ffmpeg import PixelFormat, has_filter, input_arguments, pixel_format, run_ffmpeg, start_ffmpeg
 
 SCALER = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 """Rounding and chroma interpolation of the conversion to and from RGB: exact, and the same on every machine."""
@@ -30,6 +30,10 @@ _FOREIGN = {  # what neither the scaler nor zscale has
     "colorspace": ("smpte2085", "ycgco-re", "ycgco-ro", "ipt-c2"),
     "color_primaries": ("smpte428", "vgamut"),
     "color_trc": ("smpte428", "vlog"),
+}
+_IMPLIED = {  # by matrices that the scaler lacks, where a film does not say more
+    "bt2020c": {"color_primaries": "bt2020", "color_trc": "bt2020-10"},
+    "ictcp": {"color_primaries": "bt2020", "color_trc": "smpte2084"},
 }
 _TAKEN = (*SCALER_MATRICES, "gbr")
 _ALIKE = {"bt1361e": "bt709"}  # a curve that zscale lacks, and the one that it is on [0, 1]
@@ -94,6 +98,9 @@ def to_rgb(path: Path, coding: Coding, seconds: float) -> Conversion:
     else:
         chain, how = f"{read}:{goal}", "converted"
     chain = f"{chain},format=gbr{'a' * pixels.alpha}p16le,scale={SCALER}"
+    first = ["-map", "0:V:0", "-frames:v", "1", "-vf", chain, "-f", "null", "-"]
+    if run_ffmpeg(["-v", "error", *coding.decoder_arguments(), *input_arguments(path), *first]).returncode:
+        raise _not_converted(path, " ".join(tags[name] for name in _FOREIGN))
     colour = {**BT709, **{name: value for name, value in tags.items() if name == ASPECT}}
     return Conversion(chain, colour, pixels.alpha, pixels.deep, f"has {named}: {how} to BT.709" if named else "")
 
@@ -101,11 +108,12 @@ def to_rgb(path: Path, coding: Coding, seconds: float) -> Conversion:
 def _decoded(tags: Mapping[str, str], pixels: PixelFormat) -> str:
     """The filters as far as zscale, which is told what it reads, and what to make of it is left to be added."""
     alpha, matrix = "a" * pixels.alpha, tags["colorspace"]
+    # The scaler takes no film of certain tags, though it changes the number of bits alone here, or the matrix that it is told.
+    called = "setparams=color_primaries=bt709:color_trc=bt709"
     if matrix in _TAKEN:
-        chain = f"scale={_from(matrix)}{SCALER},format=gbr{alpha}p16le,zscale=matrixin=gbr:rangein=full"
+        chain = f"{called},scale={_from(matrix)}{SCALER},format=gbr{alpha}p16le,zscale=matrixin=gbr:rangein=full"
     else:
-        # The scaler takes no film of such a matrix, unless it is called another one: it changes the number of bits alone here.
-        chain = f"setparams=colorspace=bt709,scale={SCALER},format=yuv{alpha}444p16le"
+        chain = f"{called}:colorspace=bt709,scale={SCALER},format=yuv{alpha}444p16le"
         full = tags["color_range"] in ("pc", "jpeg", "full")
         chain = f"{chain},zscale=matrixin={matrix}:rangein={'full' if full else 'limited'}"
     return f"{chain}:primariesin={tags['color_primaries']}:transferin={_ALIKE.get(tags['color_trc'], tags['color_trc'])}"
@@ -130,6 +138,7 @@ def _meant(coding: Coding, *, rgb: bool) -> dict[str, str]:
             tags["colorspace"] = "bt709"
         else:
             tags["colorspace"] = "bt470bg" if coding.lines in _PAL_LINES else "smpte170m"
+    tags = _IMPLIED.get(tags["colorspace"], {}) | tags
     if tags["colorspace"] in ("bt470bg", "smpte170m") and coding.lines >= _HD_LINES:  # of JPEG and VP8, at any size
         tags = {"color_primaries": "bt709", "color_trc": "bt709"} | tags
     return {**completed(tags), "colorspace": tags["colorspace"]}
@@ -150,11 +159,15 @@ def _name(tags: Mapping[str, str], own: Mapping[str, str]) -> str:
 def _refuse_foreign(path: Path, tags: Mapping[str, str]) -> None:
     for name, values in _FOREIGN.items():
         if tags[name] in values:
-            raise UserError(
-                f"{path} has colours that ffmpeg cannot convert ({name} {tags[name]}): make a film of BT.709 of it first, in"
-                " the program that it comes from, or by a table of its camera's: "
-                f'ffmpeg -i "{path}" -vf lut3d=TABLE.cube -colorspace bt709 -color_primaries bt709 -color_trc bt709 OUT.mp4'
-            )
+            raise _not_converted(path, f"{name} {tags[name]}")
+
+
+def _not_converted(path: Path, what: str) -> UserError:
+    return UserError(
+        f"{path} has colours that ffmpeg cannot convert ({what}): make a film of BT.709 of it first, in the program that it"
+        " comes from, or by a table of its camera's: "
+        f'ffmpeg -i "{path}" -vf lut3d=TABLE.cube -colorspace bt709 -color_primaries bt709 -color_trc bt709 OUT.mp4'
+    )
 
 
 def _command(path: Path, tags: Mapping[str, str]) -> str:

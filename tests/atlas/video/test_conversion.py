@@ -176,7 +176,7 @@ def test_dolby_vision_of_its_own_colours_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("primaries", "curve", "said"), [
     ("bt2020", "bt2020-10", "BT.2020 colours"), ("smpte432", "bt709", "Display P3 colours"),
-    ("bt709", "linear", "linear light"),
+    ("bt709", "log316", "a logarithmic curve"),
 ])  # fmt: skip
 def test_other_primaries_and_curves_are_converted(tmp_path: Path, primaries: str, curve: str, said: str) -> None:
     path = encode(tmp_path / "a.mp4", f"{SRGB},zscale=p={primaries}:t={curve}:m=709:r=tv,format=yuv444p12le", *H265)
@@ -190,6 +190,14 @@ def test_what_no_filter_converts_is_refused() -> None:
         with pytest.raises(UserError, match=r'cannot convert .*ffmpeg -i "a\.mov" -vf lut3d=TABLE\.cube') as problem:
             to_rgb(Path("a.mov"), Coding("yuv420p10le", 720, tags), 1)
         assert "\n" not in str(problem.value)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    """ICtCp is defined for high dynamic range alone."""
+    tags = "setparams=colorspace=ictcp:color_primaries=bt709:color_trc=bt709"
+    path = encode(tmp_path / "a.mp4", f"format=yuv420p10le,{tags}", *H265)
+    with pytest.raises(UserError, match=r"cannot convert \(ictcp bt709 bt709\)"):
+        open_source(path)
 
 
 def test_without_zscale_the_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
