@@ -17,7 +17,7 @@ from atlas.errors import UserError
 from atlas.geometry.flow import along_flow
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
-from atlas.masks.motion import GAPS, certainly_moving, compare
+from atlas.masks.moving.compare import GAPS, certainly_moving, compare
 from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 512
@@ -98,12 +98,12 @@ class BoxMasks:
         return self.text, []
 
 
-def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, quiet: bool = False) -> list[np.ndarray]:
+def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, quiet: bool = False) -> Iterator[np.ndarray]:
     """Follow the object in `box` (first frame) through the clip.
 
     GrabCut finds it in the first frame, starting from what moves inside the box where something does; optical
     flow carries the mask from frame to frame, where the pixels along its edge are decided anew by colour, each
-    decision with a small weight, so that it takes several frames to agree. Returns (H, W) uint8 masks. Raises
+    decision with a small weight, so that it takes several frames to agree. Gives (H, W) uint8 masks, frame by frame. Raises
     UserError where the box holds no object.
     """
     height, width = frame(0).shape[:2]
@@ -112,7 +112,7 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
     previous = fit_image(frame(0), size)
     later = [fit_image(frame(gap), size) for gap in GAPS if gap < frames]
     mask = _in_box(previous, box.scaled(scale, size[1] / height), _moving(previous, later))
-    masks = [soften(mask, (width, height))]
+    yield soften(mask, (width, height))
     band = max(3, round(0.012 * max(size)))
     belief: np.ndarray = mask.astype(np.float32)
     for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
@@ -120,9 +120,8 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
         belief = along_flow(belief, dense_flow(current, previous))
         refined = _tidy(refine_mask(current, belief > 0.5, band))
         belief = (1 - _WEIGHT) * belief + _WEIGHT * refined
-        masks.append(soften(_tidy(belief > 0.5), (width, height)))
+        yield soften(_tidy(belief > 0.5), (width, height))
         previous = current
-    return masks
 
 
 def _moving(first: np.ndarray, later: list[np.ndarray]) -> np.ndarray:

@@ -187,7 +187,7 @@ def test_the_object_in_a_box_is_followed() -> None:
         picture[20 + index : 44 + index, 20 + 3 * index : 44 + 3 * index] = thing
         return picture
 
-    found = masks_from_box(frame, 5, Box(14, 14, 36, 36), quiet=True)
+    found = list(masks_from_box(frame, 5, Box(14, 14, 36, 36), quiet=True))
     for index, mask in enumerate(found):
         truth = np.zeros((80, 120), bool)
         truth[20 + index : 44 + index, 20 + 3 * index : 44 + 3 * index] = True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
 
 from atlas.errors import UserError
-from atlas.masks.motion import background_motion, masks_from_motion
+from atlas.masks.motion import masks_from_motion
+from atlas.masks.moving.compare import background_motion
 
 HEIGHT, WIDTH = 120, 160
 
@@ -35,32 +38,36 @@ def scene(index: int, speed: int = 3, pan: int = 2) -> tuple[np.ndarray, np.ndar
     return frame, mask
 
 
+def found_in(frame: Callable[[int], np.ndarray], frames: int) -> list[np.ndarray]:
+    return list(masks_from_motion(frame, frames, quiet=True))
+
+
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.count_nonzero((found > 127) & truth) / np.count_nonzero((found > 127) | truth))
 
 
 @pytest.mark.parametrize(("speed", "pan"), [(3, 2), (4, 0)])
 def test_a_moving_thing_is_found(speed: int, pan: int) -> None:
-    masks = masks_from_motion(lambda index: scene(index, speed, pan)[0], 10, quiet=True)
+    masks = found_in(lambda index: scene(index, speed, pan)[0], 10)
     assert len(masks) == 10 and masks[0].dtype == np.uint8 and masks[0].shape == (HEIGHT, WIDTH)
     scores = [overlap(mask, scene(index, speed, pan)[1]) for index, mask in enumerate(masks)]
     assert np.mean(scores) > 0.8 and min(scores) > 0.65
 
 
 def test_the_same_frames_give_the_same_masks() -> None:
-    first, second = (masks_from_motion(lambda index: scene(index)[0], 4, quiet=True) for _ in range(2))
+    first, second = (found_in(lambda index: scene(index)[0], 4) for _ in range(2))
     assert all((one == other).all() for one, other in zip(first, second, strict=True))
 
 
 def test_two_frames_are_enough() -> None:
-    masks = masks_from_motion(lambda index: scene(index, 6, 1)[0], 2, quiet=True)
+    masks = found_in(lambda index: scene(index, 6, 1)[0], 2)
     assert min(overlap(mask, scene(index, 6, 1)[1]) for index, mask in enumerate(masks)) > 0.5
 
 
 @pytest.mark.parametrize("pan", [0, 2])
 def test_where_nothing_moves_that_is_said(pan: int) -> None:
     with pytest.raises(UserError, match="nothing moves.*--masks box"):
-        masks_from_motion(lambda index: GROUND[20 : 20 + HEIGHT, pan * index : pan * index + WIDTH].copy(), 6, quiet=True)
+        found_in(lambda index: GROUND[20 : 20 + HEIGHT, pan * index : pan * index + WIDTH].copy(), 6)
 
 
 def test_noise_is_no_motion() -> None:
@@ -69,12 +76,12 @@ def test_noise_is_no_motion() -> None:
         np.clip(GROUND[:HEIGHT, :WIDTH] + rng.normal(0, 4, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8) for _ in range(6)
     ]
     with pytest.raises(UserError, match="nothing moves"):
-        masks_from_motion(lambda index: frames[index], 6, quiet=True)
+        found_in(lambda index: frames[index], 6)
 
 
 def test_untextured_frames_show_no_motion() -> None:
     with pytest.raises(UserError, match="nothing moves"):
-        masks_from_motion(lambda index: np.full((HEIGHT, WIDTH, 3), 100, np.uint8), 4, quiet=True)
+        found_in(lambda index: np.full((HEIGHT, WIDTH, 3), 100, np.uint8), 4)
 
 
 def test_the_background_s_motion_is_found_beside_a_large_object() -> None:
@@ -102,7 +109,7 @@ def striding(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_a_part_that_stops_for_some_frames_stays_in_the_mask() -> None:
-    masks = masks_from_motion(lambda index: striding(index)[0], 24, quiet=True)
+    masks = found_in(lambda index: striding(index)[0], 24)
     kept = [float(np.mean(mask[striding(index)[2]] > 127)) for index, mask in enumerate(masks)]
     assert min(kept) > 0.8
     assert np.mean([overlap(mask, striding(index)[1]) for index, mask in enumerate(masks)]) > 0.8

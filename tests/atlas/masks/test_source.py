@@ -43,8 +43,8 @@ def test_each_gives_a_mask_of_each_object_in_each_frame(kind: str, fresh_clip: C
     assert masks.layers == ["foreground"]
     expected = {
         "folder": lambda: [clip.mask("foreground", index) for index in range(clip.frames)],
-        "box": lambda: masks_from_box(clip.frame, clip.frames, Box(0, 6, 61, 58), quiet=True),
-        "auto": lambda: masks_from_motion(clip.frame, clip.frames, quiet=True),
+        "box": lambda: list(masks_from_box(clip.frame, clip.frames, Box(0, 6, 61, 58), quiet=True)),
+        "auto": lambda: list(masks_from_motion(clip.frame, clip.frames, quiet=True)),
     }[kind]()
     given = list(masks.masks(clip, quiet=True))
     assert len(given) == clip.frames

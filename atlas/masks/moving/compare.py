@@ -1,0 +1,87 @@
+"""Two frames compared: what moves against the background between them, and which pixels can be confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from atlas.clip.flow import dense_flow, flow_validity
+from atlas.geometry.flow import along_flow
+
+GAPS = (1, 4, 8, 16)
+"""Frames between two that are compared."""
+_STILL, _MOVING = 3.0, 7.0
+"""Scatters of the background's flow: a difference below the first says nothing, above the second it is certain."""
+_SCATTER = 0.05
+"""Pixels: flow is never trusted to better than this."""
+
+
+@dataclass
+class Measured:
+    """What the comparison with another frame says of a frame."""
+
+    gap: int
+    moving: np.ndarray  # (H, W) float16 in [0, 1]
+    confirmed: np.ndarray  # (H, W) bool
+
+
+def compare(first: np.ndarray, second: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray, Measured | None, Measured | None]:
+    """Flow both ways between two frames, and what each says of its own pixels (None where no background is found)."""
+    there, back = dense_flow(first, second), dense_flow(second, first)
+    return there, back, _measure(first, second, there, back, gap), _measure(second, first, back, there, gap)
+
+
+def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: np.ndarray, gap: int) -> Measured | None:
+    valid = flow_validity(flow, returning, image)
+    tracked = background_motion(flow, valid)
+    if tracked is None:
+        return None
+    residual, scatter = tracked
+    seen = along_flow(other, flow).astype(np.float32)
+    change = np.abs(cv2.GaussianBlur(image.astype(np.float32) - seen, (0, 0), 1.5)).max(axis=-1)
+    usual = 1.48 * float(np.median(change[valid]))
+    confirmed = valid & (change < max(6.0, 4 * usual))
+    moving = np.clip((residual / scatter - _STILL) / (_MOVING - _STILL), 0, 1)
+    return Measured(gap, moving.astype(np.float16), confirmed)
+
+
+def background_motion(
+    flow: np.ndarray,  # (H, W, 2)
+    valid: np.ndarray,  # (H, W) bool
+) -> tuple[np.ndarray, float] | None:
+    """Fit a homography to the background's flow by RANSAC: each pixel's residual, (H, W) pixels, and the background's scatter.
+
+    None where there is too little to go by.
+    """
+    height, width = valid.shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    chosen = np.zeros_like(valid)
+    chosen[4::8, 4::8] = True
+    # The background is what reaches the frame's border, even where a large object fills most of the middle.
+    down, across = round(0.2 * height), round(0.2 * width)
+    dense = np.zeros_like(valid)
+    dense[2::4, 2::4] = True
+    dense[down:-down, across:-across] = False
+    chosen = (chosen | dense) & valid
+    if np.count_nonzero(chosen) < 30:
+        return None
+    points = np.stack([x[chosen], y[chosen]], axis=1)
+    cv2.setRNGSeed(0)
+    homography, inliers = cv2.findHomography(points, points + flow[chosen], cv2.RANSAC, 1.0, maxIters=1000, confidence=0.999)
+    if homography is None or inliers.mean() < 0.2:
+        return None
+    moved = np.stack([x, y, np.ones_like(x)], axis=-1) @ homography.T.astype(np.float32)
+    expected = moved[..., :2] / moved[..., 2:] - np.stack([x, y], axis=-1)
+    residual = np.hypot(*np.moveaxis(flow - expected, -1, 0))
+    scatter = 1.48 * float(np.median(residual[chosen][inliers[:, 0] > 0]))
+    return residual, max(_SCATTER, scatter)
+
+
+def certainly_moving(measured: list[Measured], shape: tuple[int, ...]) -> np.ndarray:
+    """One frame's pixels that two comparisons (one, where there is only one) find moving: (H, W) float32 in [0, 1]."""
+    if not measured:
+        return np.zeros(shape, np.float32)
+    moving = np.sort(np.stack([one.moving * one.confirmed for one in measured]), axis=0)
+    return moving[-2 if len(measured) > 1 else -1].astype(np.float32)
