@@ -40,6 +40,7 @@ from atlas.rendering.frames import Rendering
 from atlas.storage.atomic import atomic_file
 from atlas.storage.images import read_image, to_uint8
 from atlas.system.cost import read_costs
+from atlas.system.decoration import decoration
 from atlas.system.terminal import visible
 from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
@@ -72,8 +73,9 @@ def _printed(options: EvaluateOptions) -> dict[str, Any] | str:
         raise UserError("--report is the report of an edit: name it with --edit")
     measured = evaluate(options)
     if options.report:
-        measured["report"] = str(write_report(options, measured))
-    text = table(measured) + (f"\n\nreport: {measured['report']}" if options.report else "")
+        with decoration(REPORT):
+            measured["report"] = str(write_report(options, measured))
+    text = table(measured) + (f"\n\nreport: {measured['report']}" if "report" in measured else "")
     return measured if options.json else text
 
 
@@ -131,9 +133,10 @@ def _compared(options: EvaluateOptions) -> dict[str, Any] | str:
     printed_result: dict[str, Any] = {"clip": clip.name, "edits": figures}
     text = compared.text()
     if options.report:
-        path = _write_comparison(options, renderings, compared)
-        printed_result["report"] = str(path)
-        text += f"\n\nreport: {path}"
+        with decoration(COMPARISON):
+            path = _write_comparison(options, renderings, compared)
+            printed_result["report"] = str(path)
+            text += f"\n\nreport: {path}"
     return printed_result if options.json else text
 
 

@@ -37,6 +37,7 @@ from atlas.storage.links import refuse_outward_links
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_stamp
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
+from atlas.system.decoration import decoration
 from atlas.system.device import Device, choose_device
 from atlas.video.source import FrameSource, list_images, open_source
 
@@ -319,7 +320,8 @@ def _write_clip(plan: _Plan) -> dict[str, Any]:
             writer.write_masks([np.max(objects, axis=0)] for objects in masks)
         writer.write_flow()
         metrics = _write_fit(plan, writer.clip, plan.unmasked)
-        write_image(making / "masks.png", mask_sheet(writer.clip))
+        with decoration(str(plan.options.clip / "masks.png")):
+            write_image(making / "masks.png", mask_sheet(writer.clip))
         writer.finish()
         write_stamp(making, plan.clip_digest)
         take_along(plan.options.clip, making)

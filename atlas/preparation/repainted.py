@@ -54,7 +54,7 @@ class Prepared:
                 return clip.folder / name
         if self.written and self.written.get(_FLOW_OF) != _frames_of(self.present):
             return clip.folder / "flow"
-        return None if (clip.folder / "masks.png").is_file() else clip.folder / "masks.png"
+        return None
 
     def keep(self, making: Clip, start: str) -> dict[str, str]:
         """Copy what was repainted below `start` over what was just made; their digests as they were written.

@@ -29,13 +29,15 @@ from atlas.storage.links import refuse_outward_links, remove
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_stamp
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
+from atlas.system.decoration import decoration
 from atlas.system.terminal import say
 from atlas.video.rate import picked_frames
 from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, open_source
 
-_METHOD = 5
+_METHOD = 6
 """Counts up when the same inputs give another clip than before."""
-_PARTS = ("frames", "masks", "flow", "masks.png")
+_SHEET = "masks.png"
+_PARTS = ("frames", "masks", "flow", _SHEET)
 
 
 @dataclass(kw_only=True)
@@ -89,20 +91,24 @@ def prepare(options: PrepareOptions) -> Clip:
     plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
     made_from = _digest(plan)
     with reading(options.clip, inside=True, wait=options.wait):
-        if (clip := _up_to_date(options.clip, made_from)) is not None:
+        if (clip := _up_to_date(options.clip, made_from, is_held=False)) is not None:
             return clip
     with making_clip(options.clip, wait=options.wait):
         _check_target(options)  # somebody else may have made something there while we waited
-        return _up_to_date(options.clip, made_from) or _prepared_anew(plan, made_from)
+        return _up_to_date(options.clip, made_from, is_held=True) or _prepared_anew(plan, made_from)
 
 
-def _up_to_date(folder: Path, made_from: str) -> Clip | None:
-    """The clip in a folder where it is whole and made from this, a digest; says so."""
+def _up_to_date(folder: Path, made_from: str, *, is_held: bool) -> Clip | None:
+    """The clip in a folder where it is whole and made from this, a digest; says so. Its sheet is drawn anew if it `is_held`."""
     if not is_up_to_date(folder, made_from) or (clip := _opened(folder)) is None:
         return None
     earlier = Prepared(folder)
     if earlier.damaged(clip) is not None:
         return None
+    if not (folder / _SHEET).is_file():
+        if not is_held:
+            return None
+        _draw_masks(clip)
     say(f"{folder} is up to date" + _kept(earlier.repainted()))
     return clip
 
@@ -228,8 +234,13 @@ def _build(making: Path, plan: _Plan, earlier: Prepared | None) -> tuple[Clip, d
             say(f"{layer}: {share} are missing or empty ({a_few(filled, 5)}): carried over from neighbours")
     if earlier:
         kept |= earlier.keep(clip, "masks/")
-    write_image(making / "masks.png", mask_sheet(clip))
+    _draw_masks(clip)
     return clip, kept
+
+
+def _draw_masks(clip: Clip) -> None:
+    with decoration(str(clip.folder / _SHEET)):
+        write_image(clip.folder / _SHEET, mask_sheet(clip))
 
 
 def _described(making: Path, plan: _Plan) -> Clip:
@@ -279,7 +290,8 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
     for part in _PARTS:
         old = target / part
         remove(old)
-        (clip.folder / part).replace(old)
+        if part != _SHEET or (clip.folder / part).exists():
+            (clip.folder / part).replace(old)
     flush_folder(target)
     clip.folder = target
     record(clip, kept)

@@ -12,18 +12,33 @@ from atlas.geometry.boxes import bounding_box
 from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.storage.images import to_uint8, write_image
+from atlas.system.decoration import decoration
 from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
 
 PREVIEW_SIDE = 480
 """Longer side of each picture in the preview: full size would take a third of a quick fit to encode."""
 
+_NARROWEST = 24
+"""Pixels that a layer's atlas has in the sheet; what goes beyond the sheet's width is cut off."""
+
 
 def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path) -> None:
     """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`.
 
-    frame: reads one of the clip's, (H, W, 3) uint8.
+    frame: reads one of the clip's, (H, W, 3) uint8. Where they cannot be made a line says so.
     """
+    with decoration(str(folder / "preview.mp4")):
+        columns = _write_preview(clip, frame, maps, folder)
+        with decoration(str(folder / "sheet.png")):
+            sheet = contact_sheet(columns)
+            write_image(folder / "sheet.png", np.concatenate([sheet, _atlas_row(maps, sheet.shape[1])]))
+
+
+def _write_preview(
+    clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path
+) -> list[tuple[str, list[np.ndarray]]]:
+    """Write preview.mp4; returns some of its frames, small, in columns."""
     textures = fit_textures(maps)
 
     def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -31,7 +46,7 @@ def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, f
             yield frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
 
     chosen = spread(clip.frames, 6)
-    columns = []
+    columns: list[tuple[str, list[np.ndarray]]] = []
 
     def pictured() -> Iterator[np.ndarray]:
         for t, triple in enumerate(triples()):
@@ -40,8 +55,7 @@ def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, f
             yield even(np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1))
 
     write_video(folder / "preview.mp4", pictured(), clip.fps, colour=clip.source.colour)
-    sheet = contact_sheet(columns)
-    write_image(folder / "sheet.png", np.concatenate([sheet, _atlas_row(maps, sheet.shape[1])]))
+    return columns
 
 
 def _opacity_picture(maps: Maps, t: int) -> np.ndarray:
@@ -55,7 +69,7 @@ def _opacity_picture(maps: Maps, t: int) -> np.ndarray:
 
 def _atlas_row(maps: Maps, width: int) -> np.ndarray:
     """The seen part of every layer's atlas on a checkerboard, in a row `width` pixels wide."""
-    share = width // len(maps.layers)
+    share = max(width // len(maps.layers), _NARROWEST)
     pictures = []
     for layer in maps.layers:
         atlas = maps.atlas(layer)

@@ -13,6 +13,7 @@ from atlas.maps.maps import Maps
 from atlas.quality.series import FrameSeries
 from atlas.quality.weaknesses import Weakness, weaknesses
 from atlas.storage.stamps import read_json, updating, write_json
+from atlas.system.decoration import decoration
 
 PLOT = "quality.png"
 TOLD = 4
@@ -21,8 +22,6 @@ TOLD = 4
 
 def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) -> list[Weakness]:
     """Write what was measured into metrics.json and quality.png of a fit's `folder`; returns where the fit is weak."""
-    from atlas.quality.plot import plot  # its library takes long to import
-
     weak = weaknesses(series, maps)
     path = folder / "metrics.json"
     measured = {
@@ -34,7 +33,10 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
     with updating(path):
         known = finite(read_json(path, finite=False)) if path.is_file() else {}
         write_json(path, (known if isinstance(known, dict) else {}) | measured)
-    plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
+    with decoration(str(folder / PLOT)):
+        from atlas.quality.plot import plot  # its library takes long to import
+
+        plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
     return weak
 
 

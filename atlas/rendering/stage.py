@@ -23,6 +23,7 @@ from atlas.storage.images import write_image
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
+from atlas.system.decoration import decoration
 from atlas.system.device import Device
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
@@ -108,7 +109,8 @@ def _render(options: RenderOptions, output: Output, settings: RenderSettings) ->
         sheet = _Sheet(clip.frames)
         progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
         output.write(sheet.watch(progress), clip)
-        write_image(folder / "sheet.png", sheet.image(rendering))
+        with decoration(str(folder / "sheet.png")):
+            write_image(folder / "sheet.png", sheet.image(rendering))
         rate = clip.frames / rendering.seconds
         cost |= {"frames": clip.frames, "width": rendering.width, "height": rendering.height}
         cost |= {"frames_per_second": round(rate, 1)}

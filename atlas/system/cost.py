@@ -17,6 +17,7 @@ from typing import Any
 
 from atlas.errors import UserError
 from atlas.storage.stamps import read_json, updating, write_json
+from atlas.system.decoration import decoration
 
 COST = "cost.json"
 _TEXTS = {"machine", "system", "device", "preset"}
@@ -45,7 +46,7 @@ def measured(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
         "cpus": os.cpu_count(),
         "device": _device_name(),
     }
-    with updating(folder / COST):  # other stages may write their own at the same time
+    with decoration(str(folder / COST)), updating(folder / COST):  # other stages may write their own at the same time
         write_json(folder / COST, read_costs(folder) | {stage: cost | extra})
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atlas.storage.images import to_uint8, write_image
 from atlas.storage.stack import FrameStack
+from atlas.system.decoration import decoration
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 from edit.all_frames.scene import Scene
 from edit.deflicker.protocol import Deflicker
@@ -55,7 +56,8 @@ class Agreement:
             for frame, estimate in enumerate(estimates):
                 decoded[frame] = decoded_frame(self.model, estimate, f"frame {frame} at step {index + 1}")
             deflickered(self.ways, decoded, self.scene, agreed, self.folder, self.model.device, quiet=self.quiet)
-            self._write_sheet(decoded, agreed, index)
+            with decoration(f"a sheet of step {index + 1}"):
+                self._write_sheet(decoded, agreed, index)
             return torch.stack([self._change(estimates[f], decoded[f], agreed[f]) for f in range(len(estimates))])
 
     def _change(self, estimate: Tensor, before: np.ndarray, after: np.ndarray) -> Tensor:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 from atlas.storage.stamps import write_json
+from atlas.system.decoration import decoration
 from atlas.system.machine import describe_machine, load
 from atlas.system.terminal import visible
 from scripts.benchmarks.clips import derived_clip
@@ -74,9 +75,10 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
     with atomic_file(folder / "bench.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     if report["clips"]:
-        from scripts.benchmarks.plot import plot  # its library takes long to import
+        with decoration(str(folder / "bench.png")):
+            from scripts.benchmarks.plot import plot  # its library takes long to import
 
-        plot(folder / "bench.png", report)
+            plot(folder / "bench.png", report)
     return text
 
 
