@@ -25,6 +25,7 @@ SLOW = (
     "atlas/rendering/test_full_size.py",
     "edit/test_prompt_command.py",
     "scripts/benchmarks/architectures",
+    "scripts/benchmarks/damage",
     "scripts/benchmarks/edits",
     "scripts/benchmarks/test_bench.py",
     "scripts/benchmarks/test_parts.py",

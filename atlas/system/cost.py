@@ -39,7 +39,7 @@ def measured(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
     cost = {
         "wall_seconds": round(time.perf_counter() - wall, 3),
         "cpu_seconds": round(_cpu_seconds() - processor, 3),
-        "peak_ram_mb": _peak_ram_mb(),
+        "peak_ram_mb": peak_ram_mb(),
         "peak_vram_mb": _peak_vram_mb(),
         "machine": platform.node(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -104,7 +104,8 @@ def _reset_peaks() -> None:
         cuda.reset_peak_memory_stats()
 
 
-def _peak_ram_mb() -> float | None:
+def peak_ram_mb() -> float | None:
+    """Most main memory that this process has taken so far, MB; None where the system does not tell."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

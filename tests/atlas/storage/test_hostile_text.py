@@ -105,9 +105,9 @@ def test_json_of_honest_clips_stays_readable(tmp_path: Path) -> None:
 def test_a_text_of_any_kind_takes_little_memory(tmp_path: Path) -> None:
     worst = tmp_path / "worst.json"
     worst.write_bytes(b"[" + b"1.5," * (LARGEST // 4 - 2) + b"1]")
-    code = "import sys; from pathlib import Path; from atlas.system.cost import _peak_ram_mb;"
+    code = "import sys; from pathlib import Path; from atlas.system.cost import peak_ram_mb;"
     code += "from atlas.storage.stamps import read_json;"
-    code += "read_json(Path(sys.argv[1])); print(_peak_ram_mb())"
+    code += "read_json(Path(sys.argv[1])); print(peak_ram_mb())"
     found = subprocess.run([sys.executable, "-c", code, str(worst)], capture_output=True, text=True, cwd=ROOT, check=True)
     assert float(found.stdout) < 500
 
@@ -115,8 +115,8 @@ def test_a_text_of_any_kind_takes_little_memory(tmp_path: Path) -> None:
 # A process's own peak: what `resource` tells of it begins with that of the process that started it.
 _WITH_PEAK = """
 import atexit, runpy, sys
-from atlas.system.cost import _peak_ram_mb
-atexit.register(lambda: print(_peak_ram_mb()))
+from atlas.system.cost import peak_ram_mb
+atexit.register(lambda: print(peak_ram_mb()))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -1,0 +1,21 @@
+"""Whether damaged files are refused in one line: scripts/bench_damage.py"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.system.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
+from atlas.system.command import run_command
+from scripts.benchmarks.damage.trying import TryDamageOptions, try_damage
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes its files with it
+    run_command(TryDamageOptions, try_damage)
