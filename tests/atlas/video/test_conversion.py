@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -252,7 +253,7 @@ def test_colours_that_are_multiplied_already_are_taken_as_they_are(tmp_path: Pat
     path = encode(tmp_path / "a.mkv", "null", "-c:v", "ffv1", "-pix_fmt", "bgra", image=clear())
     info = probe(path)
     assert np.abs(next(read_frames(path, info=info))[24, 8::16] * 2.0 - COLOURS).max() <= 2
-    object.__setattr__(info.coding, "premultiplied", True)
+    info = replace(info, coding=replace(info.coding, premultiplied=True))
     assert (next(read_frames(path, info=info))[24, 8::16] == COLOURS).all()
 
 
