@@ -36,6 +36,8 @@ from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, op
 
 _METHOD = 6
 """Counts up when the same inputs give another clip than before."""
+_AHEAD = 100
+"""Frames of a film that are listed beyond those taken, so that its rate is known well."""
 _SHEET = "masks.png"
 _PARTS = ("frames", "masks", "flow", _SHEET)
 
@@ -86,7 +88,7 @@ def prepare(options: PrepareOptions) -> Clip:
     """
     _check_numbers(options)
     _check_target(options)
-    source = open_source(options.source, options.fps)
+    source = _opened_source(options)
     indices = _chosen_frames(source, options)
     plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
     made_from = _digest(plan)
@@ -180,6 +182,20 @@ def _refuse_newer(target: Path) -> None:
     except UserError as problem:
         if "format version" in str(problem):
             raise
+
+
+def _opened_source(options: PrepareOptions) -> FrameSource:
+    """Open the source; of a long film only as much is decoded as the frames that are taken need."""
+    if options.frames is None or os.path.exists(options.masks):  # masks are held against all frames
+        return open_source(options.source, options.fps)
+    most = options.start + 2 * options.frames + _AHEAD
+    while True:
+        source = open_source(options.source, options.fps, most)
+        if source.video is None or source.video.whole:
+            return source
+        if len(picked_frames(source.times, source.fps, options.start, options.frames, options.fps)) == options.frames:
+            return source
+        most *= 2
 
 
 def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:

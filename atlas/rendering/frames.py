@@ -202,10 +202,10 @@ def open_checked_source(clip: Clip) -> FrameSource:
     # Before anything is decoded: a stranger's clip may name any file of the user's.
     if not has_content(path, recorded.sha256):
         raise UserError(f"{path} has changed since {clip.folder} was prepared: prepare again, or leave out --size source")
-    source = open_source(path)
+    last = max(recorded.indices, default=recorded.start + clip.frames - 1)
+    source = open_source(path, most=last + 1)
     if source.conversion and source.conversion.said and source.colour != recorded.colour:
         raise UserError(f"{path} {source.conversion.said} now, {clip.folder} was prepared without that: prepare again")
-    last = max(recorded.indices, default=recorded.start + clip.frames - 1)
     if (source.width, source.height) != (recorded.width, recorded.height) or last >= source.frames:
         raise UserError(
             f"{clip.folder / 'clip.json'} describes {path} as {recorded.width}x{recorded.height} with a frame {last}, it has"

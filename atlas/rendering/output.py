@@ -67,7 +67,9 @@ def _sound(clip: Clip) -> Sound | None:
     if os.path.isfile(path) and has_content(path, source.sha256):
         start = source.first_time
         if start is None:  # of a clip that an older version made
-            start = float(probe(path).times[source.indices[0] if source.indices else source.start])
+            first = source.indices[0] if source.indices else source.start
+            times = probe(path, first + 1).times
+            start = float(times[min(first, len(times) - 1)])
         return Sound(path, start, clip.frames / clip.fps)
     reason = "has changed since the clip was prepared" if os.path.exists(path) else "is gone"
     say(f"the film is without sound: {str(path)!r}, the source in {clip.folder / 'clip.json'}, {reason}", sys.stderr)

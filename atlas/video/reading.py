@@ -48,6 +48,10 @@ class VideoInfo:
     """How its pixels are stored."""
     deinterlacing: str = ""
     """Filters of ffmpeg that make whole frames of those that consist of two fields; empty where none do."""
+    seconds: float = 0.0
+    """How long the whole film lasts, as far as it says so."""
+    whole: bool = True
+    """Whether `times` are of all its frames."""
     changing: bool = False
     """Whether size or colours change on the way."""
 
@@ -74,14 +78,15 @@ class VideoInfo:
         return remarks
 
 
-def probe(path: Path) -> VideoInfo:
-    """Probe a video file: size, frame rate, number of frames, sound and colour.
+def probe(path: Path, most: int | None = None) -> VideoInfo:
+    """Probe a video file: size, frame rate, times of frames, sound and colour.
 
+    most: frames that are decoded for it (None: all, which takes as long as reading them); what comes after is not looked at.
     Raises UserError for a file that is missing, no video, cut off, or beyond the bounds of what a clip is made of.
     """
     if not path.is_file():
         raise UserError(f"{path} is no file: check the path" if path.exists() else f"{path} is missing: check the path")
-    found = shown_frames(path)
+    found = shown_frames(path, most)
     header, coding = found.header, first_coding(path, found)
     if not found.frames or not found.step or not coding:
         messages = found.errors or header + found.first
@@ -111,6 +116,8 @@ def probe(path: Path) -> VideoInfo:
         audio=audio,
         coding=coding,
         deinterlacing=_deinterlacing(found, coding),
+        seconds=found.announced or float(found.ticks[-1] * found.step),
+        whole=found.whole,
         changing=found.kinds > 1,
     )
 
@@ -124,9 +131,11 @@ def _deinterlacing(found: ShownFrames, coding: Coding) -> str:
 
 def _refuse_cut_off(path: Path, found: ShownFrames) -> None:
     """UserError where a file is damaged, or holds less than it claims."""
+    if not found.whole:
+        return
     if path.suffix.lower() == ".gif" and not _has_end_mark(path):
         raise UserError(f"{path} is cut off (no end mark): copy or export it again")
-    if not found.complete or DAMAGE.search(found.errors):
+    if found.failed or DAMAGE.search(found.errors):
         raise UserError(f"{path} is damaged or cut off ({reason(found.errors)}): copy or export it again")
     promised = found.announced
     if promised and len(re.findall(r"^ +Stream #0:", found.header, re.MULTILINE)) == 1:  # others may last longer
@@ -190,7 +199,7 @@ def read_frames(
 
 def converted(path: Path, info: VideoInfo) -> Conversion:
     """Choose how a film's frames become RGB (`atlas.video.conversion.to_rgb`)."""
-    return to_rgb(path, info.coding, float(info.frames / info.fps))
+    return to_rgb(path, info.coding, info.seconds)
 
 
 def _has_end_mark(path: Path) -> bool:

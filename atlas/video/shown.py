@@ -48,8 +48,10 @@ class ShownFrames:
     """What it says of the first frame."""
     errors: str = ""
     """Its errors, without its warnings."""
-    complete: bool = False
-    """Whether all frames were looked at, and ffmpeg ended well."""
+    failed: bool = False
+    """Whether ffmpeg says so."""
+    whole: bool = True
+    """Whether these are all frames; of a part, the errors are not all, or those of what comes after."""
     step: Fraction = Fraction(0)
     """Seconds of a tick."""
     ticks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -80,12 +82,9 @@ class ShownFrames:
 def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> ShownFrames:
     """Decode a film's frames, or the first `most` of them, and list when they are shown. The file may be damaged.
 
-    decoder: another than ffmpeg's own.
-
-    Raises UserError where there are more frames than any film of use has.
+    decoder: another than ffmpeg's own. Raises UserError where there are more frames than any film of use has.
     """
-    taken = ON_ONE_CLOCK if most is None else ["-map", "0:V:0", "-frames:v", str(most)]
-    output = [*taken, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
+    output = [*ON_ONE_CLOCK, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
     chosen = ["-c:v", decoder] if decoder else []
     command = ["-v", "level+info", "-nostats", *chosen, *input_arguments(path), *output]
     listing = _Listing()
@@ -98,6 +97,8 @@ def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> Show
                 listing.add(line.decode("utf-8", "replace"))
                 if listing.times:
                     late.cancel()
+                if most is not None and len(listing.times) > most:
+                    return listing.result(most=most)
                 if len(listing.times) > MOST_PACKETS:
                     raise UserError(f"{path} holds more than {MOST_PACKETS} frames: cut out the part that is needed")
             status = process.wait()
@@ -105,7 +106,7 @@ def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> Show
             late.cancel()
             if process.poll() is None:
                 process.kill()
-    return listing.result(complete=status == 0)
+    return listing.result(failed=status != 0)
 
 
 class _Listing:
@@ -151,12 +152,14 @@ class _Listing:
         self.durations.append(min(max(0, int(duration or 0)), _MOST_TICKS))
         self.found.interlaced += kind in "TB"
 
-    def result(self, complete: bool) -> ShownFrames:
-        """All that was said."""
+    def result(self, *, failed: bool = False, most: int | None = None) -> ShownFrames:
+        """All that was said, or what concerns the first `most` frames."""
         found, times = self.found, np.array(self.times, np.int64)
-        found.complete = complete
+        found.failed, found.whole = failed, most is None
         found.header, found.first = "".join(self._head), "".join(self._work)
-        if len(times):
+        if most is not None:
+            found.ticks = times[: most + 1]
+        elif len(times):
             found.ticks = np.append(times, times[-1] + self._last(times))
         return found
 

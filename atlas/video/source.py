@@ -35,6 +35,7 @@ class FrameSource:
     width: int
     height: int
     frames: int
+    """All of them, or those of a video that were asked for."""
     fps: Fraction
     """Frames per second; of a video whose frames are not evenly spaced, those of the constant rate they are resampled to."""
     images: list[Path] = field(default_factory=list)
@@ -90,10 +91,11 @@ class FrameSource:
         return read_image(self.images[index], mode="rgb", size=size)
 
 
-def open_source(path: Path, fps: float | None = None) -> FrameSource:
+def open_source(path: Path, fps: float | None = None, most: int | None = None) -> FrameSource:
     """Open a video file or a folder of JPEG or PNG frames.
 
-    fps is that of a folder of frames (None: 24). Transparent pixels are put over black.
+    fps is that of a folder of frames (None: 24). most: frames of a video that are listed (None: all). Transparent pixels are
+    put over black.
     Raises UserError where there is nothing to read, or only one frame: a fit needs two.
     """
     if path.is_dir():
@@ -108,7 +110,7 @@ def open_source(path: Path, fps: float | None = None) -> FrameSource:
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         raise UserError(f"{path} is one single frame, a fit needs at least two: give a video or a folder of frames")
     else:
-        video = probe(path)
+        video = probe(path, most)
         source = FrameSource(path, video.width, video.height, video.frames, video.fps, video=video)
         source.conversion = converted(path, video)
         source.deep = source.conversion.deep

@@ -179,3 +179,11 @@ def test_two_fields_in_packets_of_their_own_are_one_frame(tmp_path: Path) -> Non
         ffmpeg(*source, *codec, str(tmp_path / name))
         info = probe(tmp_path / name)
         assert info.fps == Fraction(30000, 1001) and info.frames == len(list(read_frames(tmp_path / name))) == 30
+
+
+def test_a_part_is_listed_as_the_whole_is(film: Path) -> None:
+    whole = probe(film)
+    part = probe(film, 10)
+    assert whole.whole and not part.whole and part.frames == 10 and part.fps == 24 and part.seconds == whole.seconds
+    np.testing.assert_array_equal(part.times, whole.times[:11])
+    assert probe(film, 500).whole and [frame.shape for frame in read_frames(film, 8, 2, part)] == [(48, 64, 3)] * 2
