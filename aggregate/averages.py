@@ -6,6 +6,7 @@ keyframes there are makes no difference to the memory, nor to the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,7 +44,12 @@ def averaged(
     """Average the keyframes as `weighted_mean` does, 0 where none saw anything, and sum up their weights."""
     means, totals = [], []
     for rows in _bands(colours):
-        part, share = colours[:, rows], weights[:, rows]
+        share = weights[:, rows]
+        if not share.any():  # of an atlas, a square, a clip often fills less than half
+            totals.append(share[0])
+            means.append(share.new_zeros(*share.shape[1:], colours.shape[3]))
+            continue
+        part = colours[:, rows]
         if robust is not None:
             share = robust.weights(part, share, (rows, slice(None)))
         total = share.sum(0)
@@ -80,13 +86,20 @@ class Robust:
     @classmethod
     def of(cls, colours: Images, weights: Images) -> Robust:  # (K, H, W, C), (K, H, W)
         """Measure median and usual departure of at least three keyframes: of two, neither is the odd one."""
-        medians, usual = [], []
-        for rows in _bands(colours):
+        height, width, channels = colours.shape[1:]
+        median, usual = weights[0].new_zeros(height, width, channels), weights[0].new_zeros(height, width)
+        bands = list(_bands(colours))
+        reach = math.ceil((_AROUND // 2) / (bands[0].stop - bands[0].start))
+        counts = [bool(weights[:, rows].any()) for rows in bands]
+        for number, rows in enumerate(bands):
+            # What no keyframe saw is averaged with what is near it.
+            if not any(counts[max(number - reach, 0) : number + reach + 1]):
+                continue
             part, share = colours[:, rows], weights[:, rows]
-            medians.append(_median(part, share))
-            usual.append(_median(_departures(part, medians[-1])[..., None], share)[..., 0])
-        around = F.avg_pool2d(torch.cat(usual)[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0]
-        return cls(torch.cat(medians), around + _AGREE)
+            median[rows] = _median(part, share)
+            usual[rows] = _median(_departures(part, median[rows])[..., None], share)[..., 0]
+        around = F.avg_pool2d(usual[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0]
+        return cls(median, around + _AGREE)
 
     def weights(
         self,
@@ -113,8 +126,12 @@ def _median(colours: Tensor, weights: Tensor) -> Tensor:
     ordered, order = colours.sort(0)
     share = torch.gather(weights[..., None].expand_as(colours), 0, order)
     below = share.cumsum(0)
-    half = below[-1:] / 2
-    tolerance = 1e-6 * below[-1:]
-    low = (below >= half - tolerance).float().argmax(0, keepdim=True)
-    high = (below > half + tolerance).float().argmax(0, keepdim=True)
-    return ((ordered.gather(0, low) + ordered.gather(0, high)) / 2)[0]
+    half, tolerance = below[-1] / 2, 1e-6 * below[-1]
+    reached, passed = half - tolerance, half + tolerance
+    # The first colour that reaches half of the weight, and the first that passes it: from behind, which argmax takes ten
+    # times as long for.
+    low, high = ordered[-1], torch.where(below[-1] > passed, ordered[-1], ordered[0])
+    for number in range(len(ordered) - 2, -1, -1):
+        low = torch.where(below[number] >= reached, ordered[number], low)
+        high = torch.where(below[number] > passed, ordered[number], high)
+    return (low + high) / 2

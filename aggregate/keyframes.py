@@ -25,6 +25,7 @@ from atlas.maps.partial import Partial
 from atlas.recolour.change import ColourChange
 from atlas.storage.images import to_float
 from atlas.storage.pictures import picture_header
+from atlas.system.parallel import WORKERS, in_order
 
 _COLOURS, _LIGHT, _REPAINTED = slice(0, 6), 6, 7  # channels that go to the atlas together
 
@@ -98,7 +99,7 @@ class LayerKeyframes:
     def change(self, chosen: list[int], seed: int) -> ColourChange | None:
         """Learn the colour change of the layer from the chosen keyframes; None where it explains nothing of the edit."""
         size = self.maps.atlas_size(self.layer)
-        return learn_change(lambda: map(self.pixels, chosen), len(chosen), size, seed=seed)
+        return learn_change(lambda: in_order(self.pixels, chosen, min(WORKERS, 2)), len(chosen), size, seed=seed)
 
     def recoloured(self, index: int, change: ColourChange) -> np.ndarray:  # (H, W, 3) float32
         """Change the colours of frame `index` as the keyframe changes them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from aggregate.match import Matched, match
 from aggregate.network import Training, refine
 from aggregate.partials import Partials
 from aggregate.windows import View
+from atlas.storage.images import to_uint16
 
 
 def merge(
@@ -49,6 +51,20 @@ def merge(
         merged, reference = both.split(3, dim=-1)
     # Equal up to rounding is equal: what was not edited must leave no difference.
     return torch.where((merged - reference).abs() < 1e-5, reference, merged), reference
+
+
+def rgba(colour: Tensor, alpha: Tensor) -> Tensor:  # (H, W, 3), (H, W) -> (H, W, 4)
+    """Join colours and alpha, clipped to [0, 1]."""
+    return torch.cat([colour, alpha[..., None]], -1).clamp(0, 1)
+
+
+def writable(edited: Tensor, reference: Tensor, coverage: Tensor) -> list[np.ndarray]:
+    """Convert both atlases to (H, W, 4) uint16. Light-free colours may leave [0, 1]: then both are moved alike, because
+    what counts is their difference."""
+    too_high = (torch.maximum(edited, reference) - 1).clamp(min=0)
+    too_low = torch.minimum(edited, reference).clamp(max=0)
+    move = too_high + too_low
+    return [to_uint16(rgba(image - move, coverage).cpu().numpy()) for image in (edited, reference)]
 
 
 def _matched_view(view: View, number: int, edited: Matched, original: Matched, size: tuple[int, int]) -> View:

@@ -17,8 +17,9 @@ stopped by pixels that it is not trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -31,6 +32,7 @@ from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.warp import sample
 
+_MOMENTA = (0.9, 0.999)
 _SECOND = 0.03  # how much slower W2 learns than W1
 _WORTH = 0.99  # of the start's loss: what gains less has learned the noise that keyframes left out of a mean of their own
 _AVERAGED = 20  # steps over which weights are averaged
@@ -69,8 +71,39 @@ class AggregationNetwork(nn.Module):
         """(N, 3, H, W) -> (N, 3, H, W). Colours stay near those round about: of one that it never saw it knows nothing."""
         refined = images + self.second(torch.relu(self.first(images)))
         padded = F.pad(images.detach(), (_NEAR,) * 4, mode="replicate")
-        high, low = (F.max_pool2d(sign * padded, 2 * _NEAR + 1, 1) * sign for sign in (1, -1))
+        high, low = (_extreme(padded, of) for of in (torch.maximum, torch.minimum))
         return torch.minimum(torch.maximum(refined, low - _OVER), high + _OVER)
+
+
+def _extreme(images: Tensor, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:  # (N, C, H, W) -> smaller by 2 * _NEAR
+    """Find the highest or lowest round about; joined from neighbours, which pooling takes ten times as long for."""
+    for dim in (2, 3):
+        length = images.shape[dim] - 2 * _NEAR
+        images = reduce(of, (images.narrow(dim, start, length) for start in range(2 * _NEAR + 1)))
+    return images
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015) as torch.optim has it, whose first step loads torch's compiler for two seconds."""
+
+    def __init__(self, network: AggregationNetwork, rate: float) -> None:
+        # A texel's correction is a sum over 576 entries of W2, so these must step far less than W1's for the same effect.
+        self._rates = {network.first.weight: rate, network.second.weight: rate * _SECOND}
+        self._means = {weight: torch.zeros_like(weight) for weight in self._rates}
+        self._squares = {weight: torch.zeros_like(weight) for weight in self._rates}
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, loss: Tensor) -> None:
+        """Compute the gradients of a loss and make a step."""
+        self._steps += 1
+        gradients = torch.autograd.grad(loss, list(self._rates))
+        for (weight, rate), gradient in zip(self._rates.items(), gradients, strict=True):
+            mean, square = self._means[weight], self._squares[weight]
+            mean.lerp_(gradient, 1 - _MOMENTA[0])
+            square.mul_(_MOMENTA[1]).addcmul_(gradient, gradient, value=1 - _MOMENTA[1])
+            size = (square.sqrt() / (1 - _MOMENTA[1] ** self._steps) ** 0.5).add_(1e-8)
+            weight.addcdiv_(mean, size, value=-rate / (1 - _MOMENTA[0] ** self._steps))
 
 
 @dataclass
@@ -116,7 +149,7 @@ def refine(
     held = held_out(sources[0], usable, training.window, generator)
     best = 0
     if held:
-        losses = [_checked(None, source, held, squared=True) for source in sources]
+        losses = [_checked(None, _images(source, held), held, squared=True) for source in sources]
         best = int(losses[-1] < _WORTH * losses[0])  # 0 too where there is no other choice
     whole = weighted_mean(colours, weights, starts[best])
     if not held:  # no texel was seen twice
@@ -150,25 +183,25 @@ def _train(
 
     Returns the steps made, and the loss there before and after.
     """
-    before = best = _checked(None, source, held)
+    images = _images(source, held)
+    before = best = _checked(None, images, held)
     if not len(pixels.texel):
         return 0, before, before
-    optimiser = _optimiser(network, training.learning_rate)
+    optimiser = _Adam(network, training.learning_rate)
     best_state, average, setbacks, step = _state(network), _state(network), 0, 0
     trial = AggregationNetwork(torch.Generator()).to(pixels.texel.device)
     bar = tqdm(range(1, training.steps + 1), desc="aggregation network", unit="step", leave=False, disable=quiet)
     for step in bar:
         window = window_at_random(source, pixels, training.window, generator)
-        loss = _loss(network(window.images(source)), window)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
+        optimiser.step(_loss(network(window.images(source)), window))
         for name, value in _state(network).items():
             average[name].lerp_(value, 1 / min(step, _AVERAGED))
         if step % training.check_every == 0:
             trial.load_state_dict(average)
-            now = _checked(trial, source, held)
-            stalled = not now < best * 0.998  # NaN too
+            now = _checked(trial, images, held)
+            if step == training.check_every and not now < before:  # NaN too; of none that began so did the result win
+                break
+            stalled = not now < best * 0.998
             if now < best:
                 best, best_state = now, _state(trial)
             bar.set_postfix(loss=f"{best:.4f}")
@@ -178,26 +211,30 @@ def _train(
                     break
                 network.load_state_dict(best_state)
                 average = _state(network)
-                optimiser = _optimiser(network, training.learning_rate / 4**setbacks)
+                optimiser = _Adam(network, training.learning_rate / 4**setbacks)
     network.load_state_dict(best_state)
     return step, before, best
-
-
-def _optimiser(network: AggregationNetwork, rate: float) -> torch.optim.Optimizer:
-    # A texel's correction is a sum over 576 entries of W2, so these must step far less than W1's for the same effect.
-    groups = [{"params": network.first.parameters(), "lr": rate}, {"params": network.second.parameters(), "lr": rate * _SECOND}]
-    return torch.optim.Adam(groups)
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
+def _images(source: Source, windows: list[Window]) -> list[Tensor]:
+    return [window.images(source) for window in windows]
+
+
 @torch.no_grad()
-def _checked(network: AggregationNetwork | None, source: Source, windows: list[Window], *, squared: bool = False) -> float:
+def _checked(
+    network: AggregationNetwork | None,
+    images: list[Tensor],  # (2, 3, H, W) each, what is seen in the windows
+    windows: list[Window],
+    *,
+    squared: bool = False,
+) -> float:
     """Compute the mean loss (or the mean of its squares); None is the identity."""
-    images = (window.images(source) for window in windows)
-    losses = [_loss(network(i) if network else i, window, squared=squared) for i, window in zip(images, windows, strict=True)]
+    pairs = zip(images, windows, strict=True)
+    losses = [_loss(network(pair) if network else pair, window, squared=squared) for pair, window in pairs]
     return float(sum(losses)) / len(losses)
 
 

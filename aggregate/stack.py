@@ -116,21 +116,28 @@ class ImageStack:
     def _read(self, parts: list[_Part], box: Box) -> Tensor:  # (K, h, w) or (K, h, w, C)
         self._stream.flush()
         box = self._whole(box)
-        images = np.zeros((len(parts), *_sides(box), *self._image[2:]), np.float32)
+        images = np.empty((len(parts), *_sides(box), *self._image[2:]), np.float32)
         for image, part in zip(images, parts, strict=True):
-            if common := _common(box, part.box):
-                image[box_within(common, box)] = self._stored(part, *box_within(common, part.box))
+            common = _common(box, part.box)
+            if common != box:
+                image[:] = 0
+            if common:
+                self._read_into(image[box_within(common, box)], part, *box_within(common, part.box))
         return torch.from_numpy(images).to(self._device)
 
-    def _stored(self, part: _Part, rows: slice, columns: slice) -> np.ndarray:
+    def _read_into(self, image: np.ndarray, part: _Part, rows: slice, columns: slice) -> None:
         """Read rows and columns of what is stored of an image. Whole rows lie together and take one call."""
         shape = self._shape(part)
         if columns != slice(0, shape[1]):  # the map lives for this call alone, and with it the pages that it brings in
-            return np.array(np.memmap(self._path, np.float32, "r", part.start, shape)[rows, columns])
-        result = np.empty((rows.stop - rows.start, *shape[1:]), np.float32)
-        self._stream.seek(part.start + rows.start * result[0].nbytes)
-        self._stream.readinto(result.data.cast("B"))
-        return result
+            image[:] = np.memmap(self._path, np.float32, "r", part.start, shape)[rows, columns]
+            return
+        self._stream.seek(part.start + 4 * rows.start * math.prod(shape[1:]))
+        if image.flags.c_contiguous:
+            self._stream.readinto(image.data.cast("B"))
+        else:
+            stored = np.empty(image.shape, np.float32)
+            self._stream.readinto(stored.data.cast("B"))
+            image[:] = stored
 
 
 Images: TypeAlias = Tensor | ImageStack

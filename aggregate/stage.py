@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import cv2
 import numpy as np
 import torch
 import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from aggregate.change.confirmed import confirmed
-from aggregate.keyframes import LayerKeyframes
+from aggregate.change.confirmed import believed, confirmed
+from aggregate.keyframes import LayerKeyframes, PlacedKeyframe
 from aggregate.lighting import unlit_share
-from aggregate.merging import merge
+from aggregate.merging import merge, rgba, writable
 from aggregate.network import Training
 from aggregate.partials import Partials
 from aggregate.stack import FEW, ImageStack
@@ -31,15 +31,17 @@ from atlas.maps.coverage import Visibility, visibility
 from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder
-from atlas.storage.images import to_uint16, write_image
+from atlas.storage.images import write_image
 from atlas.storage.links import remove
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
+from atlas.system.parallel import WORKERS, in_order
 from atlas.system.terminal import visible
 
-VERSION = 6  # of the method: a changed one makes earlier results out of date
+VERSION = 7  # of the method: a changed one makes earlier results out of date
+_PLACED = 2  # keyframes that are placed at once: each holds several images of the atlas's size
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
 
@@ -199,8 +201,8 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     coverage = merged.coverage
     if keyframes.keep is not None:
         coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
-    for path, image in zip(outputs, _writable(merged.edited, merged.reference, coverage), strict=True):
-        write_image(path, image)
+    pairs = [*zip(outputs, writable(merged.edited, merged.reference, coverage), strict=True)]
+    for path in in_order(lambda pair: _written(*pair), pairs):
         edit.sign(path)
     shares = Reach.of(keyframes.maps, layer, merged.seen.cpu().numpy(), change).shares()
     result.covered, result.follows = shares[SEEN_BY_A_KEYFRAME], shares[FOLLOWS]
@@ -226,7 +228,7 @@ class _Merged:
 def _merged(
     options: AggregateOptions, keyframes: LayerKeyframes, learned: list[int], folder: Path, device: torch.device
 ) -> _Merged:
-    """Merge keyframes, placed one at a time, and write their partial atlases into `folder`.
+    """Merge keyframes, placed a few at a time, and write their partial atlases into `folder`.
 
     learned: numbers of the keyframes whose pixels the network learns from, and whose light is compared.
     """
@@ -238,15 +240,20 @@ def _merged(
     by_hand, known = torch.zeros(size, device=device), torch.zeros(size, device=device)
     views: dict[int, View] = {}
     repainted: list[int] = []
-    bar = tqdm(indices, desc=visible(f"aggregate {layer}"), unit="keyframe", disable=options.quiet)
+
+    def place(index: int) -> PlacedKeyframe:
+        placed = keyframes.placed(index, device, change)
+        _written(folder / f"{index:05d}.png", rgba(placed.partial.colour[..., :3], placed.partial.coverage).cpu().numpy())
+        return placed
+
     with (
+        closing(in_order(place, indices, min(WORKERS, _PLACED))) as placed_keyframes,
         Partials(folder, size, len(indices), device) as partials,
         ImageStack(folder / "lights", size, len(learned), device) as lights,
     ):
-        for number, index in enumerate(bar):
-            placed = keyframes.placed(index, device, change)
+        bar = tqdm(placed_keyframes, visible(f"aggregate {layer}"), len(indices), unit="keyframe", disable=options.quiet)
+        for number, (index, placed) in enumerate(zip(indices, bar, strict=True)):
             partial = placed.partial
-            write_image(folder / f"{index:05d}.png", _rgba(partial.colour[..., :3], partial.coverage).cpu().numpy())
             own = placed.repainted.clamp(0, 1)
             share = claims.left_of(index, own)
             partials.append(replace(partial, weight=partial.weight * share))
@@ -272,21 +279,13 @@ def _merged(
         )
         if change is not None:
             belief = confirmed(partials.colours[learned], partials.weights[learned])
-            residual = _believed(edited, reference, change, torch.maximum(belief, by_hand)) - reference
+            residual = believed(edited, reference, change, torch.maximum(belief, by_hand)) - reference
             # Nor does anybody want to look at, or paint on, what was carried on to where no keyframe saw anything.
             whole = torch.from_numpy(recoloured_atlas(keyframes.maps.atlas(layer), change)[..., :3]).to(device)
             reference = torch.lerp(whole, reference, known[..., None])
             kept = (residual != 0) & (partials.coverage > 0)[..., None]
             edited = torch.where(kept, reference + residual, reference)
         return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
-
-
-def _believed(edited: Tensor, reference: Tensor, change: ColourChange, belief: Tensor) -> Tensor:  # (H, W, 3)
-    """Leave out of an edited atlas what the colour change does not explain and the keyframes do not confirm."""
-    size = (edited.shape[1], edited.shape[0])
-    share = torch.from_numpy(cv2.resize(change.share, size, interpolation=cv2.INTER_LINEAR)).to(edited.device)
-    believed = (1 - share * (1 - belief))[..., None]
-    return torch.where(believed == 1, edited, reference + believed * (edited - reference))
 
 
 def _learned(seen_by: Visibility | None, indices: list[int]) -> list[int]:
@@ -297,14 +296,6 @@ def _learned(seen_by: Visibility | None, indices: list[int]) -> list[int]:
     return among.choose(FEW) if among.counts.any() else list(range(FEW))
 
 
-def _rgba(colour: Tensor, alpha: Tensor) -> Tensor:
-    return torch.cat([colour, alpha[..., None]], -1).clamp(0, 1)
-
-
-def _writable(edited: Tensor, reference: Tensor, coverage: Tensor) -> list[np.ndarray]:
-    """Convert both atlases to (H, W, 4) uint16. Light-free colours may leave [0, 1]: then both are moved alike, because
-    what counts is their difference."""
-    too_high = (torch.maximum(edited, reference) - 1).clamp(min=0)
-    too_low = torch.minimum(edited, reference).clamp(max=0)
-    move = too_high + too_low
-    return [to_uint16(_rgba(image - move, coverage).cpu().numpy()) for image in (edited, reference)]
+def _written(path: Path, image: np.ndarray) -> Path:
+    write_image(path, image)
+    return path

@@ -36,7 +36,7 @@ class View:
 
 @dataclass
 class Pixels:
-    """All views' pixels together; texel coordinates count from the box's corner, centres at +0.5."""
+    """All views' pixels together, one view after the other; texel coordinates count from the box's corner, centres at +0.5."""
 
     texel: Tensor  # (P, 2)
     texel_original: Tensor  # (P, 2)
@@ -61,8 +61,13 @@ class Pixels:
             parts.append((*texels, *colours, torch.full_like(chosen, number), held))
         return cls(*(torch.cat(planes) for planes in zip(*parts, strict=True)))
 
-    def __getitem__(self, index: Tensor) -> Pixels:
+    def __getitem__(self, index: Tensor | slice) -> Pixels:
         return Pixels(*(getattr(self, item.name)[index] for item in fields(self)))
+
+    def of_view(self, number: int) -> Pixels:
+        """Take the pixels of one view."""
+        ends = torch.searchsorted(self.keyframe, self.keyframe.new_tensor([number, number + 1])).tolist()
+        return self[slice(*ends)]
 
 
 @dataclass
@@ -142,9 +147,9 @@ def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch
     # At the box's own border there is nothing beyond that could be missing.
     low_x, low_y = (edge + _MARGIN if edge > 0 else edge for edge in (left, top))
     high_x, high_y = right - _MARGIN if right < width else right, bottom - _MARGIN if bottom < height else bottom
-    x, y = pixels.texel.unbind(-1)
-    inside = (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y) & (pixels.keyframe == keyframe)
-    part = pixels[torch.nonzero(inside)[:, 0]]
+    part = pixels.of_view(keyframe)
+    x, y = part.texel.unbind(-1)
+    part = part[torch.nonzero((x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y))[:, 0]]
     corner = part.texel.new_tensor([left, top])
     part = replace(part, texel=part.texel - corner, texel_original=part.texel_original - corner)
     return Window(keyframe, slice(top, bottom), slice(left, right), part)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from aggregate.stack import Images
+from atlas.recolour.change import ColourChange
 
 _AROUND = 6  # texels of the working size over which agreement is measured
 _WORKING = 512
@@ -38,10 +40,21 @@ def confirmed(
     return torch.where(twice, share, strong * float(share[twice].mean()))
 
 
+def believed(edited: Tensor, reference: Tensor, change: ColourChange, belief: Tensor) -> Tensor:  # (H, W, 3)
+    """Leave out of an edited atlas what the colour change does not explain and the keyframes do not confirm."""
+    size = (edited.shape[1], edited.shape[0])
+    share = torch.from_numpy(cv2.resize(change.share, size, interpolation=cv2.INTER_LINEAR)).to(edited.device)
+    left = (1 - share * (1 - belief))[..., None]
+    return torch.where(left == 1, edited, reference + left * (edited - reference))
+
+
 def _band(colours: Images, weights: Images, top: int) -> tuple[Tensor, ...]:
     """Sums over keyframes, row by row: alike, predicted, square of the residual, and weight."""
     rows = slice(top, min(top + _ROWS, weights.shape[1]))
-    weight, values = weights[:, rows], colours[:, rows]
+    weight = weights[:, rows]
+    if not weight.any():
+        return (weight[0],) * 4
+    values = colours[:, rows]
     residual = values[..., :3] - values[..., 3:]
     total, mean = weight.sum(0), torch.einsum("khwc,khw->hwc", residual, weight)
     others = (total - weight).clamp(min=0)

@@ -15,6 +15,7 @@ import torch
 from atlas.errors import UserError
 from atlas.geometry.warp import sample
 from atlas.maps.maps import Maps
+from atlas.system.parallel import in_order
 
 VISIBLE = 0.5
 SEEN = 0.5
@@ -70,7 +71,7 @@ class Visibility:
 def visibility(maps: Maps, layer: str) -> Visibility:
     """Bin the layer's visible pixels of every frame into a coarse atlas; UserError where it is never visible."""
     stride = max(1, round(max(maps.height, maps.width) / 400))
-    frames = [_visible_uv(maps, layer, t, stride) for t in range(maps.frames)]
+    frames = list(in_order(lambda t: _visible_uv(maps, layer, t, stride), range(maps.frames)))
     if not any(len(uv) for uv in frames):
         raise UserError(f"layer {layer!r} of {maps.folder} is never visible: there is nothing of it to edit")
     size = _coarse_size(maps, layer, stride, len(frames))
@@ -111,9 +112,8 @@ def covered_share(
     stride = max(1, round((pixels / 4e6) ** 0.5))
     image = torch.from_numpy(np.ascontiguousarray(seen, np.float32))[..., None]
     covered = total = 0
-    for t in range(maps.frames):
-        uv = torch.from_numpy(_visible_uv(maps, layer, t, stride))
+    for uv in in_order(lambda t: _visible_uv(maps, layer, t, stride), range(maps.frames)):
         if len(uv):
-            covered += int((sample(image, uv, mode="nearest") >= SEEN).sum())
+            covered += int((sample(image, torch.from_numpy(uv), mode="nearest") >= SEEN).sum())
             total += len(uv)
     return covered / total if total else 0.0

@@ -21,6 +21,7 @@ from atlas.geometry.warp import sample, splat
 
 _SPACING = 1.0  # texels between splatted samples, at most
 _MOST_SAMPLES = 6_000_000
+_BESIDE = 2  # texels beyond a texel whose samples reach it, or one of its neighbours
 _CLOSE = (0.5, 0.8)  # texels between neighbouring pixels: nearer than the first they are averaged, beyond the second looked up
 _FULL = 0.25  # a texel that collected this much opacity counts as seen
 _MIXED = 0.8  # of the opacity round about: a texel that collected less shows too much of what lies behind
@@ -116,9 +117,9 @@ class _Sheet:
         alone = ((steps.shorter - low) / (high - low)).clamp(0, 1)[..., None]
         self._average = None
         if (alone[opacity > 0] < 1).any() or not len(self._inverse.texel):
-            self._average = _Average(uv, opacity, applies, steps, size)
             self._alone = self._inverse.look_up(alone, "bilinear")
             self._averaged = 1 - self._inverse.put(self._alone, size)
+            self._average = _Average(uv, opacity, applies, steps, self._averaged[..., 0] > 0)
         averages = self._average.shares if self._average else None
         shares = self._joined(self._mended(looked_up, self._shares), averages)
         self.weight, self.collected = shares[..., 0].contiguous(), shares[..., -1].contiguous()
@@ -145,22 +146,44 @@ class _Sheet:
 class _Average:
     """A frame's pixels splatted, so close that no texel between them is missed: each texel is the mean of its pixels."""
 
-    def __init__(self, uv: Tensor, opacity: Tensor, applies: Tensor, steps: _Steps, size: tuple[int, int]) -> None:
+    def __init__(self, uv: Tensor, opacity: Tensor, applies: Tensor, steps: _Steps, wanted: Tensor) -> None:
+        """wanted: (N, N) bool, the texels whose mean counts. Only what falls on these, or beside them, is splatted."""
         spread = float(torch.quantile(_subset(steps.longer[opacity > 0]), 0.98))
         most = math.isqrt(max(1, _MOST_SAMPLES // opacity.numel()))
-        self._size, self._factor = size, max(1, min(math.ceil(spread / _SPACING), most))
-        self._uv = _finer(uv, self._factor, "bilinear")
-        area = (steps.area * opacity)[..., None]
-        self._area = _finer(area, self._factor, "bilinear")[..., 0].clamp(min=0) / self._factor**2
-        self._applies = _finer(applies[..., None], self._factor, "bilinear")
-        weight, collected = splat(self._applies, self._uv, self._area, size)
+        factor = max(1, min(math.ceil(spread / _SPACING), most))
+        self._size = wanted.shape[0], wanted.shape[1]
+        places, area = (_finer(image, factor).flatten(0, 1) for image in (uv, (steps.area * opacity)[..., None]))
+        beside = _highest(wanted.to(uv.dtype), _BESIDE) > 0
+        kept = torch.nonzero(_looked_up(beside, places) & (area[:, 0] > 0))[:, 0]
+        self._uv, self._area = places[kept], area[kept, 0] / factor**2
+        self._places = _places_of(kept, factor, opacity.shape)
+        self._applies = self._at(applies[..., None], "bilinear")
+        weight, collected = splat(self._applies, self._uv, self._area, self._size)
         self._crowd = _mean_around(collected, 1).clamp(min=1)[..., None]
         self.shares = torch.cat([weight, collected[..., None]], -1) / self._crowd
         """(N, N, 2), as `_Sheet.weight` and `_Sheet.collected`."""
 
     def spread(self, values: Tensor) -> Tensor:  # (H, W, C) -> (N, N, C)
-        fine = _finer(values, self._factor, "bicubic") * self._applies
+        fine = self._at(values, "bicubic") * self._applies
         return splat(fine, self._uv, self._area, self._size)[0] / self._crowd
+
+    def _at(self, image: Tensor, mode: str) -> Tensor:  # (H, W, C) -> (M, C), at the samples
+        planes = image.permute(2, 0, 1)[None]
+        return F.grid_sample(planes, self._places, mode=mode, padding_mode="border", align_corners=False)[0, :, 0].T
+
+
+def _looked_up(texels: Tensor, uv: Tensor) -> Tensor:  # (N, N), (M, 2) -> (M,)
+    """Look up the texel in which each place lies, or the nearest."""
+    height, width = texels.shape
+    column, row = (((uv[:, i] + 1) * (side / 2)).long().clamp_(0, side - 1) for i, side in enumerate((width, height)))
+    return texels.flatten()[row * width + column]
+
+
+def _places_of(number: Tensor, factor: int, shape: torch.Size) -> Tensor:  # (m,) -> (1, 1, m, 2) as grid_sample counts
+    """Find where samples lie in the frame, of (H, W) pixels, each of which has factor x factor of them."""
+    height, width = shape[0] * factor, shape[1] * factor
+    row, column = torch.div(number, width, rounding_mode="floor"), number % width
+    return torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)[None, None]
 
 
 def _cropped(opacity: Tensor, *images: Tensor) -> list[Tensor]:
@@ -223,11 +246,11 @@ def _subset(values: Tensor) -> Tensor:
     return values[:: max(1, len(values) // 100_000)]
 
 
-def _finer(image: Tensor, factor: int, mode: str) -> Tensor:
+def _finer(image: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return image
     planes = image.permute(2, 0, 1)[None]
-    return F.interpolate(planes, scale_factor=factor, mode=mode, align_corners=False)[0].permute(1, 2, 0)
+    return F.interpolate(planes, scale_factor=factor, mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
 
 
 def _highest(image: Tensor, radius: int) -> Tensor:

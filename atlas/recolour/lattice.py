@@ -47,15 +47,19 @@ def solved(
     left = right - matrix @ x
     enough = _EXACT**2 * np.maximum((right * right).sum(0), 1e-300)
     eased = weight * left
-    along, product = eased.copy(), (left * eased).sum(0)
+    along, product = eased.copy(), _dots(left, eased)
     for _ in range(_STEPS):
-        if ((left * left).sum(0) <= enough).all():
+        if (_dots(left, left) <= enough).all():
             break
         image = matrix @ along
-        step = product / np.maximum((along * image).sum(0), 1e-300)
+        step = product / np.maximum(_dots(along, image), 1e-300)
         x += step * along
         left -= step * image
         eased = weight * left
-        before, product = product, (left * eased).sum(0)
+        before, product = product, _dots(left, eased)
         along = eased + product / np.maximum(before, 1e-300) * along
     return x
+
+
+def _dots(one: np.ndarray, other: np.ndarray) -> np.ndarray:  # (n, C), (n, C) -> (C,)
+    return np.einsum("nc,nc->c", one, other)

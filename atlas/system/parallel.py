@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -18,13 +18,18 @@ WORKERS = min(os.cpu_count() or 1, 8)
 """Threads that work at once."""
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` on a thread for each core. Only a few results wait at a time, so memory does not grow with the items."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int = WORKERS
+) -> Generator[Result, None, None]:
+    """`map` on a thread for each core. Only a few results wait at a time, so memory does not grow with the items.
+
+    workers: threads, fewer where a single result takes much memory; about as many results wait.
+    """
+    with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > WORKERS:
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
