@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from aggregate.change.learning import EditedPixels, changed, learn_change
 from aggregate.repainted import Claims, repainted_pixels
+from aggregate.stack import FEW
 from aggregate.windows import View
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, check_keyframe, read_keyframe
 from atlas.clip.keep import read_keep
 from atlas.errors import EDIT, UserError
+from atlas.maps.coverage import Visibility
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.lay_over import where_applied
 from atlas.maps.maps import Maps, fit_identity, open_maps
@@ -146,3 +148,11 @@ class LayerKeyframes:
         if path is None or picture_header(path).size != (self.clip.height, self.clip.width):
             return None
         return None if filecmp.cmp(path, self.files[index], shallow=False) else read_keyframe(path, self.clip, index)
+
+
+def learned_from(seen_by: Visibility | None, indices: list[int]) -> list[int]:
+    """Choose by number the keyframes that are learned from: all of a few, of many those that together see most."""
+    if seen_by is None or len(indices) <= FEW:
+        return list(range(len(indices)))
+    among = Visibility(seen_by.counts[indices])
+    return among.choose(FEW) if among.counts.any() else list(range(FEW))

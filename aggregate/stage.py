@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from aggregate.change.confirmed import believed, confirmed
-from aggregate.keyframes import LayerKeyframes, PlacedKeyframe
+from aggregate.keyframes import LayerKeyframes, PlacedKeyframe, learned_from
 from aggregate.lighting import unlit_share
 from aggregate.merging import merge, rgba, writable
 from aggregate.network import Training
@@ -27,7 +27,7 @@ from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError
 from atlas.geometry.warp import sample
-from atlas.maps.coverage import Visibility, visibility
+from atlas.maps.coverage import visibility
 from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder
@@ -181,7 +181,7 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     layer, indices, frames = keyframes.layer, keyframes.indices, keyframes.clip.frames
     seen_by = visibility(keyframes.maps, layer) if len(indices) > FEW or len(indices) < frames else None
     with atomic_folder(edit.partial_folder(layer)) as folder:
-        merged = _merged(options, keyframes, _learned(seen_by, indices), folder, device)
+        merged = _merged(options, keyframes, learned_from(seen_by, indices), folder, device)
 
     result = LayerResult(layer, indices)
     if merged.repainted:
@@ -286,14 +286,6 @@ def _merged(
             kept = (residual != 0) & (partials.coverage > 0)[..., None]
             edited = torch.where(kept, reference + residual, reference)
         return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
-
-
-def _learned(seen_by: Visibility | None, indices: list[int]) -> list[int]:
-    """Choose by number the keyframes that are learned from: all of a few, of many those that together see most."""
-    if seen_by is None or len(indices) <= FEW:
-        return list(range(len(indices)))
-    among = Visibility(seen_by.counts[indices])
-    return among.choose(FEW) if among.counts.any() else list(range(FEW))
 
 
 def _written(path: Path, image: np.ndarray) -> Path:

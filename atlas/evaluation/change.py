@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,14 @@ from atlas.metrics import definitions as metrics
 from atlas.rendering.frames import Rendering
 
 
+@dataclass(frozen=True)
+class Changed:
+    """Change of one frame, and the energies of the Laplacian of `edit` and `source`."""
+
+    changed: float
+    energies: dict[str, float]
+
+
 class ChangeSeries:
     """Change and energies of the Laplacian, frame by frame; `values` are their means."""
 
@@ -22,12 +30,17 @@ class ChangeSeries:
         self._changed: list[float] = []
         self._energies: dict[str, list[float]] = {"edit": [], "source": []}
 
-    def add(self, index: int, source: np.ndarray, result: np.ndarray) -> None:
-        """Add frame `index`, (H, W, 3), before and after the edit."""
+    def of(self, index: int, source: np.ndarray, result: np.ndarray) -> Changed:
+        """Measure frame `index`, (H, W, 3), before and after the edit."""
         inside = self._inside(index)
-        self._changed.append(metrics.changed(result, source, inside))
-        for side, image in (("edit", result), ("source", source)):
-            self._energies[side].append(metrics.laplacian_energy(image, inside))
+        energies = {side: metrics.laplacian_energy(image, inside) for side, image in (("edit", result), ("source", source))}
+        return Changed(metrics.changed(result, source, inside), energies)
+
+    def append(self, one: Changed) -> None:
+        """Append what was measured of the next frame."""
+        self._changed.append(one.changed)
+        for side, energy in one.energies.items():
+            self._energies[side].append(energy)
 
     def values(self) -> dict[str, Any]:
         """Average: changed; sharpness as the energies of edit and source, and their ratio."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.errors import ORACLE, UserError, a_few
 from atlas.evaluation.catalogue import RATIOS
-from atlas.evaluation.change import ChangeSeries, edited_layers, kept_from
+from atlas.evaluation.change import Changed, ChangeSeries, edited_layers, kept_from
 from atlas.evaluation.learned import Learned
 from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.coverage import covered_share
@@ -23,6 +26,7 @@ from atlas.quality.summary import finite
 from atlas.rendering.frames import Rendering
 from atlas.storage.images import to_float
 from atlas.storage.stamps import read_json, write_json
+from atlas.system.parallel import in_order
 
 
 def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
@@ -42,39 +46,26 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
     series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
-    keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
-    forward, backward = clip.flow("forward"), clip.flow("backward")
-    seen, change = learned.series(edit), ChangeSeries(rendering)
-    first: dict[str, np.ndarray] = {}
-    previous: dict[str, np.ndarray] = {}
-    frames = tqdm(rendering.frames(), total=clip.frames, desc="edit", unit="frame", disable=quiet)
-    for index, (source, result) in enumerate(frames):
-        now = {"source": source, "edit": result}
-        if index:
-            flow = forward[index - 1]
-            valid = flow_validity(flow, backward[index - 1])
-            from_start = dense_flow(first["source"], source)
-            valid_from_start = flow_validity(from_start, dense_flow(source, first["source"]))
-            for which, image in now.items():
-                series["warp_error"][which].append(metrics.warp_error(previous[which], image, flow, valid))
-                series["pixel_mse"][which].append(metrics.pixel_mse(previous[which], image, flow, valid))
-                against_first = metrics.warp_error(first[which], image, from_start, valid_from_start)
-                series["against_first"][which].append(against_first)
-                seen.add_pair(which, previous[which], image, flow, valid)
-        else:
-            first = now
-        seen.add(source, result)
-        change.add(index, source, result)
-        for layer, files in keyframes.items():
-            if maps and index in files:
-                keyframe = read_keyframe(files[index], clip, index)
-                fidelity[layer].append(metrics.keyframe_fidelity(keyframe, result, maps.opacity(layer, index)))
-        previous = now
+    measure = _Measure(rendering, ChangeSeries(rendering), {layer: edit.keyframes(layer) for layer in rendering.layers})
+    seen, change = learned.series(edit), measure.change
+    with closing(in_order(measure.frame, _with_previous(rendering))) as measured:
+        for one in tqdm(measured, "edit", clip.frames, unit="frame", disable=quiet):
+            for name, of_both in one.of_pair.items():
+                for which, value in of_both.items():
+                    series[name][which].append(value)
+            if one.previous is not None and one.valid is not None and one.flow is not None:
+                for which, before, image in zip(_BOTH, one.previous, one.now, strict=True):
+                    seen.add_pair(which, before, image, one.flow, one.valid)
+            seen.add(*one.now)
+            change.append(one.change)
+            for layer, value in one.fidelity.items():
+                fidelity[layer].append(value)
 
     values: dict[str, Any] = {
         name: {which: metrics.average(series[name][which]) for which in ("edit", "source")} for name in series
     }
-    if "against_first" in values:
+    if "warp_error" in values:
+        values["pixel_mse"] = {which: metrics.PIXEL_MSE * value for which, value in values["warp_error"].items()}
         against = values.pop("against_first")
         values["long_term_warp_error"] = {which: (against[which] + values["warp_error"][which]) / 2 for which in against}
     for value in values.values():
@@ -86,6 +77,75 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     absent = _absent_alone(clip.frames) | _absent_keyframes(edit, of_layers) | _absent_of_frames(rendering)
     by_networks = seen.values() | {"absent": seen.absent | absent | not_kept}
     return values | kept | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
+
+
+_Both = tuple[np.ndarray, np.ndarray]
+"""A frame of the source and of the edit."""
+_BOTH = ("source", "edit")
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A frame and the one before it."""
+
+    index: int
+    now: _Both
+    previous: _Both | None
+    first: _Both
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of one frame, and what it was measured on."""
+
+    now: _Both
+    previous: _Both | None
+    flow: np.ndarray | None
+    valid: np.ndarray | None
+    of_pair: dict[str, dict[str, float]]
+    change: Changed
+    fidelity: dict[str, float]
+
+
+def _with_previous(rendering: Rendering) -> Iterator[_Frame]:
+    """Render the frames one after the other."""
+    first = previous = None
+    for index, now in enumerate(rendering.frames()):
+        first = first or now
+        yield _Frame(index, now, previous, first)
+        previous = now
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What frames are measured by, each for itself, so that several can be at once."""
+
+    rendering: Rendering
+    change: ChangeSeries
+    keyframes: dict[str, dict[int, Path]]
+
+    def frame(self, frame: _Frame) -> _Measured:
+        clip, maps, index = self.rendering.clip, self.rendering.maps, frame.index
+        flow = valid = None
+        of_pair: dict[str, dict[str, float]] = {}
+        if frame.previous is not None:
+            flow = clip.flow("forward")[index - 1]
+            valid = flow_validity(flow, clip.flow("backward")[index - 1])
+            start, now = frame.first[0], frame.now[0]
+            from_start = dense_flow(start, now)
+            valid_from_start = flow_validity(from_start, dense_flow(now, start))
+            of_pair["warp_error"] = _warp_errors(frame.previous, frame.now, flow, valid)
+            of_pair["against_first"] = _warp_errors(frame.first, frame.now, from_start, valid_from_start)
+        fidelity = {}
+        for layer, files in self.keyframes.items():
+            if maps and index in files:
+                keyframe = read_keyframe(files[index], clip, index)
+                fidelity[layer] = metrics.keyframe_fidelity(keyframe, frame.now[1], maps.opacity(layer, index))
+        return _Measured(frame.now, frame.previous, flow, valid, of_pair, self.change.of(index, *frame.now), fidelity)
+
+
+def _warp_errors(before: _Both, now: _Both, flow: np.ndarray, valid: np.ndarray) -> dict[str, float]:
+    return {which: metrics.warp_error(a, b, flow, valid) for which, a, b in zip(_BOTH, before, now, strict=True)}
 
 
 def _through_maps(rendering: Rendering, maps: Maps) -> dict[str, Any]:

@@ -18,4 +18,12 @@ def along_flow(
     flow: np.ndarray,  # (H, W, 2) pixels
 ) -> np.ndarray:  # as `image`
     """Warp an image backwards along optical flow: image(p + flow(p)), bilinear; outside the image its border is repeated."""
-    return cv2.remap(image, flow_targets(flow), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return at_targets(image, flow_targets(flow))
+
+
+def at_targets(
+    image: np.ndarray,  # (H, W) or (H, W, C)
+    targets: np.ndarray,  # (h, w, 2) float32 pixels, x first
+) -> np.ndarray:  # (h, w) or (h, w, C)
+    """Look an image up at places between its pixels, bilinear; outside the image its border is repeated."""
+    return cv2.remap(image, targets, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -12,11 +12,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from atlas.geometry.flow import along_flow, flow_targets
+from atlas.geometry.flow import at_targets, flow_targets
 from atlas.storage.images import to_float
 
 IDENTICAL_DB = 100.0
 """What an identical frame counts in a mean of dB: its own PSNR is infinite."""
+
+
+PIXEL_MSE = 255**2 / 3
+"""Pixel-MSE of a pair over its warp error: the same squares, averaged over the channels too and on the scale 0..255."""
 
 
 def unit(image: np.ndarray) -> np.ndarray:
@@ -78,10 +82,11 @@ def warp_back(
 ) -> tuple[np.ndarray, np.ndarray]:  # (H, W, C) float32, and (H, W) bool: where p + F(p) is inside the frame
     """Warp an image backwards along optical flow: W(p) = image(p + F(p)), bilinear."""
     height, width = flow.shape[:2]
-    x, y = np.moveaxis(flow_targets(flow), -1, 0)
+    targets = flow_targets(flow)
+    x, y = targets[..., 0], targets[..., 1]
     within = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    source = image.astype(np.float32) if image.dtype.kind == "f" else unit(image)
-    return along_flow(source, flow).reshape(height, width, -1), within
+    source = image.astype(np.float32, copy=False) if image.dtype.kind == "f" else unit(image)
+    return at_targets(source, targets).reshape(height, width, -1), within
 
 
 def warp_error(
@@ -95,21 +100,14 @@ def warp_error(
     The flow is the source's for the source and the edit alike; the ratio of the two is what to read. With another frame
     than the next one in place of V_{t+1} (and the flow to it) it is a term of the long-term warp error.
     """
-    difference, mask = _warp_difference(image, following, flow, valid)
-    return _mean((difference**2).sum(-1), mask)
+    warped, within = warp_back(unit(following), flow)
+    difference = unit(image) - warped
+    return _mean(np.einsum("hwc,hwc->hw", difference, difference), within & (valid > 0))
 
 
 def pixel_mse(image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray) -> float:
     """Pixel-MSE of one pair: the warp of `warp_error`, plain mean square over pixels and channels on the scale 0..255."""
-    difference, mask = _warp_difference(image, following, flow, valid)
-    return _mean((difference * 255) ** 2, mask)
-
-
-def _warp_difference(
-    image: np.ndarray, following: np.ndarray, flow: np.ndarray, valid: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    warped, within = warp_back(unit(following), flow)
-    return unit(image) - warped, within & (valid > 0)
+    return PIXEL_MSE * warp_error(image, following, flow, valid)
 
 
 def changed(

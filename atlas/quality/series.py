@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,14 +18,16 @@ from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.geometry.homography import apply_homography, fit_homography, pixel_positions
+from atlas.geometry.texture import Texture
 from atlas.geometry.warp import bilinear
 from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.metrics.mapping import VISIBLE, flow_disagreement, texels_per_pixel
 from atlas.quality.long_range import LongRange, Slide
+from atlas.storage.arrays import StoredArray
 from atlas.system.device import choose_device
-from atlas.system.parallel import in_order
+from atlas.system.parallel import in_order, one_thread
 
 OFF = 2.0
 """Pixels by which mapping and flow must disagree for a pixel to count as off."""
@@ -54,6 +57,14 @@ class FrameSeries:
     slides: list[Slide] = field(default_factory=list)
     """How far each layer's mapping slides over stretches of the clip."""
 
+    def append(self, following: FrameSeries) -> None:
+        """Append the numbers of the frames that follow."""
+        for name, numbers in following.whole.items():
+            self.whole[name] += numbers
+        for layer, values in following.layers.items():
+            for name, numbers in values.items():
+                self.layers[layer][name] += numbers
+
     def averages(self) -> dict[str, Any]:
         """The clip's numbers: means over the frames, percentiles of the flow disagreement over all pixels, the worst slide."""
         layers = {}
@@ -72,51 +83,82 @@ def _average(name: str, values: list[float]) -> float:
 
 
 def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries:
-    """Measure every frame of a fit in one pass over the clip; memory does not grow with its length but by the numbers."""
-    textures = fit_textures(maps, choose_device("auto"))
-    series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
+    """Measure every frame of a fit in one pass over the clip, several at once; memory does not grow with its length but by the
+    numbers."""
+    measure = _Measure.of(clip, maps)
+    series, long_range = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers}), LongRange(maps)
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
-    flow, valid = clip.flow("forward"), clip.flow_validity("forward")
-    before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    long_range = LongRange(maps)
-    frames = in_order(clip.frame, range(clip.frames))
-    progress = tqdm(frames, total=clip.frames, desc="reconstruction", unit="frame", disable=quiet)
-    for index, frame in enumerate(progress):
-        result = composite_frame(index, maps, textures)
-        opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
-        similarities = metrics.ssim_over(result, frame, [None, *opacities.values()])
-        _add(series.whole, psnr=metrics.psnr(result, frame), ssim=similarities[0])
-        now = {}
-        for layer, similarity in zip(maps.layers, similarities[1:], strict=True):
-            uv, opacity, values = maps.uv(layer, index), opacities[layer], series.layers[layer]
-            visible = opacity > VISIBLE
-            now[layer] = uv, visible
-            _add(values, psnr=metrics.psnr(result, frame, opacity), ssim=similarity)
-            _add(values, fold_share=metrics.fold_share(uv, opacity), visible=float(visible.mean()))
-            _add(values, texels=texels_per_pixel(uv, visible, max(maps.atlas_size(layer)), 2 * step))
-            if index:
-                distances = _disagreement(values, before[layer], now[layer], flow[index - 1], valid[index - 1], step)
-                kept[layer].append(distances[:: max(1, len(distances) // _KEPT)])
-                if layer == BACKGROUND:
-                    off = values["flow_off"][-1]
-                    _add(values, parallax=_parallax(off, before[layer][1], flow[index - 1], valid[index - 1], step))
-        if index:
-            _add(series.whole, flow_valid=float((valid[index - 1, ::step, ::step] > 0).mean()))
-        masks = {layer: metrics.inside(clip.mask(layer, index)) for layer in clip.objects if layer in opacities}
-        _objects(series, maps, index, frame, opacities, masks, step)
-        if masks and BACKGROUND in opacities:
-            thin = (slice(None, None, step), slice(None, None, step))
-            wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
-            _around(series.whole, wrong, np.any([mask[thin] for mask in masks.values()], 0), opacities[BACKGROUND][thin])
-        long_range.add(index, frame, opacities)
-        before = now
+    with one_thread(), closing(in_order(measure.frame, range(clip.frames))) as measured:
+        for index, one in enumerate(tqdm(measured, "reconstruction", clip.frames, unit="frame", disable=quiet)):
+            series.append(one.numbers)
+            for layer, distances in one.numbers.disagreement.items():
+                kept[layer].append(distances)
+            long_range.add(index, one.frame, one.opacities)
     series.slides = long_range.slides
     series.disagreement = {layer: np.concatenate(kept[layer]) if kept[layer] else np.zeros(0) for layer in maps.layers}
     for values in (series.whole, *series.layers.values()):
         for numbers in values.values():
             numbers += [math.nan] * (clip.frames - len(numbers))  # nothing follows the last frame
     return series
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of one frame, and what was read for it."""
+
+    numbers: FrameSeries
+    frame: np.ndarray
+    opacities: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What frames are measured by, each for itself."""
+
+    clip: Clip
+    maps: Maps
+    textures: dict[str, Texture]
+    flow: StoredArray
+    valid: StoredArray
+    step: int
+    """Pixels between those that are looked at where every pixel would be too slow."""
+
+    @classmethod
+    def of(cls, clip: Clip, maps: Maps) -> _Measure:
+        step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
+        textures = fit_textures(maps, choose_device("auto"))
+        return cls(clip, maps, textures, clip.flow("forward"), clip.flow_validity("forward"), step)
+
+    def frame(self, index: int) -> _Measured:
+        """Measure a frame, and how the mapping comes to it from the one before."""
+        clip, maps, step, frame = self.clip, self.maps, self.step, self.clip.frame(index)
+        series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
+        result = composite_frame(index, maps, self.textures)
+        opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
+        similarities = metrics.ssim_over(result, frame, [None, *opacities.values()])
+        _add(series.whole, psnr=metrics.psnr(result, frame), ssim=similarities[0])
+        flow, valid = (self.flow[index - 1], self.valid[index - 1]) if index else (None, None)
+        for layer, similarity in zip(maps.layers, similarities[1:], strict=True):
+            uv, opacity, values = maps.uv(layer, index), opacities[layer], series.layers[layer]
+            visible = opacity > VISIBLE
+            _add(values, psnr=metrics.psnr(result, frame, opacity), ssim=similarity)
+            _add(values, fold_share=metrics.fold_share(uv, opacity), visible=float(visible.mean()))
+            _add(values, texels=texels_per_pixel(uv, visible, max(maps.atlas_size(layer)), 2 * step))
+            if flow is not None and valid is not None:
+                before = maps.uv(layer, index - 1), maps.opacity(layer, index - 1) > VISIBLE
+                distances = _disagreement(values, before, (uv, visible), flow, valid, step)
+                series.disagreement[layer] = distances[:: max(1, len(distances) // _KEPT)]
+                if layer == BACKGROUND:
+                    _add(values, parallax=_parallax(values["flow_off"][-1], before[1], flow, valid, step))
+        if valid is not None:
+            _add(series.whole, flow_valid=float((valid[::step, ::step] > 0).mean()))
+        masks = {layer: metrics.inside(clip.mask(layer, index)) for layer in clip.objects if layer in opacities}
+        _objects(series, maps, index, frame, opacities, masks, step)
+        if masks and BACKGROUND in opacities:
+            thin = (slice(None, None, step), slice(None, None, step))
+            wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
+            _around(series.whole, wrong, np.any([mask[thin] for mask in masks.values()], 0), opacities[BACKGROUND][thin])
+        return _Measured(series, frame, opacities)
 
 
 def _add(values: dict[str, list[float]], **numbers: float) -> None:

@@ -32,11 +32,14 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
     }
     with updating(path):
         known = finite(read_json(path, finite=False)) if path.is_file() else {}
-        write_json(path, (known if isinstance(known, dict) else {}) | measured)
-    with decoration(str(folder / PLOT)):
-        from atlas.quality.plot import plot  # its library takes long to import
+        known = known if isinstance(known, dict) else {}
+        write_json(path, known | measured)
+    # What is measured again is most often what the fit has measured and drawn.
+    if known != known | measured or not (folder / PLOT).is_file():
+        with decoration(str(folder / PLOT)):
+            from atlas.quality.plot import plot  # its library takes long to import
 
-        plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
+            plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
     return weak
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from aggregate.stage import AggregateOptions, _writable, aggregate
+from aggregate.merging import writable
+from aggregate.stage import AggregateOptions, aggregate
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -287,6 +288,6 @@ def test_whole_frames_have_no_atlas(fresh_clip: Clip) -> None:
 
 def test_colours_beyond_white_keep_their_difference() -> None:
     edited, reference = torch.full((2, 2, 3), 1.2), torch.full((2, 2, 3), 0.9)
-    first, second = _writable(edited, reference, torch.ones(2, 2))
+    first, second = writable(edited, reference, torch.ones(2, 2))
     assert np.abs((first[..., :3].astype(float) - second[..., :3]) / 65535 - 0.3).max() < 1e-4
     assert first.max() == 65535
