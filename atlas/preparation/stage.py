@@ -20,6 +20,7 @@ from atlas.masks.source import MaskSource, open_mask_source
 from atlas.preparation.building_site import building_site, site_prefix
 from atlas.preparation.cuts import CutFinder, refuse_cuts
 from atlas.preparation.repainted import FILES, Prepared, record
+from atlas.preparation.taken import open_taken
 from atlas.storage.atomic import flush_folder, flush_tree
 from atlas.storage.bounds import FASTEST, MOST_FRAMES, SLOWEST, is_rate
 from atlas.storage.images import write_image
@@ -31,13 +32,10 @@ from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.decoration import decoration
 from atlas.system.terminal import say
-from atlas.video.rate import picked_frames
-from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size, open_source
+from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size
 
 _METHOD = 6
 """Counts up when the same inputs give another clip than before."""
-_AHEAD = 100
-"""Frames of a film that are listed beyond those taken, so that its rate is known well."""
 _SHEET = "masks.png"
 _PARTS = ("frames", "masks", "flow", _SHEET)
 
@@ -88,8 +86,10 @@ def prepare(options: PrepareOptions) -> Clip:
     """
     _check_numbers(options)
     _check_target(options)
-    source = _opened_source(options)
-    indices = _chosen_frames(source, options)
+    # Masks in files are held against all frames of the source.
+    source, indices = open_taken(
+        options.source, options.start, options.frames, options.fps, whole=os.path.exists(options.masks)
+    )
     plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
     made_from = _digest(plan)
     with reading(options.clip, inside=True, wait=options.wait):
@@ -182,38 +182,6 @@ def _refuse_newer(target: Path) -> None:
     except UserError as problem:
         if "format version" in str(problem):
             raise
-
-
-def _opened_source(options: PrepareOptions) -> FrameSource:
-    """Open the source; of a long film only as much is decoded as the frames that are taken need."""
-    if options.frames is None or os.path.exists(options.masks):  # masks are held against all frames
-        return open_source(options.source, options.fps)
-    most = options.start + 2 * options.frames + _AHEAD
-    while True:
-        source = open_source(options.source, options.fps, most)
-        if source.video is None or source.video.whole:
-            return source
-        if len(picked_frames(source.times, source.fps, options.start, options.frames, options.fps)) == options.frames:
-            return source
-        most *= 2
-
-
-def _chosen_frames(source: FrameSource, options: PrepareOptions) -> list[int]:
-    if options.start >= source.frames:
-        raise UserError(f"--start {options.start} is past the end: {options.source} has {source.frames} frames")
-    wanted_fps = options.fps if source.video else None
-    indices = picked_frames(source.times, source.fps, options.start, options.frames, wanted_fps)
-    if len(indices) > MOST_FRAMES:
-        raise UserError(f"{options.source} gives more than {MOST_FRAMES} frames: take fewer with --frames, or a lower --fps")
-    if options.frames is not None and len(indices) < options.frames:
-        raise UserError(
-            f"--frames {options.frames} is too many: {options.source} gives {len(indices)} from frame {options.start} on"
-        )
-    if len(indices) < 2:
-        raise UserError(f"{options.source} gives one single frame from frame {options.start} on, a fit needs at least two")
-    if len(set(indices)) < 2:
-        raise UserError(f"--fps {options.fps:g} repeats one single frame, a fit needs at least two: choose a lower rate")
-    return indices
 
 
 def _digest(plan: _Plan) -> str:

@@ -13,11 +13,10 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
-from PIL import Image
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
-from atlas.preparation.stage import PrepareOptions, _chosen_frames, _opened_source, prepare
+from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.storage.images import read_image, write_image
 from atlas.storage.stamps import write_json
 from atlas.system.cost import COST
@@ -321,22 +320,3 @@ def test_missing_masks_are_carried_over(shots: Path, tmp_path: Path, capsys: pyt
     for index in (1, 3):
         found, true = clip.mask("foreground", index) > 127, mask(index) > 127
         assert (found & true).sum() / (found | true).sum() > 0.85
-
-
-def test_of_a_long_film_only_what_is_needed_is_decoded(tmp_path: Path) -> None:
-    """Frames held for long: those first listed give too few, so more are."""
-    pictures = [Image.new("L", (16, 16), index % 250) for index in range(320)]
-    film = tmp_path / "long.gif"
-    times = [20] * 300 + [2000] * 20
-    pictures[0].save(film, save_all=True, append_images=pictures[1:], duration=times)
-    for options, indices in (
-        ({"start": 3, "frames": 4}, [3, 4, 5, 6]),
-        ({"start": 3, "frames": 9, "fps": 2.0}, [3, 28, 53, 78, 103, 128, 153, 178, 203]),
-    ):
-        plan = PrepareOptions(source=film, clip=tmp_path / "clip", masks="auto", **options)  # type: ignore[arg-type]
-        source = _opened_source(plan)
-        assert source.video and not source.video.whole and _chosen_frames(source, plan) == indices
-    with pytest.raises(UserError, match="--start 500 is past the end: .* has 320 frames"):
-        run(film, tmp_path / "clip", start=500, frames=4)
-    with pytest.raises(UserError, match="--frames 3000 is too many"):
-        run(film, tmp_path / "clip", frames=3000)
