@@ -43,11 +43,13 @@ class Visibility:
     def best_addition(self, frames: Sequence[int]) -> tuple[int, float]:
         """Find the frame to add to `frames`, and the share of visible pixels it gains.
 
-        Among frames whose gains are (nearly) equal, the one furthest in time from `frames`; then the lowest.
+        Among frames whose gains are (nearly) equal, the one furthest in time from `frames`; then the lowest. One that does not
+        show the layer is none, as long as others are left.
         """
         weights = self.weights
         gains = (self.counts > 0) @ np.where(self._seen(frames), 0, weights) / weights.sum()
-        gains[list(frames)] = -1
+        gains[~self.counts.any(1)] = -1
+        gains[list(frames)] = -2
         candidates = np.flatnonzero(gains >= gains.max() - _NEAR_TIE)
         if frames:
             distance = np.abs(candidates[:, None] - np.asarray(frames)).min(1)
@@ -58,9 +60,12 @@ class Visibility:
         return best, float(gains[best])
 
     def choose(self, count: int) -> list[int]:
-        """Choose frames by greedy maximum coverage: at most `count` that together see most of the layer, sorted."""
+        """Choose frames by greedy maximum coverage: at most `count` that together see most of the layer, sorted.
+
+        Only frames that show it are chosen, fewer than `count` where there are no more.
+        """
         chosen: list[int] = []
-        for _ in range(min(count, len(self.counts))):
+        for _ in range(min(count, int(np.count_nonzero(self.counts.any(1))))):
             chosen.append(self.best_addition(chosen)[0])
         return sorted(chosen)
 

@@ -35,7 +35,7 @@ def named(keyframes: str | None, frames: int) -> list[int] | None:
 
 
 def chosen(keyframes: str | None, seen: Visibility) -> list[int]:
-    """The frames that cover most of the layer, as many as `keyframes` asks for."""
+    """The frames that cover most of the layer, as many as `keyframes` asks for; fewer where fewer show it."""
     return seen.choose(automatic_count(keyframes or DEFAULT) or 0)
 
 

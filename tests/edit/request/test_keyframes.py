@@ -11,7 +11,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.coverage import Visibility, covered_share, visibility
 from atlas.maps.maps import Maps
-from edit.request.keyframes import automatic_count, listed, named, outwards
+from edit.request.keyframes import automatic_count, chosen, listed, named, outwards
 
 
 def test_numbers_are_sorted_and_taken_once() -> None:
@@ -59,6 +59,17 @@ def test_equal_frames_are_spread_over_time() -> None:
     still = Visibility(np.ones((9, 4), np.uint16))
     assert still.choose(3) == [0, 4, 8]
     assert Visibility(np.ones((3, 4), np.uint16)).choose(5) == [0, 1, 2]
+
+
+def test_only_frames_that_show_the_layer_are_chosen() -> None:
+    """It enters late and leaves early: nothing is gained by a second frame, and still an empty one is none."""
+    counts = np.zeros((9, 4), np.uint16)
+    counts[[3, 4, 5]] = 1
+    counts[6, 2] = 1
+    seen = Visibility(counts)
+    assert seen.choose(2) == [3, 6] and seen.choose(5) == [3, 4, 5, 6]
+    assert seen.best_addition([3]) == (6, 0.0)
+    assert chosen("auto:9", seen) == [3, 4, 5, 6] and Visibility(counts[3:6]).choose(5) == [0, 1, 2]
 
 
 def test_greedy_choice_is_close_to_the_best_one(sample_clip: Clip) -> None:
