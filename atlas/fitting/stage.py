@@ -13,7 +13,7 @@ import tyro
 
 from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
-from atlas.errors import UserError
+from atlas.errors import PREPARE, UserError
 from atlas.fitting.kinds import Config, kind_of_preset
 from atlas.fitting.presets import PresetName
 from atlas.maps.maps import Maps
@@ -60,6 +60,11 @@ def fit(options: FitOptions) -> str:
     clip = Clip.open(options.clip)
     if clip.frames < 2:
         raise UserError(f"{clip.folder} has one frame: a fit needs at least two; prepare a longer clip")
+    if not clip.objects:
+        raise UserError(
+            f"{clip.folder} has no masks, there are no layers to part: edit whole frames (--layer all --on frames), "
+            f"or run {PREPARE} again with masks"
+        )
     return fit_as(clip, chosen_config(options, clip), options)
 
 

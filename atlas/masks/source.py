@@ -13,6 +13,7 @@ from atlas.masks.box import BoxMasks
 from atlas.masks.film import MaskFilm
 from atlas.masks.folder import MaskFolder
 from atlas.masks.motion import MotionMasks
+from atlas.masks.none import NoMasks
 from atlas.video.source import FrameSource
 
 
@@ -38,6 +39,7 @@ class MaskSource(Protocol):
 
 SOURCES: tuple[Callable[[str, FrameSource, list[int]], MaskSource | None], ...] = (
     MotionMasks.parse,
+    NoMasks.parse,
     BoxMasks.parse,
     MaskFilm.parse,
     MaskFolder.parse,

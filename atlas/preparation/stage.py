@@ -50,8 +50,8 @@ class PrepareOptions(StageOptions):
     """Folder of the clip to make; fits and edits in it are kept when it is made again."""
     masks: str = "auto"
     """Folder of masks, as large as the source and named as its frames (some may be missing), an object by its colour, by a
-    second number in the names or by a folder; a film of masks; `auto`: what moves against the background; or `box:x,y,w,h`:
-    the object in this box of the first frame taken, in the source's pixels."""
+    second number in the names or by a folder; a film of masks; `auto`: what moves against the background; `box:x,y,w,h`: the
+    object in this box of the first frame taken, in the source's pixels; or `none`, for clips edited as whole frames."""
     max_side: int = 768
     """Frames are averaged down until their longer side is at most this many pixels, and both are even; they are never
     enlarged."""
@@ -107,7 +107,7 @@ def _up_to_date(folder: Path, made_from: str, *, is_held: bool) -> Clip | None:
     earlier = Prepared(folder)
     if earlier.damaged(clip) is not None:
         return None
-    if not (folder / _SHEET).is_file():
+    if clip.objects and not (folder / _SHEET).is_file():
         if not is_held:
             return None
         _draw_masks(clip)
@@ -223,6 +223,8 @@ def _build(making: Path, plan: _Plan, earlier: Prepared | None) -> tuple[Clip, d
 
 
 def _draw_masks(clip: Clip) -> None:
+    if not clip.objects:
+        return
     with decoration(str(clip.folder / _SHEET)):
         write_image(clip.folder / _SHEET, mask_sheet(clip))
 
@@ -274,7 +276,7 @@ def _move_in(clip: Clip, target: Path, made_from: str, kept: dict[str, str]) -> 
     for part in _PARTS:
         old = target / part
         remove(old)
-        if part != _SHEET or (clip.folder / part).exists():
+        if (clip.folder / part).exists():  # without objects there are no masks, and a sheet only decorates
             (clip.folder / part).replace(old)
     flush_folder(target)
     clip.folder = target
@@ -288,4 +290,5 @@ def _report(clip: Clip, kept: list[str]) -> None:
     say(f"{clip.folder}: {clip.frames} frames, {size}, {clip.fps:g} fps, layers {layers}{_kept(kept)}")
     if (clip.source.width, clip.source.height) != (clip.width, clip.height):
         say(f"the source is {clip.source.width}x{clip.source.height}: --max-side sets the size worked at")
-    say(f"what was taken for the foreground: {clip.folder / 'masks.png'}")
+    if clip.objects:
+        say(f"what was taken for the foreground: {clip.folder / _SHEET}")

@@ -27,7 +27,9 @@ LEAST = 0.002
 _RESTLESS = 0.1
 """Share of the frame that moves and cannot be followed from which on only what can be followed counts."""
 _STEPS = 4096  # of values in [0, 1], in which percentiles are found
-HELP = "point the object out with --masks box:x,y,w,h, or give a folder of masks"
+HELP = (
+    "point the object out with --masks box:x,y,w,h, give a folder of masks, or --masks none where whole frames will be edited"
+)
 
 
 @dataclass(frozen=True)

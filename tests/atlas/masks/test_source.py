@@ -10,6 +10,7 @@ from atlas.errors import UserError
 from atlas.masks.box import Box, BoxMasks, masks_from_box
 from atlas.masks.folder import MaskFolder
 from atlas.masks.motion import MotionMasks, masks_from_motion
+from atlas.masks.none import NoMasks
 from atlas.masks.source import open_mask_source
 from atlas.video.source import FrameSource, open_source
 
@@ -24,6 +25,7 @@ def source(fresh_clip: Clip) -> FrameSource:
 def test_the_text_chooses(fresh_clip: Clip, source: FrameSource) -> None:
     indices = list(range(fresh_clip.frames))
     assert open_mask_source("auto", source, indices) == MotionMasks()
+    assert open_mask_source("none", source, indices) == NoMasks()
     assert open_mask_source(BOX, source, indices) == BoxMasks(BOX, Box(0, 6, 61, 58))
     folder = fresh_clip.folder / "masks" / "foreground"
     masks = open_mask_source(str(folder), source, indices)

@@ -16,6 +16,7 @@ import pytest
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
+from atlas.fitting.stage import FitOptions, fit
 from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.storage.images import read_image, write_image
 from atlas.storage.stamps import write_json
@@ -71,6 +72,26 @@ def test_a_folder_with_masks(shots: Path, tmp_path: Path, capsys: pytest.Capture
     assert clip.flow_validity("backward").shape == (FRAMES - 1, HEIGHT, WIDTH)
     assert read_image(clip.folder / "masks.png").shape[2] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "shöts and more", "ä clip"]
+
+
+def test_a_clip_without_masks_is_for_whole_frames(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = run(shots, tmp_path / "clip", "none")
+    assert "--layer all" in capsys.readouterr().out
+    assert clip.layers == ["background"] and clip.objects == [] and not (clip.folder / "masks.png").exists()
+    assert (clip.selection("background", 2) == 1).all() and Clip.open(clip.folder).flow("forward").shape[0] == FRAMES - 1
+    run(shots, tmp_path / "clip", "none")
+    assert "up to date" in capsys.readouterr().out
+    with pytest.raises(UserError, match="has no masks, there are no layers to part"):
+        fit(FitOptions(clip=clip.folder, quiet=True))
+
+
+def test_a_sheet_that_is_gone_is_drawn_anew(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
+    before = content(clip.folder)
+    (clip.folder / "masks.png").unlink()
+    capsys.readouterr()
+    run(shots, tmp_path / "clip", tmp_path / "masks")
+    assert "up to date" in capsys.readouterr().out and content(clip.folder) == before
 
 
 def test_again_is_up_to_date_and_another_option_is_not(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
