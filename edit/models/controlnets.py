@@ -10,7 +10,7 @@ from atlas.errors import UserError
 from atlas.weights.folder import check_folder, described, weight_bytes, weights_header
 from atlas.weights.hub import located
 from edit.models.folder import check_network
-from edit.models.kinds import inferred, other_kind
+from edit.models.kinds import check_controlnet_used, inferred, other_kind
 from edit.models.networks import check_complete, loaded_network
 from edit.models.weights import Weights
 
@@ -41,6 +41,7 @@ def loaded_controlnet(name: str, weights: Weights) -> Any:
     check_network(folder, "ControlNet", ControlNetModel, path.stat().st_size)
     net = ControlNetModel.from_single_file(str(path), config=str(folder), torch_dtype=weights.dtype, local_files_only=True)
     check_complete(path, {"ControlNet": net})
+    check_controlnet_used(path, net)
     return net
 
 

@@ -12,6 +12,7 @@ from atlas.weights.folder import weights_header
 Base = Literal["v1", "v2", "xl_base"]
 """The base models that are run here, by diffusers' names."""
 _UNET, _VAE, _TEXTS = "model.diffusion_model.", "first_stage_model.", ("cond_stage_model.", "conditioner.embedders.")
+_CONTROL = "control_model."
 _LATENT = 4  # channels
 _FIRST = f"{_UNET}input_blocks.0.0.weight"
 # In words what diffusers' names do not say to everyone; the rest are names of models.
@@ -119,15 +120,24 @@ def check_all_used(file: Path, unet: Any, vae: Any | None) -> None:
     diffusers renames weights and leaves out those that have no new name; the count of their numbers stays. vae: None where
     the file's own is not used.
     """
-    tensors = weights_header(file)[0]
     for prefix, what, network in ((_UNET, "UNet", unet), (_VAE, "autoencoder", vae)):
-        if network is None:
-            continue
-        own = {name.removeprefix(prefix): shape for name, (_, shape) in tensors.items() if name.startswith(prefix)}
-        there = sum(math.prod(shape) for name, shape in own.items() if not name.startswith("loss."))  # of its training
-        used = sum(weight.numel() for weight in network.parameters())
-        if there != used:
-            raise UserError(
-                f"the {what} in {file} has {there} numbers, and its description {used}: it is of another kind than "
-                "--model-config, or holds weights that would not be used"
-            )
+        if network is not None:
+            _check_count(file, prefix, what, network)
+
+
+def check_controlnet_used(file: Path, controlnet: Any) -> None:
+    """UserError where a ControlNet's file holds more, or less, than went into the network; whole models may lie beside it."""
+    beside = any(name.startswith(_CONTROL) for name in weights_header(file)[0])
+    _check_count(file, _CONTROL if beside else "", "ControlNet", controlnet)
+
+
+def _check_count(file: Path, prefix: str, what: str, network: Any) -> None:
+    tensors = weights_header(file)[0]
+    own = {name.removeprefix(prefix): shape for name, (_, shape) in tensors.items() if name.startswith(prefix)}
+    there = sum(math.prod(shape) for name, shape in own.items() if not name.startswith("loss."))  # of its training
+    used = sum(weight.numel() for weight in network.parameters())
+    if there != used:
+        raise UserError(
+            f"the {what} in {file} has {there} numbers, and its description {used}: it is of another kind than "
+            "that describes, or holds weights that would not be used"
+        )

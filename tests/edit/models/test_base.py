@@ -108,6 +108,23 @@ def test_a_single_file_of_which_something_would_be_left_out(models: Path, single
     rewrite(single, lambda tensors: tensors.update({"model.diffusion_model.more.weight": torch.zeros(3)}))
     with pytest.raises(UserError, match="the UNet in .*one.safetensors has .* numbers, and its description"):
         loaded(models, single, model_config=str(models / "sd"))
+    net = Path(shutil.copytree(models / "controlnet-sd", single.parent / "net"))
+    file = (net / "diffusion_pytorch_model.safetensors").rename(net / "canny.safetensors")
+    rewrite(file, lambda tensors: tensors.update({"more.weight": torch.zeros(3)}))
+    with pytest.raises(UserError, match="the ControlNet in .*canny.safetensors has .* numbers, and its description"):
+        loaded(models, models / "sd", controlnet=(str(file),))
+
+
+def test_an_autoencoder_from_a_stranger(models: Path, tmp_path: Path) -> None:
+    vae = Path(shutil.copytree(models / "sd" / "vae", tmp_path / "vae"))
+    (vae / "config.json").write_text(json.dumps(json.loads((vae / "config.json").read_text()) | {"auto_map": {"a": "evil.A"}}))
+    with pytest.raises(UserError, match="auto_map"):
+        loaded(models, models / "sd", vae=str(vae))
+    shutil.copy(models / "sd" / "vae" / "config.json", vae / "config.json")
+    (file,) = vae.glob("*.safetensors")
+    file.rename(file.with_suffix(".bin"))
+    with pytest.raises(UserError, match="holds no .safetensors file of its autoencoder"):
+        loaded(models, models / "sd", vae=str(vae))
 
 
 def test_a_single_file_tells_what_it_predicts(models: Path, single: Path) -> None:
