@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
@@ -155,7 +154,7 @@ def _aggregate_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyf
     """Merge one layer's keyframes unless what they were merged into is up to date."""
     clip, layer, made_from = keyframes.clip, keyframes.layer, _made_from(options, keyframes)
     outputs = [edit.atlas_path(layer), edit.reference_path(layer), edit.lighting_path(layer)]
-    stage = f"aggregate {layer}"
+    stage = edit.merged_stamp(layer)
     there = all(path.is_file() for path in outputs) and _is_change_whole(edit, layer)
     if there and is_up_to_date(edit.folder, made_from, stage):
         return LayerResult(layer, keyframes.indices, up_to_date=True)
@@ -189,6 +188,9 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
         named += f" and {len(merged.repainted) - FEW} more" if len(merged.repainted) > FEW else ""
         result.notes.append(f"{layer}: what was repainted in {named} counts more there than the other keyframes")
     outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
+    write_stamp(
+        edit.folder, "", edit.merged_stamp(layer)
+    )  # until they are all there, nobody takes one for what belongs to the other
     for path in outputs:
         if moved := edit.set_aside(path):
             result.notes.append(f"{path} was repainted by hand: kept as {moved}")
@@ -202,8 +204,8 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     if keyframes.keep is not None:
         coverage = torch.from_numpy(open_coverage(coverage.cpu().numpy(), keyframes.keep)).to(device)
     pairs = [*zip(outputs, writable(merged.edited, merged.reference, coverage), strict=True)]
-    for path in in_order(lambda pair: _written(*pair), pairs):
-        edit.sign(path)
+    for _ in in_order(lambda pair: edit.write_signed(*pair), pairs):
+        pass
     shares = Reach.of(keyframes.maps, layer, merged.seen.cpu().numpy(), change).shares()
     result.covered, result.follows = shares[SEEN_BY_A_KEYFRAME], shares[FOLLOWS]
     further = seen_by.best_addition(indices) if seen_by and len(indices) < frames else (0, 0.0)
@@ -243,7 +245,7 @@ def _merged(
 
     def place(index: int) -> PlacedKeyframe:
         placed = keyframes.placed(index, device, change)
-        _written(folder / f"{index:05d}.png", rgba(placed.partial.colour[..., :3], placed.partial.coverage).cpu().numpy())
+        write_image(folder / f"{index:05d}.png", rgba(placed.partial.colour[..., :3], placed.partial.coverage).cpu().numpy())
         return placed
 
     with (
@@ -286,8 +288,3 @@ def _merged(
             kept = (residual != 0) & (partials.coverage > 0)[..., None]
             edited = torch.where(kept, reference + residual, reference)
         return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
-
-
-def _written(path: Path, image: np.ndarray) -> Path:
-    write_image(path, image)
-    return path

@@ -11,9 +11,9 @@ import numpy as np
 
 from atlas.clip.edits import Edit
 from atlas.errors import a_few
-from atlas.storage.images import write_image
+from atlas.storage.atomic import put_in_place
 from atlas.storage.links import remove
-from atlas.storage.stamps import is_up_to_date, write_stamp
+from atlas.storage.stamps import digest, is_up_to_date, write_stamp, write_stamps
 from edit.request.request import EditRequest
 
 
@@ -45,12 +45,15 @@ def is_done(entry: Edit, layer: str, made_from: str, paths: list[Path]) -> bool:
 
 
 def forget(entry: Edit, layer: str, notes: list[str]) -> None:
-    """What was made from the layer's earlier request goes (what was repainted by hand: to replaced/)."""
+    """What was made from the layer's earlier request goes (what was repainted by hand: to replaced/), its stamp first."""
+    # They must not be found beside what comes, should this run be killed.
+    write_stamps(entry.folder, {_stage(layer): "", entry.merged_stamp(layer): None})
     for path in _made(entry, layer):
         if entry.repainted(path):
             what, others = _changed_by_hand(entry, layer, path)
             notes.append(f"{what} by hand: kept as {entry.set_aside(path)}{others}")
         else:
+            entry.signatures.unsign(path)
             remove(path)
 
 
@@ -69,7 +72,8 @@ def replaced_when_done(entry: Edit, layer: str, notes: list[str], *, in_place: b
     yield beside
     forget(entry, layer, notes)
     final.parent.mkdir(parents=True, exist_ok=True)
-    beside.replace(final)
+    entry.signatures.expect(final, digest(beside))
+    put_in_place(beside, final)
     with contextlib.suppress(OSError):  # another layer's may still lie there
         beside.parent.rmdir()
     entry.sign_keyframes(layer)
@@ -93,10 +97,9 @@ def save_atlas(
     fit: str,
 ) -> None:
     """Write an atlas that was edited itself, and the fit that it stands on: rendering asks for that."""
-    for path, image in ((entry.atlas_path(layer), edited), (entry.reference_path(layer), reference)):
-        write_image(path, image)
-        entry.sign(path)
+    entry.write_signed(entry.reference_path(layer), reference)
     write_stamp(entry.folder, fit, f"fit {layer}")
+    entry.write_signed(entry.atlas_path(layer), edited)  # last: where it is, the others are
 
 
 def _made(entry: Edit, layer: str) -> list[Path]:

@@ -101,12 +101,14 @@ def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
             for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit=unit, disable=job.quiet):
                 keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.opacity(index))
                 image = cut_out(keyframe, editor.edit(keyframe))
-                write_image(folder / f"{index:05d}.png", to_uint16(image) if editor.deep else image)
+                image = to_uint16(image) if editor.deep else image
                 if folder == entry.keyframes_folder(layer):
-                    entry.sign_keyframes(layer)  # a killed run's keyframes are no repainted ones
-            if job.on_frames:
-                entry.sign_frames(layer, job.layer.identity())
+                    entry.write_keyframe(layer, index, image)
+                else:
+                    write_image(folder / f"{index:05d}.png", image)
             cost.update(frames=len(keyframes), width=clip.width, height=clip.height)
+        if job.on_frames:
+            entry.sign_frames(layer, job.layer.identity())
     result.notes += editor.notes
     record(entry, layer, job.request, keyframes, made_from, result.up_to_date)
     return result

@@ -26,11 +26,12 @@ from typing import Any, Literal
 import numpy as np
 
 from atlas.clip.clip import WHOLE_FRAME, Clip, checked_name
+from atlas.clip.signatures import Signatures
 from atlas.errors import EDIT, UserError
 from atlas.storage.atomic import atomic_file, set_aside
 from atlas.storage.images import read_image, to_16_bit, write_image
 from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
-from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json, write_stamp
+from atlas.storage.stamps import read_stamp, read_versioned, write_json, write_stamp
 
 VERSION = 1
 
@@ -163,7 +164,7 @@ class Edit:
             if not (made := self.made_path(layer, index)).is_file():
                 with atomic_file(made) as temporary:
                     shutil.copyfile(path, temporary)
-        self.sign(self.keyframes_folder(layer))
+        self.signatures.sign(self.keyframes_folder(layer))
 
     def sign_frames(self, layer: str, made_on: str) -> None:
         """Remember the fit, or of whole frames the clip, that every frame of the layer was edited on (a digest)."""
@@ -176,6 +177,15 @@ class Edit:
     @staticmethod
     def _frames_stamp(layer: str) -> str:
         return f"frames {layer}"
+
+    @staticmethod
+    def merged_stamp(layer: str) -> str:
+        """Name of the stamp of what the layer's edited atlas was merged from; it is "" while that is being written."""
+        return f"aggregate {layer}"
+
+    def is_half_merged(self, layer: str) -> bool:
+        """Whether a run died while it wrote the layer's edited atlas and what belongs to it."""
+        return read_stamp(self.folder).get(self.merged_stamp(layer)) == ""
 
     def keyframes(self, layer: str) -> dict[int, Path]:
         """The keyframes that lie in the layer's folder, by frame number."""
@@ -234,23 +244,33 @@ class Edit:
         """How far the rendered edit is from the right answer, where that is known. It need not exist."""
         return self.folder / "oracle.json"
 
-    def sign(self, path: Path) -> None:
-        """Remember what a stage wrote to `path` (a file or folder), so that a later repainting by hand is noticed."""
-        write_stamp(self.folder, digest(path), self._signature(path))
+    @property
+    def signatures(self) -> Signatures:
+        """What stages wrote into the edit's folder."""
+        return Signatures(self.folder)
+
+    def write_signed(self, path: Path, image: np.ndarray) -> None:
+        """Write an image, and remember it, so that a later repainting by hand is noticed."""
+        with self.signatures.file(path) as temporary:
+            write_image(temporary, image)
+
+    def write_keyframe(self, layer: str, index: int, image: np.ndarray) -> None:
+        """Write one of the layer's keyframes into its place, and sign them all."""
+        folder, path = self.keyframes_folder(layer), self.keyframe_path(layer, index)
+        there = {file.name: file for file in self.keyframes(layer).values()}
+        with self.signatures.file_within(folder, path, there) as temporary:
+            write_image(temporary, image)
+        self.sign_keyframes(layer)
 
     def repainted(self, path: Path) -> bool:
         """Whether someone changed `path` since a stage wrote it."""
-        signed = read_stamp(self.folder).get(self._signature(path))
-        return path.exists() and signed is not None and signed != digest(path)
+        return self.signatures.repainted(path)
 
     def set_aside(self, path: Path) -> Path | None:
         """Before `path` is replaced: move it below replaced/ if someone repainted it, and say where it is now."""
         if not self.repainted(path):
             return None
         return set_aside(path, self.folder)
-
-    def _signature(self, path: Path) -> str:
-        return f"wrote {path.relative_to(self.folder).as_posix()}"
 
 
 def read_keyframe(path: Path, clip: Clip, index: int) -> np.ndarray:  # (H, W, 4) uint8 or uint16

@@ -16,8 +16,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import PREPARE, UserError
 from atlas.fitting.kinds import Config, kind_of_preset
 from atlas.fitting.presets import PresetName
-from atlas.maps.maps import Maps
-from atlas.quality.finish import VERSION, write_fit
+from atlas.quality.finish import VERSION, is_whole_fit, write_fit
 from atlas.quality.job import FitJob
 from atlas.quality.summary import worst_lines
 from atlas.storage.stamps import digest, is_up_to_date
@@ -73,7 +72,7 @@ def fit_as(clip: Clip, config: Config, options: FitOptions) -> str:
     device, folder = choose_device(options.device), clip.fit_folder(options.name)
     with at_work(clip.folder, reads=[folder], wait=options.wait):
         plan, made_from = _plan(clip, config, options, device)
-        if is_up_to_date(folder, made_from) and _is_whole(folder):
+        if is_up_to_date(folder, made_from) and is_whole_fit(folder):
             return f"{folder} is up to date"
     with at_work(clip.folder, writes=[folder], wait=options.wait):
         return _fit_anew(clip, config, options, device)
@@ -89,7 +88,7 @@ def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.dev
     """Fit a clip that is held for it, unless that has been done while we waited."""
     kind, folder = kind_of_preset(config.preset), clip.fit_folder(options.name)
     plan, made_from = _plan(clip, config, options, device)
-    if is_up_to_date(folder, made_from) and _is_whole(folder):
+    if is_up_to_date(folder, made_from) and is_whole_fit(folder):
         return f"{folder} is up to date"
     began = time.perf_counter()
     with measured(clip.folder, f"fit {options.name}") as extra:
@@ -111,15 +110,6 @@ def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.dev
     elif weak:
         lines.append(worst_lines(weak))
     return "\n".join(lines)
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether all that later stages read of a fit is there: what someone deleted is made again, as their errors advise."""
-    try:
-        maps = Maps(folder)
-    except UserError:
-        return False
-    return all(path.is_file() for path in [folder / "checkpoint.safetensors", *map(maps.atlas_path, maps.layers)])
 
 
 def chosen_config(options: FitOptions, clip: Clip) -> Config:

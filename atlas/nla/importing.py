@@ -26,7 +26,7 @@ from atlas.model.nla import NlaModel
 from atlas.model.nla_config import MOST_FRAMES
 from atlas.nla.files import better_frame_count, read_config, read_networks
 from atlas.nla.outputs import SIZES, write_nla_atlases, write_nla_maps
-from atlas.quality.finish import VERSION, write_fit
+from atlas.quality.finish import VERSION, is_whole_fit, write_fit
 from atlas.quality.pictures import write_pictures
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.bounds import FASTEST, SLOWEST, is_rate
@@ -166,7 +166,7 @@ def _import(plan: _Plan, lines: list[str]) -> str:
     known = _known_clip(options.clip, plan.clip_digest)
     if known:
         folder = known.fit_folder(options.name)
-        if is_up_to_date(folder, plan.fit_digest):
+        if is_up_to_date(folder, plan.fit_digest) and is_whole_fit(folder):
             return f"{folder} is up to date"
         _refuse_other_fit(folder)
         if plan.masks is None:

@@ -72,8 +72,10 @@ class Prepared:
         return kept
 
     def save_others(self, kept: dict[str, str]) -> list[Path]:
-        """Move what was repainted and is not `kept` to the clip's replaced/; where it is now."""
-        return [set_aside(self.folder / name, self.folder) for name in self.repainted() if name not in kept]
+        """Move what was repainted and is not `kept`, and what else somebody put there, to the clip's replaced/; where it is."""
+        others = [name for name in self.present if name not in self.written] if self.written else []
+        names = dict.fromkeys([*self.repainted(), *others])
+        return [set_aside(self.folder / name, self.folder) for name in names if name not in kept]
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
 from atlas.clip.clip import Clip
+from atlas.errors import UserError, a_few
 from atlas.maps.maps import Maps
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import report_quality
 from atlas.quality.weaknesses import Weakness
-from atlas.storage.atomic import atomic_folder
-from atlas.storage.stamps import write_json, write_stamp
+from atlas.storage.atomic import atomic_folder, keep_others
+from atlas.storage.stamps import own_files, write_json, write_whole_stamp
+from atlas.system.terminal import say
 
 VERSION = 1
+
+
+_OF_LATER_STAGES = re.compile(r"(resume|maps-\d+x\d+)/")
+"""Folders in that of a fit that hold what can be made again."""
 
 
 class Finished(Protocol):
@@ -37,5 +44,22 @@ def write_fit(
         series = measure_frames(clip, maps, quiet=quiet)
         weak = report_quality(making, clip, series, maps)
         write_json(making / "log.json", run.log)
-        write_stamp(making, made_from)
+        write_whole_stamp(making, made_from)
+        if moved := keep_others(folder, making, _others(folder)):
+            say(f"not of the fit that is replaced: {a_few(moved)}")
     return series.averages(), weak
+
+
+def is_whole_fit(folder: Path) -> bool:
+    """Whether all that later stages read of a fit is there: what someone deleted is made again, as their errors advise."""
+    try:
+        maps = Maps(folder)
+    except UserError:
+        return False
+    needed = [folder / "config.json", folder / "checkpoint.safetensors", *map(maps.atlas_path, maps.layers)]
+    return all(path.is_file() for path in needed)
+
+
+def _others(folder: Path) -> list[str]:
+    """Names of the files that somebody put into the folder of a fit."""
+    return [name for name in own_files(folder) if not _OF_LATER_STAGES.match(name)]

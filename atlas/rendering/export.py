@@ -89,7 +89,7 @@ def _written(options: ExportOptions, clip: Clip, maps: Maps, rendering: Renderin
     originals = [maps.atlas_path(layer) for layer in maps.layers]
     edits = rendering.made_from() if rendering else None
     made_from = digest(_VERSION, evaluated_from(maps), *originals, edits, height, width, options.edit)
-    if is_up_to_date(output, made_from, "export"):
+    if is_up_to_date(output, made_from, "export") and not _missing(output):
         return f"{output}: up to date"
     _refuse_work(output)
     with measured(clip.folder, f"export {maps.folder.name}") as cost, atomic_folder(output) as making:
@@ -97,7 +97,7 @@ def _written(options: ExportOptions, clip: Clip, maps: Maps, rendering: Renderin
         _write_frames(making, maps, sized, quiet=options.quiet)
         _write_atlases(making, maps, edited)
         (making / "README.txt").write_text(_explained(clip, maps, height, width, edited), encoding="utf-8")
-        write_json(making / STAMP, {"export": made_from, "files": _contents(making)})
+        write_json(making / STAMP, {"export": made_from, "files": _contents(making), "sizes": _sizes(making)})
         cost |= {"frames": clip.frames, "width": width, "height": height}
     return f"{output}: {clip.frames} frames of {width}x{height}, layers {', '.join(maps.layers)}; see {output / 'README.txt'}"
 
@@ -106,6 +106,16 @@ def _contents(folder: Path) -> dict[str, str]:
     """Digest the files in an export, by their names within it."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
     return {file.relative_to(folder).as_posix(): digest(file) for file in files}
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+
+
+def _missing(output: Path) -> bool:
+    """Whether a file of an export is gone, or has another length."""
+    sizes, there = read_stamp(output).get("sizes"), _sizes(output)
+    return not isinstance(sizes, dict) or any(there.get(name) != size for name, size in sizes.items())
 
 
 def _refuse_work(output: Path) -> None:

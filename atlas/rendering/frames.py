@@ -165,6 +165,10 @@ def _opened_layers(clip: Clip, edit: Edit, maps: Maps, laid: EditedFrames | None
             raise UserError(
                 f"the fit {edit.fit!r} has changed since {edit.folder} was made on it: run {EDIT} and {AGGREGATE} again"
             )
+        if edit.is_half_merged(layer):
+            raise UserError(
+                f"{edit.folder / 'atlas'}: merging {layer} was broken off: run {AGGREGATE} {clip.folder} --edit {edit.name}"
+            )
         if not edit.atlas_path(layer).is_file():
             raise UserError(
                 f"{edit.folder} has no edited atlas of {layer}: run {AGGREGATE} {clip.folder} --edit {edit.name} first"

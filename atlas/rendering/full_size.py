@@ -60,9 +60,17 @@ def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.de
     name, made_from = f"maps-{width}x{height}", evaluated_from(maps)
     folder = maps.folder / name
     with writing(folder, wait=True):  # who makes them makes them for us too
-        if not is_up_to_date(folder, made_from):
+        if not (is_up_to_date(folder, made_from) and _are_whole(maps, name)):
             _evaluate(clip, maps, folder, made_from, device, quiet=quiet)
     return Maps(maps.folder, name)
+
+
+def _are_whole(maps: Maps, name: str) -> bool:
+    try:
+        Maps(maps.folder, name)
+    except UserError:
+        return False
+    return True
 
 
 def _evaluate(clip: Clip, maps: Maps, folder: Path, made_from: str, device: torch.device, *, quiet: bool) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import cv2
 import numpy as np
 
 from atlas.clip.clip import Clip
-from atlas.errors import UserError
-from atlas.storage.atomic import atomic_folder
+from atlas.errors import UserError, a_few
+from atlas.storage.atomic import keep_others, put_in_place, scratch_folder
 from atlas.storage.images import to_8_bit, write_image
+from atlas.storage.stamps import contents, digest, read_json, write_json
 from atlas.system.terminal import say
 from atlas.video.reading import probe
 from atlas.video.sound import Sound
@@ -24,7 +26,32 @@ from atlas.video.writing import FORMATS, write_video
 IMAGES = {"png": 8, "png16": 16}
 """Formats that are folders of images, and the bits of a channel."""
 _MARK = ".rendered"
-"""An empty file that tells a folder of images written here from one that someone needs."""
+"""File that tells a folder of images written here from one that someone needs: what was written."""
+_NUMBERED = re.compile(r"\d{5}\.png")
+
+
+def _signature(path: Path) -> str:
+    if path.is_file():
+        return digest(contents(path))
+    written, there = _written(path), contents(path)
+    return digest(written) if written and all(there.get(name) == entry for name, entry in written.items()) else ""
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """What was rendered into a folder of images, as `contents` had it; {} where an older version did."""
+    try:
+        written = read_json(folder / _MARK)
+    except UserError:
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def _theirs(folder: Path) -> list[str]:
+    """Names of the files in a folder of images that were not rendered, or were changed since."""
+    written, there = _written(folder), contents(folder)
+    if not written and (folder / _MARK).is_file():
+        return [name for name in there if not _NUMBERED.fullmatch(name)]
+    return [name for name, entry in there.items() if written.get(name) != entry]
 
 
 @dataclass(frozen=True)
@@ -41,18 +68,38 @@ class Output:
         """Whether frames are wanted with 16 bits."""
         return IMAGES.get(self.format) == 16 or (self.format in FORMATS and FORMATS[self.format].deep)
 
-    def write(self, frames: Iterable[np.ndarray], clip: Clip) -> None:
-        """Write the frames, (H, W, 3 or 4) uint8 or uint16, with the clip's frame rate, colour tags and sound."""
-        if self.format in IMAGES:
-            with atomic_folder(self.path) as making:
-                for index, frame in enumerate(frames):
-                    write_image(making / f"{index:05d}.png", frame)
-                (making / _MARK).touch()
-            return
+    def write(self, frames: Iterable[np.ndarray], clip: Clip, sign: Callable[[str], None] = lambda signature: None) -> None:
+        """Write the frames, (H, W, 3 or 4) uint8 or uint16, with the clip's frame rate, colour tags and sound.
+
+        sign: told the `signature` of what is written just before it is in its place. What somebody put into a folder of images
+        stays in it; what was changed of them comes below replaced/ there, and that is said.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(self.path.parent, self.path.name) as scratch:
+            made = scratch / self.path.name
+            if self.format in IMAGES:
+                self._write_images(made, frames)
+            else:
+                self._write_film(made, frames, clip)
+            sign(_signature(made))
+            put_in_place(made, self.path)
+
+    def _write_images(self, made: Path, frames: Iterable[np.ndarray]) -> None:
+        for index, frame in enumerate(frames):
+            write_image(made / f"{index:05d}.png", frame)
+        write_json(made / _MARK, contents(made))
+        if moved := keep_others(self.path, made, _theirs(self.path)):
+            say(f"changed since they were rendered, and replaced: {a_few(moved)}")
+
+    def _write_film(self, made: Path, frames: Iterable[np.ndarray], clip: Clip) -> None:
         sound, colour = _sound(clip), clip.source.colour
-        problem = write_video(self.path, frames, clip.fps, kind=self.format, sound=sound, colour=colour, crf=self.crf)
+        problem = write_video(made, frames, clip.fps, kind=self.format, sound=sound, colour=colour, crf=self.crf)
         if problem:
             say(f"the film is without sound: {clip.source.path!r}, the source: {problem}", sys.stderr)
+
+    def signature(self) -> str:
+        """Digest of the film as it is there, or of the images that were rendered there; "" where one is missing or changed."""
+        return _signature(self.path)
 
 
 def _sound(clip: Clip) -> Sound | None:
@@ -96,11 +143,19 @@ def check_format(name: str, *, alpha: bool = False, crf: int | None = None) -> N
 
 
 def choose_output(
-    clip: Clip, edit: str, name: str, *, alpha: bool = False, crf: int | None = None, path: Path | None = None
+    clip: Clip,
+    edit: str,
+    name: str,
+    *,
+    alpha: bool = False,
+    crf: int | None = None,
+    path: Path | None = None,
+    force: bool = False,
 ) -> Output:
     """Choose the output of an edit: at `path`, or under its usual name in the edit's folder.
 
-    UserError where it cannot be written, or would replace what it was not written for: the clip, its source, other images.
+    UserError where it cannot be written, or would replace what it was not written for: the clip, its source, other images
+    (unless `force`).
     """
     check_format(name, alpha=alpha, crf=crf)
     folder = clip.edit_folder(edit)
@@ -111,8 +166,8 @@ def choose_output(
         chosen = path or folder / usual
         if chosen.exists() and not chosen.is_dir():
             raise UserError(f"{chosen} is a file, --format {name} is a folder of images: choose another --output")
-        if path and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / _MARK).is_file():
-            raise UserError(f"{chosen} holds other files, which would be lost: choose another --output")
+        if path and not force and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / _MARK).is_file():
+            raise UserError(f"{chosen} holds other files: choose another --output, or --force to write among them")
     else:
         suffix = FORMATS[name].suffix
         chosen = path or folder / (("layer" if alpha else "video") + suffix)

@@ -13,18 +13,21 @@ from tqdm import tqdm
 
 from atlas.clip.at_work import at_work
 from atlas.clip.clip import Clip
-from atlas.clip.edits import Edit
+from atlas.clip.edits import Edit, edit_names
+from atlas.errors import UserError
 from atlas.recolour.reach import beneath
 from atlas.rendering.edited import Light, Transfer
 from atlas.rendering.frames import Rendering
 from atlas.rendering.output import Output, check_format, choose_output, shown
 from atlas.rendering.settings import Mode, RenderSettings
+from atlas.storage.atomic import set_aside
 from atlas.storage.images import write_image
-from atlas.storage.stamps import digest, is_up_to_date, write_stamp
+from atlas.storage.stamps import digest, is_up_to_date, read_stamp, write_stamps
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.decoration import decoration
 from atlas.system.device import Device
+from atlas.system.terminal import say
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
 _VERSION = 7  # raise it when the same input renders differently: what is on disk is then made again
@@ -58,6 +61,8 @@ class RenderOptions(StageOptions):
     """Quality of mp4 (0 to 51, default 16) and webm (0 to 63, default 20): lower is better."""
     output: Path | None = None
     """Where to write. Default: in the edit's folder, named by the format."""
+    force: bool = False
+    """Replace what lies at --output, even if it was not rendered from this clip."""
     size: Literal["fit", "source"] = "fit"
     """Size of the prepared frames, or the full size of the source (the fit is evaluated there once, and kept; edited frames are
     enlarged by Lanczos and cut out by the opacity of that size)."""
@@ -79,6 +84,7 @@ def render(options: RenderOptions) -> str:
         alpha=options.alpha,
         crf=options.crf,
         path=options.output,
+        force=options.force,
     )
     settings = RenderSettings(
         mode=options.mode,
@@ -103,19 +109,57 @@ def _render(options: RenderOptions, output: Output, settings: RenderSettings) ->
     clip, folder, result = rendering.clip, rendering.edit.folder, output.path
     stage = f"render {result.name}" if options.output is None else f"render {result.absolute()}"
     made_from = digest(_VERSION, rendering.made_from(), options.crf)
-    if is_up_to_date(folder, made_from, stage) and result.exists():
+    written = _Written(clip, rendering.edit, stage)
+    if is_up_to_date(folder, made_from, stage) and output.signature() in written.signatures(rendering.edit.name):
         return f"{result}: up to date"
+    written.make_room(output, options)
     with measured(clip.folder, f"render {options.edit}") as cost:
         sheet = _Sheet(clip.frames)
         progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
-        output.write(sheet.watch(progress), clip)
+        output.write(sheet.watch(progress), clip, written.expect)
         with decoration(str(folder / "sheet.png")):
             write_image(folder / "sheet.png", sheet.image(rendering))
         rate = clip.frames / rendering.seconds
         cost |= {"frames": clip.frames, "width": rendering.width, "height": rendering.height}
         cost |= {"frames_per_second": round(rate, 1)}
-    write_stamp(folder, made_from, stage)
+    write_stamps(folder, {stage: made_from, written.name: output.signature()})
     return f"{result}: {clip.frames} frames of {rendering.width}x{rendering.height}, rendered at {rate:.0f} frames per second"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What was rendered to an output, by its signatures in the stamps of the clip's edits."""
+
+    clip: Clip
+    edit: Edit
+    stage: str
+
+    @property
+    def name(self) -> str:
+        """What stands for it in a stamp."""
+        return f"wrote {self.stage}"
+
+    def signatures(self, edit: str) -> list[str]:
+        """Of what an edit was rendered to, the last time, or by a run that died then."""
+        known = read_stamp(self.clip.edit_folder(edit)).get(self.name) or []
+        return [entry for entry in (known if isinstance(known, list) else [known]) if isinstance(entry, str) and entry]
+
+    def expect(self, signature: str) -> None:
+        """Know what is about to be there, beside what is."""
+        write_stamps(self.edit.folder, {self.name: [*self.signatures(self.edit.name), signature]})
+
+    def make_room(self, output: Output, options: RenderOptions) -> None:
+        """Set a film aside that somebody put in the place of ours; UserError where it is not in the edit's own folder."""
+        there, stamps = output.path, read_stamp(self.edit.folder)
+        if not there.is_file() or options.force or (self.stage in stamps and self.name not in stamps):  # of an older version
+            return
+        if output.signature() in [entry for name in edit_names(self.clip) for entry in self.signatures(name)]:
+            return
+        if options.output is not None:
+            raise UserError(
+                f"{there} was not rendered from {self.clip.folder}: choose another --output, or --force to replace it"
+            )
+        say(f"{there} was not rendered here: kept as {set_aside(there, self.edit.folder)}")
 
 
 class _Sheet:

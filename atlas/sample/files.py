@@ -22,10 +22,19 @@ from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
 from atlas.maps.maps import MapsWriter, write_atlas, write_light
 from atlas.sample.scene import Sample, make_sample
-from atlas.storage.atomic import atomic_file, atomic_folder
+from atlas.storage.atomic import atomic_file, atomic_folder, keep_others
 from atlas.storage.images import write_image
 from atlas.storage.lease.lease import writing
-from atlas.storage.stamps import digest, is_up_to_date, read_stamp, write_json, write_stamp
+from atlas.storage.stamps import (
+    digest,
+    is_up_to_date,
+    is_whole,
+    own_files,
+    read_stamp,
+    write_json,
+    write_stamp,
+    write_whole_stamp,
+)
 from atlas.system.command import StageOptions
 
 FPS = 24.0
@@ -64,7 +73,7 @@ def _built(options: SampleOptions) -> str:
     if out.exists() and not (out.is_dir() and (read_stamp(out) or not any(out.iterdir()))):
         raise UserError(f"{out} exists and is no sample clip: choose a new folder")
     size = f"{options.frames} frames of {options.width}x{options.height}"
-    if is_up_to_date(out, made_from):
+    if is_up_to_date(out, made_from) and is_whole(out):
         return f"{out}: {size}, up to date"
     start = time.perf_counter()
     write_sample(make_sample(**choices), out, made_from=made_from, choices=choices, quiet=options.quiet)
@@ -82,7 +91,8 @@ def write_sample(
             _write_mask(making / "masks" / f"{i:05d}.png", [sample.masks(layer)[i] for layer in sample.objects])
         write_truth(sample, making / "truth")
         write_json(making / "sample.json", {"fps": FPS, "layers": sample.layers} | (choices or {}))
-        write_stamp(making, made_from or digest(_MADE_BY, [int(sample.frames.sum())]))
+        write_whole_stamp(making, made_from or digest(_MADE_BY, [int(sample.frames.sum())]))
+        keep_others(Path(folder), making, own_files(Path(folder)))
 
 
 def _write_mask(path: Path, masks: list[np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from atlas.errors import BusyError
@@ -26,7 +26,10 @@ from atlas.storage.lease.remnants import (
     made_prefix,
     own_prefix,
 )
+from atlas.storage.links import link_or_copy
 
+REPLACED = "replaced"
+"""Folder of what somebody made or changed that had to make room."""
 _TRIES = 20
 """How often a folder is put in its place where another process does the same at the same moment."""
 
@@ -62,15 +65,24 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     bring_back(path)
     with scratch_folder(path.parent, path.name) as temporary:
         yield temporary
-        if being_filled(path) is None:
-            flush_tree(temporary)
-            check_ours(path)
-        _put_in_place(temporary, path)
-        if being_filled(path) is None:
-            flush_folder(path.parent)
+        put_in_place(temporary, path)
 
 
-def _put_in_place(temporary: Path, path: Path) -> None:
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a finished file or folder its name, in the place of what has it, once it is on the disk and the place still ours."""
+    passing = being_filled(path) is not None
+    if not passing:
+        flush_tree(temporary)
+        check_ours(path)
+    if temporary.is_dir():
+        _replace_folder(temporary, path)
+    else:
+        temporary.replace(path)
+    if not passing:
+        flush_folder(path.parent)
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
     # Set aside by renaming, not deleted file by file: a run killed half-way must not leave half of what was there.
     for number in range(_TRIES):
         old = temporary.with_name(f"{temporary.name}{number or ''}{OLD}")
@@ -125,7 +137,9 @@ def flush_folder(folder: Path) -> None:
 
 
 def flush_tree(folder: Path) -> None:
-    """Wait until a folder with all that is in it is on the disk."""
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if folder.is_file():
+        flush_file(folder)
     for root, _, names in os.walk(folder):
         for name in names:
             path = Path(root, name)
@@ -136,10 +150,30 @@ def flush_tree(folder: Path) -> None:
 
 def set_aside(path: Path, root: Path) -> Path:
     """Move a file or folder below `root`/replaced/, under a name that nothing has there yet; returns where it is now."""
-    first = root / "replaced" / path.relative_to(root)
+    return path.replace(_free_name(root / REPLACED / path.relative_to(root)))
+
+
+def keep_others(folder: Path, successor: Path, names: Iterable[str]) -> list[Path]:
+    """Take what is somebody's own in a folder along into the one that is to take its place as a whole.
+
+    names: relative to the folder. Where the successor has a file of its own under a name, it comes below replaced/ there.
+    Returns where those will be.
+    """
+    moved = []
+    for name in names:
+        target = successor / name
+        if os.path.lexists(target):
+            target = _free_name(successor / REPLACED / name)
+            moved.append(folder / target.relative_to(successor))
+        link_or_copy(folder / name, target)
+    return moved
+
+
+def _free_name(first: Path) -> Path:
+    """A name that nothing has yet, in a folder that is there: what was painted earlier stays too."""
     target, number = first, 1
-    while target.exists():  # what was painted earlier stays too
+    while os.path.lexists(target):
         number += 1
         target = first.with_name(f"{first.stem}-{number}{first.suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    return path.replace(target)
+    return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from atlas.storage.lease.lease import writing
 from atlas.storage.lease.remnants import being_filled
 
 STAMP = "stamp.json"
+_FILES = "files"
+_QUICK = 1 << 26
+"""Bytes of a file whose digest takes a fraction of a second."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,12 +49,35 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            total.update(b"\0path\0")  # a file that moves from one folder to the next must show
-            for name, file in _files_below(part):
-                total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
+            _add_files(total, dict(_files_below(part)))
         else:
             total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
     return total.hexdigest()
+
+
+def digest_files(files: Mapping[str, Path]) -> str:
+    """What `digest` of a folder would be that holds these files, by their names within it."""
+    total = hashlib.sha256()
+    _add_files(total, files)
+    return total.hexdigest()
+
+
+def _add_files(total: hashlib._Hash, files: Mapping[str, Path]) -> None:
+    total.update(b"\0path\0")  # a file that moves from one folder to the next must show
+    for name, file in sorted(files.items(), key=lambda item: Path(item[0])):
+        total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
+
+
+def contents(path: Path) -> dict[str, str]:
+    """Size of each file in a folder, by its name within it (or of a file, under ""), with a digest where that is quickly made.
+
+    By it one sees later whether all is as it was written.
+    """
+    return {name: f"{file.stat().st_size}{_quick_digest(file)}" for name, file in _files_below(path)}
+
+
+def _quick_digest(file: Path) -> str:
+    return f" {_digest_file(file).hex()}" if file.stat().st_size <= _QUICK else ""
 
 
 def _files_below(path: Path) -> Iterable[tuple[str, Path]]:
@@ -98,8 +124,34 @@ def is_up_to_date(folder: Path, made_from: str, stage: str = "made_from") -> boo
 
 def write_stamp(folder: Path, made_from: str, stage: str = "made_from") -> None:
     """Record, as a stage's last act, what its output in `folder` was made from."""
+    write_stamps(folder, {stage: made_from})
+
+
+def write_stamps(folder: Path, stamps: Mapping[str, Any]) -> None:
+    """Record several stamps, or what else stands beside them, at once."""
     with updating(folder / STAMP):
-        write_json(folder / STAMP, read_stamp(folder) | {stage: made_from})
+        write_json(folder / STAMP, read_stamp(folder) | dict(stamps))
+
+
+def write_whole_stamp(folder: Path, made_from: str) -> None:
+    """Record what a folder that is complete was made from, and what it holds: see `is_whole`, `own_files`."""
+    write_stamps(folder, {"made_from": made_from, _FILES: contents(folder)})
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether all files are in a folder that were there when it was stamped, each as large as then."""
+    written = read_stamp(folder).get(_FILES)
+    if not isinstance(written, dict):
+        return True  # stamped by an older version: nothing is known
+    sizes = {name: str(file.stat().st_size) for name, file in _files_below(folder)}
+    return all(isinstance(entry, str) and sizes.get(name) == entry.partition(" ")[0] for name, entry in written.items())
+
+
+def own_files(folder: Path) -> list[str]:
+    """Names of the files in a folder that were not there when it was stamped: somebody's own."""
+    written = read_stamp(folder).get(_FILES)
+    names = [name for name, _ in _files_below(folder) if name != STAMP]
+    return [name for name in names if name not in written] if isinstance(written, dict) else []
 
 
 def updating(path: Path) -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlas.storage.atomic import atomic_file
+from atlas.storage.atomic import atomic_file, put_in_place, scratch_folder
 from atlas.video.colour_tags import SCALER_MATRICES, check_colour, completed
 from atlas.video.conversion import SCALER
 from atlas.video.ffmpeg import MOST_MESSAGES, run_ffmpeg, start_ffmpeg
@@ -135,12 +135,12 @@ def write_video(
     if sound is None:
         _encode_all(path, frames, fps, form, colour, crf)
         return ""
-    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=_made(path.parent)) as folder:
-        silent, track = (Path(folder) / f"{name}{form.suffix}" for name in ("silent", "sound"))
+    with scratch_folder(_made(path.parent), path.name) as folder:
+        silent, track = (folder / f"{name}{form.suffix}" for name in ("silent", "sound"))
         problem = encode_sound(sound, track, form.sound)
         seconds = _encode_all(silent, frames, fps, form, colour, crf)
         if problem:
-            silent.replace(path)
+            put_in_place(silent, path)
             return problem
         with atomic_file(path) as temporary:
             # With their own times: copied sound may begin after the picture.

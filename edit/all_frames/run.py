@@ -71,7 +71,7 @@ class RecipeRun:
 
     def frames(self) -> Path:
         """Edit all frames, or find them edited; returns the folder of them."""
-        if not self.made.is_dir():
+        if not all((self.made / f"{index:05d}.png").is_file() for index in range(self.scene.frames)):
             model = self.sources.model()
             less = ["a smaller --batch"] * (self.batch != 1) + ["--window"]
             less += ["--tune-with lora:16"] * any(isinstance(s, Tune) and s.how == "full" for s in self.recipe.stages)

@@ -22,7 +22,7 @@ from atlas.storage.lease.owner import Owner
 
 _PATIENCE = 0.8
 """Seconds for which even a command that does not wait tries again: somebody may only have looked whether there is work."""
-_PAUSE = 0.1
+_PAUSE = 0.03
 
 
 @dataclass
@@ -138,7 +138,7 @@ def _taken(lease: LeaseFile, target: Path, key: tuple[Path, int], *, alone: bool
             if not told:
                 print(f"waiting for {other}, at work in {target}", file=sys.stderr, flush=True)
                 told = True
-        time.sleep(_PAUSE * (5 if told else 1))
+        time.sleep(_PAUSE * (15 if told else 1))
     held = _Held(lease, lease.path if alone else lease.reader(me), target, me, alone)
     with _lock:
         _held.setdefault(key, []).append(held)
