@@ -92,7 +92,7 @@ def together(options: TogetherOptions) -> Report:
             first, second = chance.choice(names), chance.choice(names)
             _note(report, f"{first} + {second}", _pair(place, first, second), options.quiet)
         for number in range(options.kills):
-            name = names[number % len(names)]
+            name = names[(number + options.kills * options.seed) % len(names)]
             _note(report, f"{name}, killed", _killed(place, name, chance), options.quiet)
     return report
 
