@@ -58,16 +58,20 @@ def read_numbers(path: Path, size: WantedSize | None = None) -> tuple[np.ndarray
     from PIL import Image  # for palettes alone; commands that read none start without it
 
     data, header = picture_bytes(path, size)
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        stored, clear = image.getpalette("RGB") or [], image.info.get("transparency", b"")
-        numbers = np.array(image)
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            numbers = np.array(image)
+            stored, clear = image.getpalette("RGB") or [], image.info.get("transparency", b"")
+    except (OSError, SyntaxError, ValueError):  # as Pillow says that pixels are damaged, chunks are, or the palette is
+        raise UserError(f"{path} is not a readable image: export it again as PNG or JPEG") from None
     colours = np.zeros((256, 4), np.uint8)
-    colours[: len(stored) // 3, :3] = np.reshape(stored, (-1, 3))
-    colours[: len(stored) // 3, 3] = 255
-    if isinstance(clear, int):  # as Pillow gives it where one colour is transparent, and wholly
-        colours[clear, 3] = 0
+    count = min(len(stored) // 3, 256)
+    colours[:count, :3] = np.reshape(stored[: 3 * count], (-1, 3))
+    colours[:count, 3] = 255
+    if isinstance(clear, int):  # where one colour is transparent, and wholly
+        colours[clear % 256, 3] = 0
     else:
-        colours[: len(clear), 3] = list(clear)
+        colours[: len(clear[:count]), 3] = list(clear[:count])
     return np.ascontiguousarray(upright(numbers, header.orientation)), colours
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from atlas.storage.images import read_image, write_image
+from atlas.system.decoration import decoration
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
 SHEET, SOURCE = "methods.png", "source"
@@ -28,7 +29,11 @@ def columns(frames: int) -> list[int]:
 
 def write_sheet(path: Path, strips: Mapping[str, Path], frames: int) -> None:
     """Write the sheet of strips by what they show, as `write_strip` wrote them; those that are not there are left out."""
-    numbers = columns(frames)
+    with decoration(str(path)):
+        _write_sheet(path, strips, columns(frames))
+
+
+def _write_sheet(path: Path, strips: Mapping[str, Path], numbers: list[int]) -> None:
     rows = {name: np.split(read_image(file), len(numbers), 1) for name, file in strips.items() if file.is_file()}
     if not rows:
         return

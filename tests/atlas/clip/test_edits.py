@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from atlas.clip.edits import LayerRequest
+from atlas.clip.clip import Clip
+from atlas.clip.edits import LayerRequest, read_keyframe
+from atlas.storage.images import to_16_bit, write_image
 
 PROMPTED = {"editor": "diffusion", "seed": 0, "frames": [0, 6]}
 
@@ -51,3 +55,14 @@ PROMPTED = {"editor": "diffusion", "seed": 0, "frames": [0, 6]}
 )
 def test_requests(saved: dict[str, Any], expected: LayerRequest) -> None:
     assert LayerRequest.of(saved) == expected
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_keyframe_has_the_frame_s_colours_where_it_is_transparent(deep: bool, sample_clip: Clip, tmp_path: Path) -> None:
+    """A painter leaves white there, or black: neither is an edit."""
+    image = np.full((sample_clip.height, sample_clip.width, 4), 255, np.uint8)
+    image[:30, :, 3], image[30:40, :, 3] = 0, 1
+    write_image(tmp_path / "k.png", to_16_bit(image) if deep else image)
+    found, frame = read_keyframe(tmp_path / "k.png", sample_clip, 3), sample_clip.frame(3)
+    assert np.array_equal(found[:30, :, :3], (to_16_bit(frame) if deep else frame)[:30]) and not found[:30, :, 3].any()
+    assert (found[30:, :, :3] == np.iinfo(found.dtype).max).all()

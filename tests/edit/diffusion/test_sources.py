@@ -63,7 +63,9 @@ def test_controls_are_made_in_their_order(
     sample_clip: Clip, prompted: Make, nets: tuple[str, str], poses: Path, hed: Path, tmp_path: Path
 ) -> None:
     own = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    write_image(tmp_path / "own" / "00003.png", own)
+    alpha = np.repeat(np.uint8([0, 255]), 32)[:, None] * np.ones((1, 96), np.uint8)
+    write_image(tmp_path / "own" / "00003.png", np.dstack([own, alpha]))
+    own[:32] = 0  # what alpha hides is no line to follow
     options = prompted(
         sample_clip,
         control=("pose", "images", "softedge", "canny"),
@@ -241,6 +243,9 @@ def test_a_cached_picture_depends_on_all_that_made_it(
         file.write_text(file.read_text() + " ")
 
     given: dict[str, Any] = {"image_prompt": tmp_path / "look.png", "ip_adapter": str(adapter)}
+    write_image(tmp_path / "look.png", np.dstack([np.full((8, 8, 3), 90, np.uint8), np.eye(8, dtype=np.uint8) * 255]))
+    seen = Sources(prompted(sample_clip, **given), "cpu").image_prompt()
+    assert seen is not None and np.array_equal(seen[..., 0], np.where(np.eye(8), 90, 255))  # a cut-out, over white
     for changes, file in (
         (given, tmp_path / "adapter" / "image_encoder" / "config.json"),
         ({"controlnet": (str(net / "canny.safetensors"),)}, net / "config.json"),

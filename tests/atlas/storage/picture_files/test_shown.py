@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from atlas.errors import UserError
 from atlas.storage.images import over_white, read_image, read_numbers, to_float, write_image
+from atlas.storage.picture_files.png import SIGNATURE
 from atlas.storage.picture_files.tone_curve import tone_curve
 from atlas.storage.pictures import picture_header
 from atlas.video.source import open_source
@@ -200,6 +202,12 @@ class TestOrientation:
         found, palette = read_numbers(tmp_path / "a.png")
         assert np.array_equal(found, np.rot90(numbers, -1)) and palette[1].tolist() == [0, 255, 0, 0]
         assert np.array_equal(palette[found], read_image(tmp_path / "a.png", mode="rgba"))
+
+    def test_a_palette_picture_whose_pixels_are_damaged(self, tmp_path: Path) -> None:
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", 30, 20, 8, 3, 0, 0, 0)) + chunk(b"PLTE", bytes(9))
+        (tmp_path / "a.png").write_bytes(SIGNATURE + head + chunk(b"IDAT", b"no deflated data") + chunk(b"IEND"))
+        with pytest.raises(UserError, match=r"a\.png is not a readable image"):
+            read_numbers(tmp_path / "a.png")
 
     @pytest.mark.parametrize("data", [b"", b"Exif\0\0", exif(9), exif(6)[:20], exif(6)[:6] + b"MM\0*\xff\xff\xff\xff"])
     def test_nonsense_is_upright(self, data: bytes, tmp_path: Path) -> None:
