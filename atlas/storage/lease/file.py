@@ -61,6 +61,9 @@ class LeaseFile:
     def take_shared(self, me: Owner) -> Owner | None:
         """Take the lease to read; returns who writes there, or None: nobody does, and nobody begins to."""
         own = self.reader(me)
+        for path in self._readers():
+            if (reader := owner_of(path)) is not None and reader.is_dead():
+                path.unlink(missing_ok=True)
         _created(own, me)  # first: whoever comes to write after this finds it
         if os.path.lexists(self.path) and (holder := _living(self.path, me)) is not None:
             remove_own(own, me)
@@ -69,15 +72,20 @@ class LeaseFile:
 
     def _other_reader(self, me: Owner) -> Owner | None:
         """One who reads at present; files of those that died go."""
-        with contextlib.suppress(FileNotFoundError):
-            for entry in os.scandir(self.path.parent):
-                name, _, token = entry.name.rpartition(_READS)
-                if name != self.path.name or not token.isalnum():
-                    continue
-                if (reader := _living(Path(entry.path), me)) is not None:
-                    return reader
-                Path(entry.path).unlink(missing_ok=True)
+        for path in self._readers():
+            if (reader := _living(path, me)) is not None:
+                return reader
+            path.unlink(missing_ok=True)
         return None
+
+    def _readers(self) -> list[Path]:
+        """The files of those who read, alive or not."""
+        try:
+            names = os.listdir(self.path.parent)
+        except FileNotFoundError:
+            return []
+        cut = [(name, *name.rpartition(_READS)) for name in names]
+        return [self.path.with_name(name) for name, of, _, token in cut if of == self.path.name and token.isalnum()]
 
     def _taken_over(self, me: Owner) -> bool:
         """Put ours in the place of a stale lease by renaming; whether it is there, and no other's that came first."""

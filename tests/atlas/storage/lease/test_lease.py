@@ -109,6 +109,14 @@ def test_the_dead_keep_nobody_out(target: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["edit"]
 
 
+def test_readers_that_died_are_forgotten_by_the_next(target: Path) -> None:
+    died = replace(Owner.here(), pid=_dead())
+    LeaseFile.beside(target).reader(died).write_text(json.dumps(died.to_dict()))
+    with reading(target):
+        assert len(list(target.parent.glob(".*"))) == 1
+    assert [path.name for path in target.parent.iterdir()] == ["edit"]
+
+
 def test_a_number_given_to_another_process_is_not_the_one_that_died(target: Path) -> None:
     _left(target, replace(Owner.here(), started="1"))
     with writing(target):
