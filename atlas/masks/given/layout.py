@@ -128,6 +128,8 @@ def _by_object(root: Path, files: Sequence[Path], source: FrameSource) -> list[C
     for words, paths in kinds.items():
         numbers = [[int(number) for number in split[path][1::2]] for path in paths]
         varying = _varying(numbers)
+        if not numbers[0]:  # an overview, say
+            continue
         if not varying:
             return None
         frame = max(varying, key=lambda place: _fits({row[place] for row in numbers}, expected))
@@ -137,7 +139,7 @@ def _by_object(root: Path, files: Sequence[Path], source: FrameSource) -> list[C
             if row[frame] in its:
                 return None
             its[row[frame]] = path
-    if len(objects) > _MOST_OBJECTS:
+    if not 0 < len(objects) <= _MOST_OBJECTS:
         return None
     places = _places({number for its in objects.values() for number in its}, source)
     return [[its.get(place) if place is not None else None for place in places] for _, its in sorted(objects.items())]

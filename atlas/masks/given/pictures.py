@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,8 @@ import numpy as np
 
 from atlas.storage.images import read_image, read_numbers
 from atlas.storage.pictures import WantedSize, picture_header
+
+_ENOUGH = 1_000_000  # pixels that are looked at of a picture to understand it
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,18 @@ class MaskPicture:
     """(H, W, 1) where all is grey, else (H, W, 3) RGB; uint8 or uint16. Over black where it is transparent."""
     numbers: np.ndarray | None = None
     """(H, W) uint8: of a palette with colours, the numbers of these; None of others."""
+    palette: np.ndarray | None = None
+    """(256, 3) uint8: the colours of these numbers."""
     alpha: np.ndarray | None = None
     """(H, W) uint8 or uint16, where it is used."""
     lossy: bool = False
     """Flat areas are not quite even, as JPEG and films leave them."""
+
+    def sample(self) -> MaskPicture:
+        """Every so many pixels of a large picture, enough to see what is in it."""
+        step = max(1, math.ceil(math.sqrt(self.image.shape[0] * self.image.shape[1] / _ENOUGH)))
+        numbers, alpha = (None if plane is None else plane[::step, ::step] for plane in (self.numbers, self.alpha))
+        return replace(self, image=np.ascontiguousarray(self.image[::step, ::step]), numbers=numbers, alpha=alpha)
 
 
 def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
@@ -35,8 +46,8 @@ def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
         coloured = bool((shown[:, :3] != shown[:, :1]).any())
         blank = len(shown) > 1 and not shown[:, :3].any()  # numbers alone, without a palette
         if (coloured or blank) and (shown[:, 3] == 255).all():
-            image = np.repeat(numbers[..., None], 3, 2) if blank else colours[numbers][..., :3]
-            return MaskPicture(_grey_as_one(image), numbers)
+            palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1) if blank else colours[:, :3]
+            return MaskPicture(_grey_as_one(palette[numbers]), numbers, palette)
     image = read_image(path, size=size)
     alpha = image[..., 3] if image.shape[2] == 4 else None
     if alpha is None or int(alpha.min()) == np.iinfo(alpha.dtype).max:

@@ -18,6 +18,7 @@ _UNEVEN = 12  # levels of 256 by which the pixels of an even area differ in a lo
 _EVEN = 0.6  # share of a mask that lies inside even areas
 _EXACT_REACH, _ROUGH_REACH = 3, 40  # levels within which colours are one
 _NEAR = 8  # levels that pixels of an even area are from its colour
+_STEP = 24  # levels in which colours are put in order
 _BITS = 5  # of each channel, in which colours of rough pictures are counted
 _LEAST = 2e-4  # of all even pixels: what has less is no colour of a rough picture
 _BOX = np.ones((3, 3), np.uint8)
@@ -41,6 +42,8 @@ class Census:
 
     def add(self, picture: MaskPicture) -> None:
         """Count a mask."""
+        self._note_numbers(picture)  # also those that only few pixels have
+        picture = picture.sample()
         image = picture.image
         self.lossy |= picture.lossy
         self.coloured |= image.shape[2] == 3
@@ -52,7 +55,6 @@ class Census:
             self._count(codes, codes[uneven == 0])
         scale = int(np.iinfo(image.dtype).max) // 255
         self._count_roughly(*np.unique(codes[uneven <= _UNEVEN * scale], return_counts=True), scale)
-        self._note_numbers(picture)
 
     def _count(self, codes: np.ndarray, inside: np.ndarray) -> None:
         assert self.exact is not None
@@ -74,10 +76,9 @@ class Census:
         if picture.numbers is None:
             self.numbered = False
         elif self.numbered:
-            first = np.unique(picture.numbers, return_index=True)
-            colours = np.broadcast_to(picture.image, (*picture.image.shape[:2], 3)).reshape(-1, 3)
-            for number, place in zip(*(part.tolist() for part in first), strict=True):
-                colour = tuple(colours[place].tolist())
+            assert picture.palette is not None
+            for number in np.flatnonzero(np.bincount(picture.numbers.ravel(), minlength=256)).tolist():
+                colour = tuple(picture.palette[number].tolist())
                 self.numbered &= self.palette.setdefault(number, colour) == colour
 
     @property
@@ -112,7 +113,8 @@ def _merged(colours: np.ndarray, weights: np.ndarray, reach: float) -> np.ndarra
     for place in np.argsort(-weights, kind="stable"):
         if all(np.abs(colours[place] - other).max() > reach for other in kept):
             kept.append(colours[place])
-    return np.array(sorted(kept, key=lambda colour: tuple(colour[::-1])))
+    # In steps first: what a lossy file does to a colour's blue must not change the order of objects.
+    return np.array(sorted(kept, key=lambda colour: (tuple(np.round(colour[::-1] / _STEP)), tuple(colour[::-1]))))
 
 
 @dataclass
@@ -139,6 +141,7 @@ class Neighbours:
 
     def add(self, picture: MaskPicture) -> None:
         """Take in a mask."""
+        picture = picture.sample()
         labels, count = self.labels(picture), len(self.colours)
         even = cv2.dilate(labels, _BOX) == cv2.erode(labels, _BOX)
         self.total += np.bincount(labels.ravel(), minlength=count)
@@ -156,19 +159,28 @@ class Neighbours:
 
 def nearest_colour(image: np.ndarray, colours: np.ndarray) -> np.ndarray:  # (H, W) uint8
     """Number the colour (of (K, 3)) that is nearest to each pixel of (H, W, 1|3)."""
-    pixels = image.reshape(-1, image.shape[2])
-    seen, place = np.unique(_packed(image).ravel(), return_index=True)
-    shown = np.broadcast_to(pixels[place], (len(place), 3)).astype(float)
-    nearest = np.empty(len(seen), np.uint8)
-    for start in range(0, len(seen), 4096):
+    labels, left = np.zeros(image.shape[:2], np.uint8), np.ones(image.shape[:2], bool)
+    channels = image.shape[2]
+    for number, colour in enumerate(colours.tolist()):
+        if channels == 3 or len(set(colour)) == 1:
+            same = cv2.inRange(image, tuple(colour[:channels]), tuple(colour[:channels])) > 0
+            labels[same], left[same] = number, False
+    if not left.any():
+        return labels
+    others = image[left]
+    codes, place, which = np.unique(_packed(others), return_index=True, return_inverse=True)
+    shown = np.broadcast_to(others[place], (len(place), 3)).astype(float)
+    nearest = np.empty(len(codes), np.uint8)
+    for start in range(0, len(codes), 4096):
         part = shown[start : start + 4096, None]
         nearest[start : start + 4096] = np.square(part - colours).sum(-1).argmin(1)
-    return nearest[np.searchsorted(seen, _packed(image).ravel())].reshape(image.shape[:2])
+    labels[left] = nearest[which.ravel()]
+    return labels
 
 
-def _packed(image: np.ndarray) -> np.ndarray:  # (H, W) int64
+def _packed(image: np.ndarray) -> np.ndarray:  # (..., 1|3) -> (...) int64
     wide = image.astype(np.int64)
-    return wide[..., 0] * ((1 << 32) + (1 << 16) + 1) if image.shape[2] == 1 else wide @ np.array([1 << 32, 1 << 16, 1])
+    return wide[..., 0] * ((1 << 32) + (1 << 16) + 1) if image.shape[-1] == 1 else wide @ np.array([1 << 32, 1 << 16, 1])
 
 
 def _unpacked(code: int) -> tuple[int, ...]:
