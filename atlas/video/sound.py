@@ -81,7 +81,7 @@ def _ways(sound: Sound, track: int, name: str, codec: SoundCodec) -> Iterator[li
     # A layout that ffmpeg cannot convert (nine channels that nobody named) leaves the first two channels, or the one.
     layouts = [f"aformat=channel_layouts={codec.layouts}" if codec.layouts else "anull"]
     for layout in [*layouts, "pan=stereo|c0=c0|c1=c1", "pan=mono|c0=c0"]:
-        yield [*opened, "-af", f"{layout},{in_time}", "-c:a", *codec.encoder]
+        yield [*opened, "-af", f"{in_time},{layout}", "-c:a", *codec.encoder]
 
 
 def _clock(sound: Sound) -> list[str]:

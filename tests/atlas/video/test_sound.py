@@ -88,6 +88,8 @@ def test_layouts_that_the_codec_does_not_take(
     path = tmp_path / f"film{FORMATS[kind].suffix}"
     assert write_video(path, frames(8), 20, kind=kind, sound=Sound(surround, 0.6, 0.4)) == ""
     assert beep(path) == pytest.approx(BEEP - 0.6, abs=0.012)
+    taken = re.search(r"Audio: .*? Hz, ([^,]+),", header(path))
+    assert taken and taken[1] in {"5.1(side)": ("5.1", "5.1(side)"), "4.0": ("4.0", "quad", "5.0"), "7.1": ("7.1",)}[layout]
 
 
 def test_channels_that_nobody_named(film: Path, tmp_path: Path) -> None:
@@ -128,8 +130,9 @@ def test_sound_that_is_over_by_then(film: Path, tmp_path: Path) -> None:
     assert said == "it has no sound at that time" and probe(tmp_path / "film.mp4").frames == 8
 
 
-def test_sound_that_begins_later_begins_later(film: Path, tmp_path: Path) -> None:
-    late = tmp_path / "late.mkv"
+@pytest.mark.parametrize("suffix", ["mkv", "ts"])
+def test_sound_that_begins_later_begins_later(film: Path, tmp_path: Path, suffix: str) -> None:
+    late = tmp_path / f"late.{suffix}"
     ffmpeg("-i", str(film), "-itsoffset", "0.5", "-i", str(film), "-map", "0:v", "-map", "1:a:1", "-c", "copy", str(late))
     for kind in FORMATS:
         path = tmp_path / f"film{FORMATS[kind].suffix}"
