@@ -38,7 +38,7 @@ class Averages:
         trust: Trust | None = None,
     ) -> None:
         frames, height, width, channels = shape
-        self._stack = RowStack(path, (frames, height, width, channels + 1), np.float32)
+        self._stack = RowStack(path, (frames, height, width, channels + 1), np.float16)
         for forward in (False, True):  # what earlier frames say reaches a frame by the flow that leads back to them
             order = range(frames - 1, -1, -1) if forward else range(frames)
             held, known = np.zeros(shape[1:], np.float32), np.zeros(shape[1:3], np.float32)
@@ -50,14 +50,14 @@ class Averages:
                     held, known = fade[..., None] * _warped(held, flow), fade * along_flow(known, flow)
                 current = values(index)
                 if forward:
-                    self._stack[index] = self._stack[index] + np.dstack([held, known])
+                    self._stack[index] = self._stack[index].astype(np.float32) + np.dstack([held, known])
                 else:
                     self._stack[index] = np.dstack([current + held, 1 + known])
                 held, known = held + current, known + 1
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The averages of a frame, (H, W, C) float32."""
-        total = self._stack[index]
+        total = self._stack[index].astype(np.float32)
         return total[..., :-1] / total[..., -1:]
 
     def delete(self) -> None:
