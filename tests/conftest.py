@@ -23,6 +23,8 @@ SLOW = (
     "atlas/nla",
     "atlas/preparation/test_stage.py",
     "atlas/rendering/test_full_size.py",
+    "atlas/rendering/test_picture_and_sound.py",
+    "atlas/video/test_sound.py",
     "edit/test_prompt_command.py",
     "scripts/benchmarks/architectures",
     "scripts/benchmarks/damage",

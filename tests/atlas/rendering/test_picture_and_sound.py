@@ -66,15 +66,14 @@ def clip_of(film: Path, folder: Path, **options: Any) -> Clip:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("even.mp4", {"start": 6, "frames": 24}),
-        ("even.mp4", {"start": 5, "fps": 10.0, "frames": 12}),
-        ("trimmed.mp4", {"start": 3, "frames": 24}),
-        ("held.mkv", {"frames": 34}),
-        ("held.mkv", {"start": 9, "frames": 18}),
+        ("even.mp4", {"start": 12, "frames": 16}),
+        ("even.mp4", {"start": 13, "fps": 10.0, "frames": 7}),
+        ("trimmed.mp4", {"start": 8, "frames": 12}),
+        ("held.mkv", {"start": 7, "frames": 20}),
         ("held.mkv", {"start": 2, "fps": 15.0, "frames": 18}),
-        ("late.mkv", {"start": 4, "frames": 20}),
-        ("late.ts", {"start": 4, "frames": 20}),
-        ("from twenty.ts", {"start": 4, "frames": 26}),
+        ("late.mkv", {"start": 8, "frames": 12}),
+        ("late.ts", {"start": 8, "frames": 12}),
+        ("from twenty.ts", {"start": 14, "frames": 14}),
     ],
 )
 def test_picture_and_sound_stay_together(films: dict[str, Path], tmp_path: Path, name: str, options: dict[str, Any]) -> None:

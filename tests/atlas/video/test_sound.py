@@ -74,51 +74,56 @@ def test_sound_begins_where_the_picture_does(film: Path, tmp_path: Path, kind: s
     path = tmp_path / f"film{FORMATS[kind].suffix}"
     for start in (0.0, 0.35):
         assert write_video(path, frames(), 20, kind=kind, sound=Sound(film, start, 1.0)) == ""
-        assert beep(path) == pytest.approx(BEEP - start, abs=0.012) and probe(path).frames == 20
+        assert beep(path) == pytest.approx(BEEP - start, abs=0.012)
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize(("layout", "channels", "codec"), [("5.1(side)", 6, "ac3"), ("4.0", 4, "ac3"), ("7.1", 8, "flac")])
-@pytest.mark.parametrize("kind", list(FORMATS))
+@pytest.mark.parametrize(
+    ("layout", "channels", "codec", "kind", "taken"),
+    [
+        ("5.1(side)", 6, "ac3", "webm", ("5.1",)),
+        ("5.1(side)", 6, "ac3", "mp4", ("5.1",)),
+        ("5.1(side)", 6, "ac3", "prores", ("5.1", "5.1(side)")),
+        ("4.0", 4, "ac3", "webm", ("quad", "5.0")),
+        ("7.1", 8, "flac", "mp4", ("7.1",)),
+    ],
+)
 def test_layouts_that_the_codec_does_not_take(
-    film: Path, tmp_path: Path, kind: str, layout: str, channels: int, codec: str
+    film: Path, tmp_path: Path, layout: str, channels: int, codec: str, kind: str, taken: tuple[str, ...]
 ) -> None:
     source = f"{BEEPING},pan={layout}|" + "|".join(f"c{channel}=c0" for channel in range(channels))
     surround = with_sound(film, tmp_path / "surround.mkv", "-c:a", codec, source=source)
     path = tmp_path / f"film{FORMATS[kind].suffix}"
     assert write_video(path, frames(8), 20, kind=kind, sound=Sound(surround, 0.6, 0.4)) == ""
     assert beep(path) == pytest.approx(BEEP - 0.6, abs=0.012)
-    taken = re.search(r"Audio: .*? Hz, ([^,]+),", header(path))
-    assert taken and taken[1] in {"5.1(side)": ("5.1", "5.1(side)"), "4.0": ("4.0", "quad", "5.0"), "7.1": ("7.1",)}[layout]
+    found = re.search(r"Audio: .*? Hz, ([^,]+),", header(path))
+    assert found and found[1] in taken
 
 
 def test_channels_that_nobody_named(film: Path, tmp_path: Path) -> None:
     source = f"{BEEPING},pan=FL+FR+FC+LFE+BL+BR+SL+SR+TC|c0=c0|c1=c0"
     many = with_sound(film, tmp_path / "many.mkv", "-c:a", "pcm_s16le", source=source)
-    for kind in ("mp4", "webm"):
-        path = tmp_path / f"film{FORMATS[kind].suffix}"
-        assert write_video(path, frames(8), 20, kind=kind, sound=Sound(many, 0.6, 0.4)) == ""
-        assert beep(path) == pytest.approx(0.2, abs=0.012) and "stereo" in header(path)
+    path = tmp_path / "film.webm"
+    assert write_video(path, frames(8), 20, kind="webm", sound=Sound(many, 0.6, 0.4)) == ""
+    assert beep(path) == pytest.approx(0.2, abs=0.012) and "stereo" in header(path)
 
 
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_the_first_track_that_can_be_decoded(film: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "start"), [("mp4", 0.0), ("prores", 0.0), ("mp4", 0.35)])
+def test_the_first_track_that_can_be_decoded(film: Path, tmp_path: Path, kind: str, start: float) -> None:
     """One of a codec that nobody knows stands before it."""
     path, strange = tmp_path / f"film{FORMATS[kind].suffix}", tmp_path / "strange.mkv"
     strange.write_bytes(film.read_bytes().replace(b"A_AC3", b"A_XC9"))
     assert sound_tracks(film) == ["ac3", "aac"] and sound_tracks(strange) == ["none", "aac"]
-    for start in (0.0, 0.35):
-        assert write_video(path, frames(), 20, kind=kind, sound=Sound(strange, start, 1.0)) == ""
-        assert beep(path) == pytest.approx(BEEP - start, abs=0.03)
+    assert write_video(path, frames(), 20, kind=kind, sound=Sound(strange, start, 1.0)) == ""
+    assert beep(path) == pytest.approx(BEEP - start, abs=0.03)
 
 
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_no_track_that_can_be_decoded(film: Path, tmp_path: Path, kind: str) -> None:
-    path, strange = tmp_path / f"film{FORMATS[kind].suffix}", tmp_path / "strange.mkv"
+def test_no_track_that_can_be_decoded(film: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.mkv"
     strange.write_bytes(film.read_bytes().replace(b"A_AC3", b"A_XC9").replace(b"A_AAC", b"A_XA9"))
-    said = write_video(path, frames(), 20, kind=kind, sound=Sound(strange, 0.0, 1.0))
+    said = write_video(tmp_path / "film.mp4", frames(), 20, sound=Sound(strange, 0.0, 1.0))
     assert said.startswith("none of its 2 sound tracks will do: ") and "\n" not in said and len(said) < 200
-    info = probe(path)
+    info = probe(tmp_path / "film.mp4")
     assert info.frames == 20 and not info.audio
 
 
@@ -134,11 +139,9 @@ def test_sound_that_is_over_by_then(film: Path, tmp_path: Path) -> None:
 def test_sound_that_begins_later_begins_later(film: Path, tmp_path: Path, suffix: str) -> None:
     late = tmp_path / f"late.{suffix}"
     ffmpeg("-i", str(film), "-itsoffset", "0.5", "-i", str(film), "-map", "0:v", "-map", "1:a:1", "-c", "copy", str(late))
-    for kind in FORMATS:
-        path = tmp_path / f"film{FORMATS[kind].suffix}"
-        for start in (0.0, 0.2):
-            assert write_video(path, frames(30), 20, kind=kind, sound=Sound(late, start, 1.5)) == ""
-            assert beep(path) == pytest.approx(BEEP + 0.5 - start, abs=0.03)
+    for start in (0.0, 0.2):  # copied, and encoded
+        assert write_video(tmp_path / "film.mp4", frames(30), 20, sound=Sound(late, start, 1.5)) == ""
+        assert beep(tmp_path / "film.mp4") == pytest.approx(BEEP + 0.5 - start, abs=0.03)
 
 
 def test_the_sound_is_encoded_before_the_first_frame_is_asked_for(film: Path, tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_the_sound_is_encoded_before_the_first_frame_is_asked_for(film: Path, tm
 
 
 def test_the_same_sound_gives_the_same_bytes(film: Path, tmp_path: Path) -> None:
-    for kind in FORMATS:
+    for kind in ("mp4", "webm"):
         for name in ("one", "two"):
             write_video(tmp_path / name, frames(8), 20, kind=kind, sound=Sound(film, 0.35, 0.4))
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
