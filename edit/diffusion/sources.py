@@ -149,7 +149,8 @@ class Sources:
         chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
         if not all(map(is_plain, self.options.all_prompts())):
             chosen["notation"] = _NOTATION
-        if "depth" in self._paths and gives_distance(described(self._paths["depth"] / "config.json")):
+        depth = self._paths.get("depth")
+        if depth is not None and depth.is_dir() and gives_distance(described(depth / "config.json")):
             chosen["depth"] = "inverse of metres"
         weights = {name: fingerprint(path) for name, path in self._paths.items()}
         image = None if self.options.image_prompt is None else digest(_SEEN, self.options.image_prompt)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.weights.folder import check_folder, described, weight_bytes, weights_header
+from atlas.weights.folder import check_folder, described, weight_bytes
 from atlas.weights.hub import located
 from edit.models.folder import check_network
 from edit.models.kinds import check_controlnet_used, inferred, other_kind
@@ -21,8 +21,6 @@ _CONFIGS = {
     "controlnet_xl_small": "diffusers/controlnet-canny-sdxl-1.0-small",
 }
 """Repositories that describe single files of each kind, by diffusers' names for these."""
-_XL_TEXT = 2048  # numbers a token
-_TEXT_KEY = "down_blocks.{}.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 
 
 def loaded_controlnet(name: str, weights: Weights) -> Any:
@@ -71,13 +69,7 @@ def check_description(name: str, config: Mapping[str, Any]) -> None:
 
 def _kind(path: Path) -> str:
     """Which kind of ControlNet a single file holds, of `_CONFIGS`; UserError where it holds none."""
-    tensors = weights_header(path)[0]
-    said = other_kind(path)
-    if said.startswith("a ControlNet (") or said.startswith("no model"):
-        kind = inferred(path)
-        if kind in _CONFIGS:
-            return kind
-        if any(tensor.startswith("controlnet_cond_embedding.") for tensor in tensors):  # diffusers' own names
-            text = next((tensors[key][1] for key in map(_TEXT_KEY.format, range(4)) if key in tensors), ())
-            return "controlnet_xl_large" if text[-1:] == (_XL_TEXT,) else "controlnet"
-    raise UserError(f"{path} is {said}: name a ControlNet with --controlnet")
+    said, kind = other_kind(path), inferred(path)
+    if not said.startswith(("a ControlNet (", "no model")) or kind not in _CONFIGS:
+        raise UserError(f"{path} is {said}: name a ControlNet with --controlnet")
+    return kind

@@ -43,7 +43,7 @@ def check_model(folder: Path) -> str:
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or not pipeline.isidentifier():  # a list names a module beside it
         raise UserError(f"{file} does not describe a model (its _class_name is no name of a pipeline): download it again")
-    if not pipeline.startswith("StableDiffusion"):
+    if not pipeline.startswith("StableDiffusion") or pipeline.startswith("StableDiffusion3"):
         raise UserError(f"{folder} is a {pipeline[:80]}: this editor takes Stable Diffusion 1.x, 2.x and XL")
     for name, entry in index.items():
         _check_entry(file, name, entry)

@@ -29,6 +29,7 @@ SCHEDULERS = {
 _TRAINED_WITH: dict[str, dict[str, Any]] = {
     "ddim": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
     "ddpm": {"clip_sample": False, "steps_offset": 1},
+    "pndm": {"skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1},
 }
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _OTHER_NOISE = ("Flow", "EDM", "CogVideoX", "Consistency")  # classes of schedulers of models with another kind of noise

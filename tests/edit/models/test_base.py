@@ -82,10 +82,18 @@ def test_no_weight_is_left_out_or_made_up(models: Path, sd: Path, part: str) -> 
         loaded(models, sd)
 
 
-def test_tables_that_old_text_encoders_hold_are_no_weights(models: Path, sd: Path) -> None:
+def test_old_names_and_tables(models: Path, sd: Path) -> None:
+    """As Stable Diffusion 1.5 is published: names from before, and a table that is no weight."""
     table = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     rewrite(sd / "text_encoder" / "model.safetensors", lambda tensors: tensors.update(table))
-    assert same(loaded(models, sd).text_encoder, loaded(models, models / "sd").text_encoder)
+    file, old = sd / "vae" / "diffusion_pytorch_model.safetensors", {"to_q": "query", "to_k": "key", "to_v": "value"}
+    tensors = load_file(file)
+    for name, before in (old | {"to_out.0": "proj_attn"}).items():
+        tensors = {key.replace(f"attentions.0.{name}.", f"attentions.0.{before}."): value for key, value in tensors.items()}
+    assert any("proj_attn" in key for key in tensors)
+    save_file(tensors, file)
+    ours, theirs = loaded(models, sd), loaded(models, models / "sd")
+    assert same(ours.text_encoder, theirs.text_encoder) and same(ours.vae, theirs.vae)
 
 
 def test_a_pruned_file_takes_another_autoencoder(models: Path, single: Path, tmp_path: Path) -> None:
@@ -113,6 +121,22 @@ def test_a_single_file_of_which_something_would_be_left_out(models: Path, single
     rewrite(file, lambda tensors: tensors.update({"more.weight": torch.zeros(3)}))
     with pytest.raises(UserError, match="the ControlNet in .*canny.safetensors has .* numbers, and its description"):
         loaded(models, models / "sd", controlnet=(str(file),))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("adapter.body.0.resnets.0.block1.weight", "is a T2I-Adapter, which no option takes: name a ControlNet"),
+        ("lora_controlnet", "is a Control-LoRA"),
+        ("task_embedding", "is a ControlNet for several controls"),
+        ("lllite_unet_a.weight", "is a ControlNet-LLLite"),
+        ("unknown.weight", "no model of a kind that is known here: name a ControlNet"),
+    ],
+)
+def test_files_that_are_no_controlnet(models: Path, tmp_path: Path, name: str, said: str) -> None:
+    save_file({name: torch.zeros(2)}, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=said):
+        loaded(models, models / "sd", controlnet=(str(tmp_path / "net.safetensors"),))
 
 
 def test_an_autoencoder_from_a_stranger(models: Path, tmp_path: Path) -> None:
@@ -145,6 +169,7 @@ def test_a_single_file_tells_what_it_predicts(models: Path, single: Path) -> Non
         ("sd", "unet/config.json", {"cross_attention_dim": 16}, "reads 16 numbers a token, and its text encoders give 8"),
         ("sd", "vae/config.json", {"latent_channels": 16}, "has 16 latent channels, not 4"),
         ("sd", "model_index.json", {"unet": [None, None]}, "has no unet and is no model of its own"),
+        ("sd", "model_index.json", {"_class_name": "StableDiffusion3Pipeline"}, "is a StableDiffusion3Pipeline: this editor"),
         ("sd", "scheduler/scheduler_config.json", {"_class_name": "FlowMatchEulerDiscreteScheduler"}, "another kind of noise"),
         ("xl", "model_index.json", {"text_encoder": [None, None], "tokenizer": [None, None]}, "as XL's refiner has"),
         ("xl", "unet/config.json", {"addition_embed_type": "image"}, "further input of the kind image"),
@@ -166,6 +191,7 @@ def test_models_that_are_not_run_here(
         ({"_class_name": "ControlNetUnionModel"}, "of the kind ControlNetUnionModel, no ControlNet"),
         ({"_class_name": "T2IAdapter"}, "of the kind T2IAdapter"),
         ({"conditioning_channels": 1}, "takes control images of 1 channels"),
+        ({"_class_name": "SD3ControlNetModel"}, "of the kind SD3ControlNetModel"),
         ({"global_pool_conditions": True}, "use --image-prompt"),
         ({"layers_per_block": 2}, "cannot be loaded as a ControlNet: .*expected shape"),
     ],
