@@ -30,7 +30,7 @@ from edit.diffusion.weights import let_go, load
 from edit.models.base import description_folder, is_xl_model
 from edit.models.controlnets import described_by
 from edit.models.on_top.ip_adapters import ip_adapter_files, ip_adapter_patterns
-from edit.models.schedules import named_entries, single_file_marks
+from edit.models.schedules import check_steps, named_entries, single_file_marks
 from edit.models.weights import Weights, check_installed
 from edit.prompts.syntax import is_plain
 from edit.request.prompting import DiffusionOptions
@@ -73,6 +73,7 @@ class Sources:
         for prompt in prompts:
             model.check_prompt(prompt)
         model.check_prompt(self.options.negative, "negative prompt")
+        check_steps(model.scheduler, self.options.keyframe_steps())
         if "depth" in self.options.control:
             self._depth_estimator()
         if "softedge" in self.options.control:

@@ -22,6 +22,8 @@ _CONFIGS = {
 }
 """Repositories that describe single files of each kind, by diffusers' names for these."""
 
+_EMBEDDED = (16, 32, 96, 256)  # channels of a control image on its way down, as ControlNets usually have them
+
 
 def loaded_controlnet(name: str, weights: Weights) -> Any:
     """Load a ControlNet; UserError where it is none, or none that is told its control by one picture."""
@@ -63,6 +65,8 @@ def check_description(name: str, config: Mapping[str, Any]) -> None:
     channels = config.get("conditioning_channels", 3)
     if channels != 3:
         raise UserError(f"the ControlNet {name} takes control images of {str(channels)[:20]} channels, not 3: name another")
+    if len(config.get("conditioning_embedding_out_channels") or _EMBEDDED) != len(_EMBEDDED):
+        raise UserError(f"the ControlNet {name} shrinks control images otherwise than 8 times: name another")
     if config.get("global_pool_conditions"):
         raise UserError(f"the ControlNet {name} takes a picture's look, not its shape (shuffle): use --image-prompt for that")
 

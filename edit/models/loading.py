@@ -16,7 +16,7 @@ from atlas.system.quiet import quiet_diffusers
 from atlas.weights.hub import located
 from edit.models.base import base_pipeline, check_folder_model, description_folder, is_xl_model
 from edit.models.controlnets import loaded_controlnet
-from edit.models.match import check_controlnets, check_kinds, check_widths
+from edit.models.match import check_controlnets, check_kinds, check_tokens, check_widths
 from edit.models.on_top.ip_adapters import add_image_prompt
 from edit.models.on_top.loras import add_loras
 from edit.models.on_top.words import add_words
@@ -57,10 +57,16 @@ def load_pipeline(weights: Weights) -> Any:
 
 
 def _check_together(weights: Weights, pipeline: Any, controlnets: list[tuple[str, Any]], is_xl: bool) -> None:
-    encoders = [getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2")]
-    texts = [encoder.config.to_dict() for encoder in encoders if encoder is not None]
+    parts = [
+        (f"tokenizer{number}", f"text_encoder{number}") for number in ("", "_2") if hasattr(pipeline, f"tokenizer{number}")
+    ]
+    readers = [(getattr(pipeline, tokenizer), getattr(pipeline, encoder)) for tokenizer, encoder in parts]
+    if any(part is None for reader in readers for part in reader):
+        raise UserError(f"{weights.model} lacks a text encoder or a tokenizer: name a whole model")
+    texts = [encoder.config.to_dict() for _, encoder in readers]
     check_kinds(weights.model, pipeline.unet.config, pipeline.vae.config, len(texts), is_xl=is_xl)
     check_widths(weights.model, pipeline.unet.config, texts, is_xl=is_xl)
+    check_tokens(weights.model, readers)
     check_controlnets(controlnets, weights.model, pipeline.unet.config)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from atlas.errors import UserError
 
 _LATENT = 4  # channels
+_BLOCKS = 4  # of autoencoders and of what shrinks control images: each but the first halves the sides
 _KINDS = {9: "inpainting", 8: "following instructions (InstructPix2Pix)", 7: "upscaling", 5: "depth"}
 # Inputs of a UNet beside latent, time and text, each with what asks for it.
 _FURTHER_INPUTS = {
@@ -29,6 +30,8 @@ def check_kinds(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any], text
     if channels != _LATENT or unet.get("out_channels", _LATENT) != _LATENT:
         kind = f", as for {_KINDS[channels]}" if channels in _KINDS else ""
         raise UserError(f"the UNet of {name} takes {_short(channels)} channels, not {_LATENT}{kind}: {_TAKEN}")
+    if not isinstance(unet.get("sample_size"), int):
+        raise UserError(f"the UNet of {name} does not say for which size it is made (sample_size): {_TAKEN}")
     for entry, needs in _FURTHER_INPUTS.items():
         if unet.get(entry) is not None:
             raise UserError(f"the UNet of {name} asks for {needs} ({entry}): {_TAKEN}")
@@ -64,6 +67,11 @@ def check_vae(what: str, vae: Mapping[str, Any]) -> None:
     """UserError where an autoencoder's latents are not those of Stable Diffusion."""
     if vae.get("latent_channels", _LATENT) != _LATENT or vae.get("in_channels", 3) != 3:
         raise UserError(f"{what} has {_short(vae.get('latent_channels'))} latent channels, not {_LATENT}: {_TAKEN}")
+    blocks = vae.get("block_out_channels") or vae.get("decoder_block_out_channels") or [0] * _BLOCKS
+    if len(blocks) != _BLOCKS:
+        raise UserError(
+            f"{what} makes pictures {2 ** (len(blocks) - 1)} times as large as their latents, not 8 times: {_TAKEN}"
+        )
     if vae.get("shift_factor"):
         raise UserError(f"{what} shifts its latents, as those of other models than Stable Diffusion do: {_TAKEN}")
 
@@ -78,6 +86,17 @@ def check_controlnets(controlnets: Sequence[tuple[str, Any]], model: str, unet: 
                     f"the ControlNet {name} is of another family than the model {model} ({what} {there}, not {wanted}): "
                     "name one that was made for this model with --controlnet"
                 )
+
+
+def check_tokens(name: str, readers: Sequence[tuple[Any, Any]]) -> None:
+    """UserError where a tokenizer gives more tokens, or others, than the text encoder beside it reads."""
+    for tokenizer, encoder in readers:
+        longest, words = encoder.config.max_position_embeddings, encoder.config.vocab_size
+        if not 3 <= tokenizer.model_max_length <= longest or len(tokenizer) > words:
+            given = f"{tokenizer.model_max_length} tokens of {len(tokenizer)} kinds"
+            raise UserError(
+                f"a tokenizer of {name} gives {given}, and its text encoder reads {longest} of {words}: they do not fit"
+            )
 
 
 def _compared(config: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 from atlas.weights.folder import described, weights_header
 
 SCHEDULERS = {
@@ -99,6 +100,16 @@ def scheduler(present: Any, schedule: Schedule, settings: Mapping[str, Any]) -> 
     if type(present) is kind and not settings:
         return present
     return kind.from_config(present.config, **settings)
+
+
+def check_steps(made: Any, steps: int) -> None:
+    """UserError where a scheduler cannot take that many steps: LCM and TCD, for one, have as many as they were distilled to."""
+    try:
+        copy.deepcopy(made).set_timesteps(steps, device="cpu")
+    except Exception as problem:  # ValueError mostly, and of few steps whatever division by 0 gives
+        raise UserError(
+            f"--steps {steps} cannot be taken by this --scheduler ({one_line(problem)}): choose another number"
+        ) from None
 
 
 def _class(name: str) -> Any:

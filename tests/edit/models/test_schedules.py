@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from atlas.errors import UserError
-from edit.models.schedules import SCHEDULERS, Schedule, scheduler, single_file_marks
+from edit.models.schedules import SCHEDULERS, Schedule, check_steps, scheduler, single_file_marks
 
 pytest.importorskip("diffusers", reason="diffusers is not installed: pip install -e .[diffusion]")
 TRAINED: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -86,6 +86,14 @@ def test_zero_terminal_snr_and_karras_are_told_where_they_cannot_be() -> None:
             made(present(), Schedule(name), TRAINED, zero)
         with pytest.raises(UserError, match=f"which --scheduler {name} cannot"):
             made(present(**zero), Schedule(name), TRAINED | zero)
+
+
+def test_more_steps_than_a_scheduler_has() -> None:
+    chosen = made(present(), Schedule("lcm"), TRAINED)
+    check_steps(chosen, 6)
+    assert chosen.num_inference_steps is None  # it is asked of a copy
+    with pytest.raises(UserError, match="--steps 60 cannot be taken by this --scheduler .*: choose another number"):
+        check_steps(chosen, 60)
 
 
 def test_trailing_steps_begin_at_the_last() -> None:
