@@ -212,8 +212,8 @@ def test_from_a_prompt_to_a_video(fresh_clip: Clip, prompted: Make) -> None:
     ("changes", "said"),
     [
         ({"prompt": ""}, "the prompt is empty"),
-        ({"prompt": "a" * 80}, "tokens too long for the model, which would not read 'aaaaa'"),
-        ({"negative": "b" * 76}, "the negative prompt is 1 tokens too long"),
+        ({"prompt": "a" * 1300}, "the prompt is 18 times as long as is read at once, at most 16 are taken"),
+        ({"negative": "b" * 1201}, "the negative prompt is 17 times as long"),
         ({"prompt_at": ("5:a dog",)}, "--prompt-at 5 is no keyframe: the keyframes are 0, 6, 11"),
         ({"controlnet": ("{models}/controlnet-xl",)}, "is of another family"),
         ({"model": "{models}"}, "is no model"),
