@@ -80,8 +80,8 @@ class Meaning:
 
     def _opacity(self, picture: MaskPicture) -> np.ndarray:
         if self.alpha:
-            top = 1.0 if picture.alpha is None else float(np.iinfo(picture.alpha.dtype).max)
-            share = np.ones(picture.image.shape[:2]) if picture.alpha is None else picture.alpha / (top * self.full[0])
+            plane = picture.image.max(-1) if picture.alpha is None else picture.alpha
+            share = plane / (np.iinfo(plane.dtype).max * self.full[0])
         else:
             way = self.full - self.ground
             colours = picture.image.astype(np.float32) - self.ground.astype(np.float32)

@@ -26,9 +26,14 @@ class MaskPicture:
     palette: np.ndarray | None = None
     """(256, 3) uint8: the colours of these numbers."""
     alpha: np.ndarray | None = None
-    """(H, W) uint8 or uint16, where it is used."""
+    """(H, W) uint8 or uint16, where the file has it."""
     lossy: bool = False
     """Flat areas are not quite even, as JPEG and films leave them."""
+
+    @property
+    def is_cut_out(self) -> bool:
+        """Whether anything is transparent in it."""
+        return self.alpha is not None and int(self.alpha.min()) < np.iinfo(self.alpha.dtype).max
 
     def sample(self) -> MaskPicture:
         """Every so many pixels of a large picture, enough to see what is in it."""
@@ -49,9 +54,9 @@ def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
             palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1) if blank else colours[:, :3]
             return MaskPicture(_grey_as_one(palette[numbers]), numbers, palette)
     image = read_image(path, size=size)
-    alpha = image[..., 3] if image.shape[2] == 4 else None
-    if alpha is None or int(alpha.min()) == np.iinfo(alpha.dtype).max:
-        return MaskPicture(_grey_as_one(image[..., :3]), lossy=header.jpeg)
+    if image.shape[2] < 4:
+        return MaskPicture(_grey_as_one(image), lossy=header.jpeg)
+    alpha = np.ascontiguousarray(image[..., 3])
     seen = alpha > np.iinfo(alpha.dtype).max // 2
     return MaskPicture(_grey_as_one(image[..., :3] * seen[..., None].astype(image.dtype)), alpha=alpha)
 

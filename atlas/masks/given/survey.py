@@ -47,7 +47,7 @@ class Census:
         image = picture.image
         self.lossy |= picture.lossy
         self.coloured |= image.shape[2] == 3
-        self.alpha |= picture.alpha is not None
+        self.alpha |= picture.is_cut_out
         self.top = max(self.top, int(np.iinfo(image.dtype).max))
         uneven = (cv2.dilate(image, _BOX).astype(np.int32) - cv2.erode(image, _BOX)).reshape(*image.shape).max(-1)
         codes, self._pixels = _packed(image), self._pixels + uneven.size

@@ -150,6 +150,16 @@ def test_what_a_lossy_file_leaves(quality: int, tmp_path: Path) -> None:
     check_two(stored(TWO["shades with soft edges"], tmp_path, ".jpg", quality=quality), 0.93)
 
 
+def test_opaque_pictures_among_cut_outs(tmp_path: Path) -> None:
+    """A frame that the object fills is opaque, and one that a tool saved without alpha has its shape in its colour."""
+    full, grey = Image.new("RGBA", (WIDTH, HEIGHT), (255, 255, 255, 255)), smooth(2, 0, 255, 255)
+    pictures = stored(lambda i: [cut_out(0, [WHITE] * 3, soft=True), full, grey][i], tmp_path)
+    meaning, (first, second, third) = meant(pictures)
+    assert meaning.said == "the alpha channel is the mask" and (second[0] == 255).all()
+    for (mask,), frame in ((first, 0), (third, 2)):
+        assert iou(mask, np.where(labels(frame) > 0, np.uint8(255), np.uint8(0))) > 0.95
+
+
 def test_it_is_said(tmp_path: Path) -> None:
     assert meant(stored(TWO["ground is number 2"], tmp_path))[0].said == "2 objects by their numbers on number 2 (black)"
     assert "on colour 255,255,255" in meant(stored(TWO["on white"], tmp_path))[0].said
