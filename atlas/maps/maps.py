@@ -100,11 +100,14 @@ class Maps:
         return self._opacity[layer][frame].astype(np.float32) / 255
 
     def light(self, layer: str, frame: int) -> np.ndarray:
-        """Gain that turns atlas colours into frame colours, (H, W, 3) float32."""
+        """Gain that turns atlas colours into frame colours, (H, W, 3) float32. UserError where it is damaged there."""
         light = self._light[layer]
         if light is None:
             return np.ones((self.height, self.width, 3), np.float32)
-        return cv2.resize(light[frame].astype(np.float32), (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        grid = light[frame].astype(np.float32)
+        if not np.isfinite(grid).all():  # the other maps are whole numbers
+            raise UserError(f"{light.path} holds values that are no numbers, in frame {frame}: run {FIT} again")
+        return cv2.resize(grid, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
     def has_light(self, layer: str) -> bool:
         """Whether the fit models the layer's light."""

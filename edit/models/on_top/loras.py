@@ -50,13 +50,11 @@ def load_lora(pipeline: Any, path: Path, name: str) -> None:
             )
     except Exception as problem:  # of sizes, of names, of formats: diffusers and peft raise many kinds
         raise UserError(f"the LoRA {path} does not fit the model: {one_line(problem)}") from None
+    networks = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    if any(weight.is_meta for network in networks for weight in network.parameters()):
+        raise UserError(f"the LoRA {path} lacks one of the two matrices of some layer: download it again")
     wanted = sum(bool(_DOWN.fullmatch(tensor)) for tensor in weights_header(path)[0])
-    adapted = sum(
-        name in getattr(module, "lora_A", ())
-        for part in pipeline.components.values()
-        if isinstance(part, torch.nn.Module)
-        for module in part.modules()
-    )
+    adapted = sum(name in getattr(module, "lora_A", ()) for network in networks for module in network.modules())
     if adapted < wanted:
         share = (
             f"{wanted - adapted} of its {wanted} layers belong to another" if adapted else "none of its weights belongs to it"

@@ -8,6 +8,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _json(data: bytes, draw: random.Random) -> bytes:
 
 def _altered(node: Any, draw: random.Random) -> Any:
     if not isinstance(node, dict | list) or not node or draw.random() < 0.15:
-        return draw.choice(_ODD)
+        return deepcopy(draw.choice(_ODD))  # what is altered further on must not be the list above
     keys = list(node) if isinstance(node, dict) else range(len(node))
     key, act = draw.choice(keys), draw.random()
     if act < 0.7:
@@ -115,7 +116,7 @@ def _altered(node: Any, draw: random.Random) -> Any:
     elif isinstance(node, dict):
         node[draw.choice((key + "x", "", "../" + key, "0"))] = node.pop(key)
     else:
-        node.insert(draw.randrange(len(node) + 1), draw.choice((node[key], *_ODD)))
+        node.insert(draw.randrange(len(node) + 1), deepcopy(draw.choice((node[key], *_ODD))))
     return node
 
 

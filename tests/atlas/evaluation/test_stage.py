@@ -50,6 +50,19 @@ def test_the_true_fit_reconstructs_the_clip(fresh_clip: Clip) -> None:
     assert "whole frame" in table(report)
 
 
+def test_an_error_of_known_size_inside_one_layer(fresh_clip: Clip, sample: Sample) -> None:
+    """Frames whose object is 20 of 255 brighter than the layers say: 20 log10(255 / 20) = 22.11 dB there, and nowhere else."""
+    for index in range(fresh_clip.frames):
+        inside = sample.opacities["foreground"][index] > 0.5
+        frame = fresh_clip.frame(index)
+        write_image(fresh_clip.frame_path(index), np.where(inside[..., None], frame.clip(max=235) + np.uint8(20), frame))
+    found = evaluate(options(fresh_clip, fit="truth"))["reconstruction"]
+    assert found["layers"]["foreground"]["psnr"] == pytest.approx(22.11, abs=0.3)
+    assert found["layers"]["background"]["psnr"] > 35
+    share = (sample.opacities["foreground"] > 0.5).mean((1, 2))
+    assert found["whole"]["psnr"] == pytest.approx(np.mean(22.11 - 10 * np.log10(share)), abs=0.5)
+
+
 def test_the_mapping_is_compared_with_the_truth(fresh_clip: Clip, sample_clip_two: Clip) -> None:
     truth = fresh_clip.fit_folder("truth")
     report = evaluate(options(fresh_clip, fit="truth", truth=truth))

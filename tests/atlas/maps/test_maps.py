@@ -98,6 +98,10 @@ def test_damaged_light(tmp_path: Path) -> None:
     np.save(path, np.ones((3, 2, 2, 3), np.float16))  # three frames of two
     with pytest.raises(UserError, match="light.npy has shape"):
         Maps(tmp_path)
+    np.save(path, np.array([1, np.nan], np.float16)[:, None, None, None] * np.ones((2, 2, 2, 3), np.float16))
+    assert Maps(tmp_path).light("background", 0).max() == 1
+    with pytest.raises(UserError, match="light.npy holds values that are no numbers, in frame 1"):
+        Maps(tmp_path).light("background", 1)
 
 
 @pytest.mark.parametrize(

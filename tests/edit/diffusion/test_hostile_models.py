@@ -402,6 +402,13 @@ def test_a_lora_with_names_that_are_none(models: Path, tmp_path: Path, name: str
     refused(lambda: load(weights(models / "sd", models / "controlnet-sd", lora=(f"{file}:1",))), str(file), "no layer's name")
 
 
+def test_a_lora_with_half_of_a_layer(models: Path, tmp_path: Path) -> None:
+    file = tiny.save_lora(tmp_path / "style.safetensors")
+    save_file({name.replace("blocks.0.attn1.to_q.lora_A", "blocks.9.attn1.to_q.lora_A"): value for name, value in load_file(
+        file).items()}, file)  # fmt: skip
+    refused(lambda: load(weights(models / "sd", models / "controlnet-sd", lora=(f"{file}:1",))), str(file), "lacks one of the")
+
+
 def test_the_command_ends_in_one_line(sample_clip: Clip, models: Path, sd: Path, marker: Path) -> None:
     program(sd / "evil.py", marker)
     file = changed(sd / "model_index.json", unet=["evil", "Evil"])

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from atlas.storage.images import write_image
 from edit.diffusion.sources import Sources
+from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
 from tests.edit import tiny
 
@@ -41,6 +42,10 @@ COUNTS: dict[str, Any] = {
     "vae_tiling": True,
 }
 """Options that change the picture by themselves, each with a value that is not the usual one."""
+LOADED = (
+    "image_prompt_scale", "prediction_type", "scheduler", "karras", "timestep_spacing", "dtype", "vae_tiling",
+)  # fmt: skip
+"""Those of them that say how a model is loaded."""
 NEVER_COUNTS: dict[str, Any] = {"offline": False, "offload": "model", "vae_slicing": True, "compile": True}
 FILES = ("model", "controlnet", "vae", "lora", "textual_inversion", "image_prompt", "ip_adapter", "depth_model", "softedge")
 """Options that name a file or a folder, of which the content counts and not the name."""
@@ -76,6 +81,20 @@ def test_options_that_change_the_picture_count(identity: Callable[..., Any]) -> 
     assert usual == identity()
     assert [name for name, value in COUNTS.items() if identity(**{name: value}) == usual] == []
     assert [name for name, value in NEVER_COUNTS.items() if identity(**{name: value}) != usual] == []
+
+
+def test_options_that_are_loaded_reach_what_is_loaded(tmp_path: Path) -> None:
+    def loaded(**changes: Any) -> Weights:
+        given = {"prompt": "a word", "image_prompt": tmp_path / "look.png", "offline": True}
+        return Weights.of(DiffusionOptions(**(given | changes)), torch.device("cpu"))
+
+    for name in ("one.safetensors", "word.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    changed: dict[str, Any] = {name: COUNTS[name] for name in LOADED} | NEVER_COUNTS
+    changed |= dict.fromkeys(("model", "model_config", "vae", "ip_adapter"), "another/one")
+    changed |= {"controlnet": ("another/one",), "lora": (f"{tmp_path / 'one.safetensors'}:0.5",)}
+    changed |= {"textual_inversion": (f"{tmp_path / 'word.safetensors'}:word",)}
+    assert [name for name, value in changed.items() if loaded(**{name: value}) == loaded()] == []
 
 
 def test_the_content_of_files_counts_and_not_their_names(identity: Callable[..., Any], models: Path, tmp_path: Path) -> None:

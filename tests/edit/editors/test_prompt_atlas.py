@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,13 @@ def test_the_background_is_edited_on_its_atlas(fresh_clip: Clip, prompted: Make)
     assert same.up_to_date and "--strategy is for keyframes and changed" in str(same) and "--hold is for" in str(same)
     weaker = edit(prompted(fresh_clip, layer="background", keyframes=None, strength=0.3))
     assert not np.array_equal(read_image(weaker.edit.atlas_path("background")), atlas)
-    free = edit(prompted(fresh_clip, layer="background", keyframes=None, control_scale=(0.0,)))
-    assert not np.array_equal(read_image(free.edit.atlas_path("background")), atlas)
+    others: tuple[dict[str, Any], ...] = (
+        {"control_scale": (0.0,)}, {"control_end": (0.3,)}, {"canny": (2, 4)}, {"clip_skip": 2}, {"negative": "a dog"},
+        {"guidance": 3.0}, {"steps": 1}, {"seed": 1}, {"prompt": "a dog"},
+    )  # fmt: skip
+    for changes in others:
+        other = edit(prompted(fresh_clip, layer="background", keyframes=None, **changes))
+        assert not np.array_equal(read_image(other.edit.atlas_path("background")), atlas), changes
     with pytest.raises(UserError, match="the atlas of background is edited itself"):
         edit(prompted(fresh_clip, layer="background"))
     keyframes = edit(prompted(fresh_clip, layer="background", on="keyframes", keyframes="0,11"))
