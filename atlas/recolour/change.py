@@ -45,17 +45,26 @@ class ColourChange:
         colours: list[Tensor],  # planes (h, w)
         uv: Tensor,  # (h, w, 2)
         light: Sequence[Tensor] = (),  # planes (h, w); none for 1
+        pixels: np.ndarray | None = None,  # (h, w, 3)
     ) -> list[Tensor]:  # planes (h, w)
-        """Change colours as if it applied everywhere."""
+        """Change colours as if it applied everywhere. pixels: the same as a frame stores them; what 8 bits have is faster."""
         if not self.unlit or not light:
-            return [plane.clamp(0, 1) for plane in self.unbounded(colours, uv)]
+            return [plane.clamp_(0, 1) for plane in self.unbounded(colours, uv, pixels)]
         gains = [plane.clamp(min=DARKEST) for plane in light]
         changed = self.unbounded([colour / gain for colour, gain in zip(colours, gains, strict=True)], uv)
         return [(colour * gain).clamp(0, 1) for colour, gain in zip(changed, gains, strict=True)]
 
-    def unbounded(self, colours: list[Tensor], uv: Tensor) -> list[Tensor]:  # planes (h, w), (h, w, 2) -> planes (h, w)
-        """Change colours as they are, with light or without it, and do not clip what comes out."""
-        changed = self.table.at(colours)
+    def unbounded(
+        self,
+        colours: list[Tensor],  # planes (h, w)
+        uv: Tensor,  # (h, w, 2)
+        pixels: np.ndarray | None = None,  # (h, w, 3)
+    ) -> list[Tensor]:  # planes (h, w)
+        """Change colours as they are, with light or without it, and do not clip what comes out. pixels: as for `whole`."""
+        if pixels is not None and pixels.dtype == np.uint8 and uv.device.type == "cpu":
+            changed = self.table.at_bytes(pixels)
+        else:
+            changed = self.table.at(colours)
         if self.grid is not None:
             changed = [plane + more for plane, more in zip(changed, self.grid.at(colours, uv), strict=True)]
         return changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import cv2
 import numpy as np
 import scipy.sparse as sparse
 import torch
@@ -43,6 +44,44 @@ class ColourTable:
         # grid_sample names the last axis first
         where = torch.stack(places[::-1], -1).mul_(2 / last).sub_(1)[None, None]
         return list(F.grid_sample(self._planes.to(device), where, padding_mode="border", align_corners=True)[0, :, 0])
+
+    def at_bytes(self, pixels: np.ndarray) -> list[Tensor]:  # (h, w, 3) uint8 -> planes (h, w)
+        """Look the colours of 8-bit pixels up, on a CPU: the same in less than half the time."""
+        red, green, blue = cv2.split(pixels)
+        low, beyond = self._blue
+        place = cv2.merge([red.astype(np.int16), low[blue] + green])
+        below = cv2.remap(self._bytes, place, None, cv2.INTER_NEAREST)
+        place[..., 1] += 256
+        above, share = cv2.remap(self._bytes, place, None, cv2.INTER_NEAREST), beyond[blue]
+        # As in `atlas.geometry.texture`: next to such large weights what OpenCV adds to their sum is nothing.
+        mixed = cv2.blendLinear(below, above, 1024 - share, share)
+        return [torch.from_numpy(plane) for plane in cv2.split(mixed)[:3]]
+
+    @cached_property
+    def _bytes(self) -> np.ndarray:  # (n * 256, 256, 4) float32
+        """The table for each of 256 reds (columns) and greens (rows): a picture for each node of blue, one above the other."""
+        values, count = self.values, self.nodes.shape[1]
+        for axis, places in enumerate(self._byte_places()[:2]):
+            low = np.minimum(places.astype(int), count - 2)
+            share = (places - low).astype(np.float32).reshape(-1, 1, 1, 1)
+            values = np.moveaxis(values, axis, 0)
+            values = np.moveaxis(values[low] * (1 - share) + values[low + 1] * share, 0, axis)
+        pictures = np.zeros((count * 256, 256, 4), np.float32)
+        pictures[..., :3] = values.transpose(2, 1, 0, 3).reshape(count * 256, 256, 3)
+        return pictures
+
+    @cached_property
+    def _blue(self) -> tuple[np.ndarray, np.ndarray]:  # (256,) int16, (256,) float32
+        """For each blue, the first row of the picture below it, and 1024 times how far it lies towards the next one."""
+        places = self._byte_places()[2]
+        low = np.minimum(places.astype(int), self.nodes.shape[1] - 2)
+        return (low * 256).astype(np.int16), ((places - low) * 1024).astype(np.float32)
+
+    def _byte_places(self) -> list[np.ndarray]:  # (256,) each
+        """Where 8-bit red, green and blue lie between the nodes, as `at` has it."""
+        even = np.arange(256, dtype=np.float32) / np.float32(255)
+        steps = [(even * np.float32(_FINE / float(nodes[-1])) + np.float32(0.5)).clip(0, _FINE) for nodes in self.nodes]
+        return [curve.numpy()[step.astype(np.int32)] for curve, step in zip(self._curves, steps, strict=True)]
 
     @cached_property
     def _curves(self) -> list[Tensor]:

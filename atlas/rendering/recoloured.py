@@ -41,11 +41,15 @@ class RecolouredDelta:
             return delta
         top = float(np.iinfo(frame.dtype).max)
         colours = [torch.from_numpy(plane.astype(np.float32)).to(self.device) / top for plane in cv2.split(frame)]
-        if outline := Outline.of(view, self.own, 1.0):
-            for plane, own in zip(colours, outline.own, strict=True):
-                plane[outline.place] += outline.share * (own - plane[outline.place])
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
-        changed = self.change.whole(colours, uv, view.light)
+        changed = self.change.whole(colours, uv, view.light, frame)
+        if outline := Outline.of(view, self.own, 1.0):
+            place = outline.place
+            for plane, own in zip(colours, outline.own, strict=True):
+                plane[place] += outline.share * (own - plane[place])
+            there = [[plane[place][None] for plane in planes] for planes in (colours, view.light)]
+            for plane, values in zip(changed, self.change.whole(there[0], uv[place][None], there[1]), strict=True):
+                plane[place] = values[0]
         moved = [share * (new - old) for new, old in zip(changed, colours, strict=True)]
         if delta.gain:
             moved = [plane + plane * gain for plane, gain in zip(moved, delta.gain, strict=True)]

@@ -30,7 +30,7 @@ from atlas.system.device import Device
 from atlas.system.terminal import say
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
-_VERSION = 7  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 8  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES, _SHEET_SIDE = 6, 320
 
 

@@ -62,3 +62,15 @@ def test_colours_brighter_than_white_have_nodes() -> None:
     table = fit_table(bright, bright[:, [1, 2, 0]])
     assert table.nodes[:, -1].max() > 1.3
     assert np.abs(looked_up(table, bright) - bright[:, [1, 2, 0]]).max() < 0.02
+
+
+def test_bytes_are_looked_up_as_colours_are() -> None:
+    random = np.random.default_rng(3)
+    nodes = np.sort(random.uniform(0.02, 0.98, (3, 9)), 1)
+    nodes = np.column_stack([np.zeros(3), nodes, [1, 1.3, 2]]).astype(np.float32)
+    table = ColourTable(nodes, random.uniform(-0.2, 1.2, (11, 11, 11, 3)).astype(np.float32))
+    pixels = random.integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    pixels[0, :3] = [[0, 0, 0], [255, 255, 255], [0, 255, 7]]
+    planes = [torch.from_numpy(plane) for plane in np.moveaxis(pixels.astype(np.float32) / 255, -1, 0)]
+    for fast, plain in zip(table.at_bytes(pixels), table.at(planes), strict=True):
+        assert torch.allclose(fast, plain, atol=2e-6)
