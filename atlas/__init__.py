@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from atlas.api.stages import evaluate, fit, prepare, render
     from atlas.api.things import Edit, Fit
     from atlas.clip.clip import Clip
-    from atlas.errors import UserError
+    from atlas.errors import BusyError, UserError
 
-__all__ = ["Clip", "Edit", "Fit", "UserError", "evaluate", "fit", "prepare", "render"]
+__all__ = ["BusyError", "Clip", "Edit", "Fit", "UserError", "evaluate", "fit", "prepare", "render"]
 _PLACES = {
     "prepare": "atlas.api.stages",
     "fit": "atlas.api.stages",
@@ -30,6 +30,7 @@ _PLACES = {
     "Edit": "atlas.api.things",
     "Clip": "atlas.clip.clip",
     "UserError": "atlas.errors",
+    "BusyError": "atlas.errors",
 }
 
 # Read by OpenMP when torch is loaded, so it has to stand here. Threads that spin for long while they wait make the many

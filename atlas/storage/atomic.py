@@ -7,6 +7,7 @@ another process makes at the same time is not.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
@@ -122,18 +123,24 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def flush_file(path: Path) -> None:
     """Wait until a file's content is on the disk: its new name must not outlive a power cut that its content does not."""
-    with path.open("r+b") as stream:
-        os.fsync(stream.fileno())
+    # Windows flushes what may be written alone; elsewhere a file may be flushed that must only be read.
+    _flush(os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY))
 
 
 def flush_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk, where the system offers that (Windows does not)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(PermissionError):
+        _flush(os.open(folder, os.O_RDONLY))
+
+
+def _flush(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # the disk has no such thing: all else is lost data
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def flush_tree(folder: Path) -> None:

@@ -19,6 +19,7 @@ STALE = 60.0
 """Seconds after the last touch from which on nobody is at work any more."""
 _LARGEST = 4096  # bytes of a lease
 _READS = ".read-"
+_TRIES = 50
 _YIELD = 0.3  # seconds in which a reader that found a writer has withdrawn
 
 
@@ -126,9 +127,12 @@ def is_of(path: Path, owner: Owner) -> bool:
 
 def remove_own(path: Path, owner: Owner) -> None:
     """Remove the file of a lease if it is ours."""
-    with contextlib.suppress(OSError):
-        if is_of(path, owner):
-            path.unlink(missing_ok=True)
+    for _ in range(_TRIES):
+        with contextlib.suppress(OSError):
+            if is_of(path, owner):
+                path.unlink(missing_ok=True)
+            return
+        time.sleep(0.02)  # Windows: somebody is just reading who holds it
 
 
 def _created(path: Path, owner: Owner) -> bool:

@@ -136,7 +136,8 @@ def _taken(lease: LeaseFile, target: Path, key: tuple[Path, int], *, alone: bool
             if not wait:
                 raise BusyError(f"{target}: {other} is at work there: wait for it with --wait, or run this again later")
             if not told:
-                print(f"waiting for {other}, at work in {target}", file=sys.stderr, flush=True)
+                line = f"waiting for {other}, at work in {target}"
+                print(line if line.isprintable() else ascii(line), file=sys.stderr, flush=True)
                 told = True
         time.sleep(_PAUSE * (15 if told else 1))
     held = _Held(lease, lease.path if alone else lease.reader(me), target, me, alone)

@@ -41,7 +41,7 @@ class Owner:
     def here(cls) -> Owner:
         """This process, with a new token."""
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        return cls(platform.node(), machine(), os.getpid(), _own_start(), _command(), since, secrets.token_hex(8))
+        return cls(_shown(platform.node()), machine(), os.getpid(), _own_start(), _command(), since, secrets.token_hex(8))
 
     @classmethod
     def of(cls, saved: Any) -> Owner | None:
@@ -49,7 +49,7 @@ class Owner:
         texts = ("host", "machine", "started", "command", "since", "token")
         if not isinstance(saved, dict) or type(saved.get("pid")) is not int or saved["pid"] < 0:
             return None
-        if not all(isinstance(saved.get(name), str) and len(saved[name]) <= _LONGEST for name in texts):
+        if not all(_is_shown(saved.get(name)) for name in texts):
             return None
         return cls(pid=saved["pid"], **{name: saved[name] for name in texts})
 
@@ -63,6 +63,11 @@ class Owner:
 
     def __str__(self) -> str:
         return f"{self.command} (process {self.pid} on {self.host}, since {self.since})"
+
+
+def _is_shown(text: Any) -> bool:
+    """Whether something is a text that steers no terminal."""
+    return isinstance(text, str) and len(text) <= _LONGEST and text.isprintable()
 
 
 def short(name: str) -> str:
@@ -112,4 +117,9 @@ def _own_start() -> str:
 def _command() -> str:
     """The command that this process runs, without its options: of an import or a notebook, Python."""
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] not in ("", "-c", "-m") else ""
-    return (name or "python")[:_LONGEST]
+    return _shown(name or "python")
+
+
+def _shown(text: str) -> str:
+    """A text as `_is_shown` has it."""
+    return "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])

@@ -30,5 +30,7 @@ def test_what_was_deleted_from_a_fit_is_made_again(deleted: str, fitted: Clip) -
     path = folder / deleted
     assert "up to date" in fit(options(fitted))
     shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "layers" / "notes.txt").write_text("somebody's own")
     assert "up to date" not in fit(options(fitted))
     assert path.exists() and Maps(folder).layers == fitted.layers
+    assert (folder / "layers" / "notes.txt").read_text() == "somebody's own"

@@ -150,6 +150,15 @@ def test_a_repainted_mask_stays_and_is_told(shots: Path, tmp_path: Path, capsys:
     assert (run(shots, clip.folder, tmp_path / "masks").mask("foreground", 3) == mask(3)).all()
 
 
+def test_files_of_somebodys_own_among_the_frames_move_aside(shots: Path, tmp_path: Path) -> None:
+    clip = run(shots, tmp_path / "clip", tmp_path / "masks").folder
+    (clip / "frames" / "notes.txt").write_text("mine")
+    (clip / "frames" / "00001.png").unlink()
+    run(shots, clip, tmp_path / "masks")
+    assert (clip / "replaced" / "frames" / "notes.txt").read_text() == "mine"
+    assert not list(clip.glob(".lease*"))
+
+
 def test_the_flow_follows_a_repainted_frame(shots: Path, tmp_path: Path) -> None:
     clip = run(shots, tmp_path / "clip", tmp_path / "masks")
     before = clip.flow("forward")[2]

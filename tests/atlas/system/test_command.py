@@ -11,7 +11,7 @@ import tyro
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from atlas.errors import UserError
+from atlas.errors import BusyError, UserError
 from atlas.system.command import CommonOptions, parse_options, run_command
 
 
@@ -63,6 +63,11 @@ def test_an_error_stands_on_the_last_line_of_its_own_below_progress_bars(problem
 def test_a_user_error_is_one_line_and_status_two(monkeypatch, capsys) -> None:
     assert run(raising(UserError("a.mp4 is no video:\n convert it")), monkeypatch, "x") == 2
     assert capsys.readouterr() == ("", "error: a.mp4 is no video: convert it\n")
+
+
+def test_somebody_at_work_is_one_line_and_status_three(monkeypatch, capsys) -> None:
+    assert run(raising(BusyError("clip: edit.py (process 7 on a, since 12:00)\nis at work there")), monkeypatch, "x") == 3
+    assert capsys.readouterr() == ("", "busy: clip: edit.py (process 7 on a, since 12:00) is at work there\n")
 
 
 @pytest.mark.parametrize(
