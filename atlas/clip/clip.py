@@ -12,7 +12,7 @@ import numpy as np
 
 from atlas.errors import PREPARE, UserError
 from atlas.storage.arrays import StoredArray
-from atlas.storage.bounds import MOST_PACKETS, is_rate, is_side
+from atlas.storage.bounds import MOST_VIDEO_FRAMES, is_rate, is_side
 from atlas.storage.images import read_image
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.pictures import WantedSize
@@ -66,7 +66,7 @@ class Source:
         if not (is_side(self.width) and is_side(self.height)):
             return "its source's width or height cannot be"
         numbers = [self.start, *self.indices] if isinstance(self.indices, list) else [None]
-        if not all(type(i) is int and 0 <= i < MOST_PACKETS for i in numbers):
+        if not all(type(i) is int and 0 <= i < MOST_VIDEO_FRAMES for i in numbers):
             return "its source's start or indices are no numbers of frames"
         if not is_rate(self.fps) and not (type(self.fps) in (int, float) and self.fps == 0):
             return "its source's fps is no frame rate"

@@ -8,7 +8,7 @@ MOST_VIDEO_PIXELS = 8192 * 4320
 """Pixels of a video's frame, those of 8K: the smallest of files can hold such frames, and several are decoded at once."""
 MOST_FRAMES = 100_000
 """Frames of a clip: an hour at 24 a second."""
-MOST_PACKETS = 2_000_000
+MOST_VIDEO_FRAMES = 2_000_000
 """Frames of a video that clips are taken from: nine hours at 60 a second."""
 SLOWEST, FASTEST = 1e-4, 1000.0
 """Frames per second. What is slower has no fraction with a denominator of at most 10000."""

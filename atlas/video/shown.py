@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.errors import UserError
-from atlas.storage.bounds import MOST_PACKETS
+from atlas.storage.bounds import MOST_VIDEO_FRAMES
 from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, start_ffmpeg
 
 _NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1")
@@ -99,8 +99,8 @@ def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> Show
                     late.cancel()
                 if most is not None and len(listing.times) > most:
                     return listing.result(most=most)
-                if len(listing.times) > MOST_PACKETS:
-                    raise UserError(f"{path} holds more than {MOST_PACKETS} frames: cut out the part that is needed")
+                if len(listing.times) > MOST_VIDEO_FRAMES:
+                    raise UserError(f"{path} holds more than {MOST_VIDEO_FRAMES} frames: cut out the part that is needed")
             status = process.wait()
         finally:
             late.cancel()
