@@ -13,6 +13,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.masks.folder import layer_names
 from atlas.masks.gaps import fill_gaps
+from atlas.masks.given.layout import UNDERSTOOD
 from atlas.masks.given.meaning import Meaning, understood
 from atlas.masks.given.pictures import MaskPicture, film_picture
 from atlas.storage.images import to_8_bit
@@ -39,7 +40,10 @@ class MaskFilm:
             return None
         if path.suffix.lower() in IMAGE_SUFFIXES and source.frames > 1:
             raise UserError(f"{path} is one picture, the source has {source.frames} frames: give the folder of all masks")
-        film = open_source(path)
+        try:
+            film = open_source(path)
+        except UserError as problem:
+            raise UserError(f"{path} is no film of masks: {UNDERSTOOD} ({problem})") from None
         if (film.width, film.height) != (source.width, source.height):
             sizes = f"{film.width}x{film.height}, the source is {source.width}x{source.height}"
             raise UserError(f"{path} is {sizes}: masks must have the size of the source's frames")

@@ -38,6 +38,9 @@ def test_each_frame_is_a_mask(fresh_clip: Clip, tmp_path: Path) -> None:
     write_video(tmp_path / "small.mp4", (image[::2, ::2] for image in red), 24)
     with pytest.raises(UserError, match="is 48x32, the source is 96x64"):
         open_mask_source(str(tmp_path / "small.mp4"), source, indices)
+    np.savez(tmp_path / "masks.npz", red[0])
+    with pytest.raises(UserError, match=r"masks\.npz is no film of masks: give a picture for each frame"):
+        open_mask_source(str(tmp_path / "masks.npz"), source, indices)
     write_image(tmp_path / "one.png", red[0])
     with pytest.raises(UserError, match="is one picture, the source has 12 frames"):
         open_mask_source(str(tmp_path / "one.png"), source, indices)
