@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from atlas.errors import UserError
 from edit.models.schedules import SCHEDULERS, Schedule, check_steps, scheduler, single_file_marks
+from edit.request.prompting import Scheduler
 
 pytest.importorskip("diffusers", reason="diffusers is not installed: pip install -e .[diffusion]")
 TRAINED: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -25,6 +26,10 @@ def present(name: str = "EulerDiscreteScheduler", **more: Any) -> Any:
 
 def made(own: Any, schedule: Schedule, known: dict[str, Any], marks: dict[str, Any] | None = None) -> Any:
     return scheduler(own, schedule, schedule.settings(known, marks or {}))
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert set(get_args(Scheduler)) == set(SCHEDULERS)
 
 
 @pytest.mark.parametrize("name", ["ddim", "ddpm"])
