@@ -21,7 +21,8 @@ Described = dict[str, tuple[str, tuple[int, ...]]]
 def tensor_header(path: Path) -> tuple[Described, dict[str, str]]:
     """What the file says of its tensors, and the texts beside them.
 
-    ValueError where it is none, or says more of its tensors than it holds; OSError where it cannot be read.
+    ValueError where it is none, or its tensors do not lie one after the other in all that follows; OSError where it cannot be
+    read.
     """
     if path.exists() and not path.is_file():  # opening a pipe would wait for who writes to it
         raise ValueError("it is no file")
@@ -38,7 +39,27 @@ def tensor_header(path: Path) -> tuple[Described, dict[str, str]]:
     described = {name: _described(entry) for name, entry in header.items()}
     if sum(math.prod(shape) * _BYTES[kind] for kind, shape in described.values()) > left - length:
         raise ValueError("it is cut off")
+    _check_places(header, described, left - length)
     return described, texts
+
+
+def _check_places(header: dict[str, Any], described: Described, size: int) -> None:
+    """ValueError where the tensors do not fill `size` bytes one after the other, as the format wants it."""
+    places = []
+    for name, (kind, shape) in described.items():
+        place = header[name].get("data_offsets")
+        if not (isinstance(place, list) and len(place) == 2 and all(type(offset) is int for offset in place)):
+            raise ValueError("its header does not say where a tensor lies")
+        if place[1] - place[0] != math.prod(shape) * _BYTES[kind]:
+            raise ValueError("its header gives a tensor another length than its shape")
+        places.append(place)
+    at = 0
+    for begin, end in sorted(places):
+        if begin != at:
+            raise ValueError("its tensors overlap, or leave gaps")
+        at = end
+    if at != size:
+        raise ValueError("it is longer than its tensors")
 
 
 def _described(entry: Any) -> tuple[str, tuple[int, ...]]:

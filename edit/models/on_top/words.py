@@ -46,9 +46,9 @@ def _add(pipeline: Any, path: Path, word: str, name: str, tokenizer: Any, encode
         )
     if tokenizer.convert_tokens_to_ids(word) not in (None, tokenizer.unk_token_id):
         raise UserError(f"--textual-inversion {path}: the model knows the word {word!r} already, name another as PATH:WORD")
-    with safe_open(path, "pt") as file:
-        vectors = file.get_tensor(name)
     try:
+        with safe_open(path, "pt") as file:
+            vectors = file.get_tensor(name)
         pipeline.load_textual_inversion(vectors, token=word, tokenizer=tokenizer, text_encoder=encoder)
-    except Exception as problem:  # diffusers raises ValueError for most, but not for all
+    except Exception as problem:  # safetensors has errors of its own, and diffusers raises several
         raise UserError(f"--textual-inversion {path} cannot be used with this model: {one_line(problem)}") from None
