@@ -20,7 +20,7 @@ from aggregate.network import Training
 from aggregate.partials import Partials
 from aggregate.stack import FEW, ImageStack
 from aggregate.windows import View
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
@@ -113,6 +113,7 @@ class AggregateResult:
         return "\n".join([*map(str, self.layers), f"edited atlases in {self.edit.folder / 'atlas'}"])
 
 
+@holds_clip
 def aggregate(options: AggregateOptions) -> AggregateResult:
     """Aggregate every layer of an edit that has keyframes; only what changed since the last time.
 

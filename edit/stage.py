@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip, checked_name, is_name
 from atlas.clip.edits import Edit
 from atlas.clip.keep import read_keep
@@ -44,6 +44,7 @@ class _Job:
         return self.request.target == "frames"
 
 
+@holds_clip
 def edit(options: EditOptions) -> EditResult:
     """Edit one layer, or whole frames, and record the request in the edit's folder; its other layers stay as they are.
 

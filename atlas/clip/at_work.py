@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from atlas.storage.lease.lease import reading, writing
 from atlas.storage.lease.remnants import bring_back, remove_left_overs
+
+
+class _OfClip(Protocol):
+    clip: Path
+    wait: bool
+
+
+Options = TypeVar("Options", bound=_OfClip)
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -29,6 +40,17 @@ def at_work(clip: Path, *, writes: Iterable[Path] = (), reads: Iterable[Path] = 
             if wanted[path]:
                 remove_left_overs(path if path.is_dir() else path.parent, below=path.is_dir())
         yield
+
+
+def holds_clip(stage: Callable[[Options], Result]) -> Callable[[Options], Result]:
+    """Decorate a stage's function: the clip that its options name is held as read, from before it is opened."""
+
+    @functools.wraps(stage)
+    def held(options: Options) -> Result:
+        with reading(options.clip, inside=True, wait=options.wait):
+            return stage(options)
+
+    return held
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.evaluation.catalogue import COST
@@ -58,6 +58,7 @@ table.plain td { color: inherit } .weak { color: #a04000 }
 """
 
 
+@holds_clip
 def printed(options: EvaluateOptions) -> dict[str, Any] | str:
     """Evaluate and make what scripts/evaluate.py prints: JSON or a table, and where the report is if one was asked for."""
     clip = Clip.open(options.clip)

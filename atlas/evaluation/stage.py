@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -56,6 +56,7 @@ class EvaluateOptions(LearnedOptions, StageOptions):
     """Print JSON instead of a table."""
 
 
+@holds_clip
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure a fit and an edit; returns what is printed. A number that cannot be had is None, and `absent` says why.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import tyro
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.errors import PREPARE, UserError
 from atlas.fitting.kinds import Config, kind_of_preset
@@ -51,6 +51,7 @@ class FitOptions(StageOptions):
     """The same seed gives the same fit."""
 
 
+@holds_clip
 def fit(options: FitOptions) -> str:
     """Fit a clip, or go on with a fit that was interrupted; returns the scores, and a line for each of its weaknesses.
 

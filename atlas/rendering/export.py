@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -56,6 +56,7 @@ class ExportOptions(StageOptions):
     """Where maps at the source's size are evaluated."""
 
 
+@holds_clip
 def export(options: ExportOptions) -> str:
     """Write the export; returns a line that says where it is. UserError before anything is written."""
     check_exr(options.output)

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, edit_names
 from atlas.errors import UserError
@@ -70,6 +70,7 @@ class RenderOptions(StageOptions):
     """Where to render."""
 
 
+@holds_clip
 def render(options: RenderOptions) -> str:
     """Render an edit of a clip; returns a line that says where the result is.
 

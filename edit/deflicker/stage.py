@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.errors import RENDER, UserError
@@ -48,6 +48,7 @@ class DeflickerResult:
         return "\n".join([*self.notes, f"{line}; next: {RENDER} {self.clip.folder} --edit {self.edit.name}"])
 
 
+@holds_clip
 def deflicker(options: DeflickerOptions) -> DeflickerResult:
     """Make the frames of an edit agree, as a new edit on frames; the edit that they are of stays as it is.
 
@@ -61,9 +62,9 @@ def deflicker(options: DeflickerOptions) -> DeflickerResult:
     if options.edit == written:  # refused below
         writes, reads = [], []
     with at_work(clip.folder, writes=writes, reads=reads, wait=options.wait):
-        job = _Job.of(options)
-        with at_work(clip.folder, reads=[clip.fit_folder(job.entry.fit)], wait=options.wait):
-            return _deflicker(job, options.way)
+        fit = Edit.open(clip, options.edit).fit if options.fit is None else options.fit
+        with at_work(clip.folder, reads=[clip.fit_folder(fit)], wait=options.wait):
+            return _deflicker(_Job.of(options), options.way)
 
 
 def _deflicker(job: _Job, way: str) -> DeflickerResult:

@@ -61,11 +61,11 @@ def writing(target: Path, *, inside: bool = False, wait: bool = False) -> Iterat
 
 @contextlib.contextmanager
 def reading(target: Path, *, inside: bool = False, wait: bool = False) -> Iterator[None]:
-    """Hold a file or folder while it is read: others may read it too, and nobody writes to it. Nothing, if it is not there.
+    """Hold a file or folder while it is read: others may read it too, and nobody writes to it.
 
-    inside, wait: as for `writing`.
+    Nothing, if it is not there and nobody is about to make it. inside, wait: as for `writing`.
     """
-    if not target.exists():
+    if not target.exists() and not os.path.lexists(_lease(target, inside).path):
         yield
         return
     with contextlib.ExitStack() as stack:

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from aggregate.stage import AggregateOptions, aggregate
-from atlas.clip.at_work import at_work
+from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -67,6 +67,7 @@ class OracleOptions(StageOptions):
     """Print JSON instead of lines to read."""
 
 
+@holds_clip
 def oracle(options: OracleOptions) -> list[dict[str, Any]]:
     """Run the oracle edit by each colour map and measure it; each result also stands in oracle.json in its edit's folder.
 

@@ -78,6 +78,14 @@ def test_one_writes_or_several_read(target: Path) -> None:
     assert not _elsewhere("writing", target)
 
 
+def test_what_is_not_there_is_waited_for_where_somebody_makes_it(tmp_path: Path) -> None:
+    target = tmp_path / "fits" / "default"
+    with reading(target):
+        assert list(tmp_path.iterdir()) == []
+    with writing(target):
+        assert _elsewhere("reading", target)
+
+
 def test_a_stage_inside_another_does_not_lock_itself_out(target: Path) -> None:
     with writing(target):
         with writing(target), reading(target):
