@@ -16,7 +16,7 @@ QUICK = ("-m", "not slow")
 """What --quick stands for: tests/conftest.py says which tests are slow."""
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
 MOST_WORKERS = 4
-"""A worker takes a core and up to two GB, and in a container the cores that are counted may be more than there are to have."""
+"""Each takes a core and the memory of torch and diffusers, and in a container more cores are counted than there are to have."""
 WATCHED = {"-s", "--capture=no", "--pdb", "--trace", "--co", "--collect-only"}
 """Options of pytest that show or ask while a test runs, or run none: nothing for workers."""
 
