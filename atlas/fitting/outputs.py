@@ -12,15 +12,20 @@ from atlas.clip.clip import Clip
 from atlas.fitting.data import FitData
 from atlas.maps.maps import MapsWriter, write_atlas, write_light
 from atlas.model.layered import LayeredAtlas
+from atlas.system.parallel import in_order
 
 
 def write_maps(model: LayeredAtlas, data: FitData, folder: Path) -> None:
     """Evaluate the model's uv and opacity in every frame and write them below `folder`."""
     device = model.atlas(0).device
     clip = data.clip
+
+    def evaluated(t: int) -> tuple[np.ndarray, np.ndarray]:
+        uv, opacity = model.frame_maps(t, torch.from_numpy(data.depth(t)).to(device))
+        return uv.cpu().numpy(), opacity.cpu().numpy()
+
     with MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width) as writer:
-        for t in range(clip.frames):
-            uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, torch.from_numpy(data.depth(t)).to(device)))
+        for uv, opacity in in_order(evaluated, range(clip.frames)):
             writer.append_frame(dict(zip(clip.layers, uv, strict=True)), dict(zip(clip.layers, opacity, strict=True)))
 
 

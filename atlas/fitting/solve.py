@@ -7,18 +7,26 @@ that see it), which converges to the least-squares atlas; light takes it as a sm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from atlas.geometry.boxes import EMPTY, bounding_box
-from atlas.geometry.filling import fill_unseen, shrink, wide_blur
-from atlas.geometry.warp import sample, splat_into
+from atlas.geometry.filling import cell_means, fill_unseen, wide_blur
+from atlas.geometry.warp import sample, splat_planes
 from atlas.maps.maps import Maps
 from atlas.model.layered import LayeredAtlas
+from atlas.system.parallel import in_order
+
+Result = TypeVar("Result")
+Splatted = tuple[tuple[slice, slice], Tensor]
+"""Rows and columns of an atlas, and the sums for them (`splat_planes`)."""
+WHOLE = (slice(None), slice(None))
+"""The box of a whole frame."""
 
 LIGHT_STRIDE = 8
 """Pixels between neighbouring nodes of the light's grid."""
@@ -41,17 +49,26 @@ class FrameSet:
         self.frames, self.maps, self.model, self.device = frames, maps, model, device
         self.count = maps.frames
 
-    def colours(self, t: int) -> Tensor:  # (H, W, 3)
+    def colours(self, t: int) -> Tensor:  # (3, H, W)
         """Frame `t` in [0, 1]."""
-        return torch.from_numpy(np.array(self.frames(t))).to(self.device).float() / 255
+        return torch.from_numpy(np.array(self.frames(t))).to(self.device).permute(2, 0, 1).float().div_(255)
 
     def parts(self, t: int) -> list[Part]:
         """What each layer shows in frame `t`, cut to the rows and columns where it shows anything."""
         return [Part(self, i, layer, t) for i, layer in enumerate(self.maps.layers)]
 
+    def each(self, function: Callable[[int], Result]) -> Iterator[Result]:
+        """What `function` gives for each frame, in order; several frames are worked on at once."""
+        return in_order(function, range(self.count))
+
+    def totals(self) -> list[Tensor]:  # (4, N, N) each
+        """An empty sum of colours and, last, weights for each layer's atlas."""
+        sizes = [self.model.atlas(i).shape[:2] for i in range(len(self.maps.layers))]
+        return [torch.zeros(4, *size, device=self.device) for size in sizes]
+
 
 class Part:
-    """The visible part of a layer in a frame."""
+    """The visible part of a layer in a frame: planes of its box."""
 
     def __init__(self, frames: FrameSet, index: int, layer: str, t: int) -> None:
         opacity = frames.maps.opacity(layer, t)
@@ -59,24 +76,37 @@ class Part:
         self.box, self.empty = box or EMPTY, box is None
         if self.empty:
             return
-        self.opacity = torch.from_numpy(opacity[self.box]).to(frames.device)
-        self.uv = torch.from_numpy(frames.maps.uv(layer, t)[self.box]).to(frames.device)
-        self.light = light_at(frames.model, index, t, opacity.shape)[self.box]
-        self.colour = sample(frames.model.atlas(index), self.uv)
+        self.opacity = torch.from_numpy(opacity[self.box]).to(frames.device)  # (h, w)
+        self.uv = torch.from_numpy(frames.maps.uv(layer, t)[self.box]).to(frames.device)  # (h, w, 2)
+        self.light = light_at(frames.model, index, t, opacity.shape, self.box)  # (3, h, w)
+        atlas = frames.model.atlas(index)
+        self.size = (atlas.shape[0], atlas.shape[1])
+        self.colour = sample(atlas, self.uv).permute(2, 0, 1)  # (3, h, w)
+
+    def within(self, planes: Tensor) -> Tensor:  # (C, H, W) -> (C, h, w)
+        """The part's box of a frame's planes."""
+        return planes[:, self.box[0], self.box[1]]
+
+    def splatted(self, values: Tensor, weight: Tensor) -> Splatted:
+        """Values (3, h, w) of the part's pixels in its layer's atlas."""
+        return splat_planes(values, self.uv, weight, self.size)
 
 
-def light_at(model: LayeredAtlas, layer: int, t: int, size: tuple[int, ...]) -> Tensor:  # (H, W, 3)
-    """A layer's gain at every pixel of a frame."""
-    log_gain = model.lights[layer].log_gain[:, t]
-    return F.interpolate(log_gain[None], size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).exp()
+def light_at(
+    model: LayeredAtlas, layer: int, t: int, size: tuple[int, ...], box: tuple[slice, slice] = WHOLE
+) -> Tensor:  # (3, h, w)
+    """A layer's gain at every pixel of a frame, or of a box of its rows and columns, as `Maps.light` gives it."""
+    gain = model.lights[layer].log_gain[:, t].exp().cpu().numpy()
+    planes = [cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR)[box] for plane in gain]
+    return torch.from_numpy(np.stack(planes)).to(model.atlas(layer).device)
 
 
-def composite_parts(parts: list[Part], size: tuple[int, ...], device: torch.device) -> Tensor:  # (H, W, 3)
+def composite_parts(parts: list[Part], size: tuple[int, ...], device: torch.device) -> Tensor:  # (3, H, W)
     """The model's frame."""
-    image = torch.zeros(*size, 3, device=device)
+    image = torch.zeros(3, *size, device=device)
     for part in parts:
         if not part.empty:
-            image[part.box] += part.opacity[..., None] * part.light * part.colour
+            part.within(image).addcmul_(part.opacity, part.light * part.colour)
     return image
 
 
@@ -89,41 +119,56 @@ def frame_psnr(predicted: Tensor, true: Tensor) -> float:
 @torch.no_grad()
 def start_atlases(frames: FrameSet) -> None:
     """Set every atlas to the weighted mean of what its layer shows; unseen texels continue the seen ones."""
-    totals = [torch.zeros(*frames.model.atlas(i).shape[:2], 4, device=frames.device) for i in range(len(frames.maps.layers))]
-    for t in range(frames.count):
-        colours = frames.colours(t)
-        for total, part in zip(totals, frames.parts(t), strict=True):
-            if not part.empty:
-                # Pixels of soft edges are mixtures: a clean pixel should outweigh them by far.
-                weight = part.opacity.pow(3) * part.light.mean(-1)
-                splat_into(total, colours[part.box] / part.light, part.uv, weight)
+
+    def shown(t: int) -> list[Splatted | None]:
+        colours, result = frames.colours(t), list[Splatted | None]()
+        for part in frames.parts(t):
+            if part.empty:
+                result.append(None)
+                continue
+            # Pixels of soft edges are mixtures: a clean pixel should outweigh them by far.
+            weight = part.opacity.pow(3) * part.light.mean(0)
+            result.append(part.splatted(part.within(colours) / part.light, weight))
+        return result
+
+    totals = frames.totals()
+    for sums in frames.each(shown):
+        _add(totals, sums)
     for layer, total in enumerate(totals):
-        frames.model.coverage(layer).copy_(total[..., 3])
-        seen = total[..., 3:]
-        filled = fill_unseen((total[..., :3] / seen.clamp(min=1e-6)).cpu().numpy(), seen[..., 0].cpu().numpy())
-        frames.model.atlas(layer).copy_(torch.from_numpy(filled))
+        seen = total[3].cpu().numpy()
+        frames.model.coverage(layer).copy_(total[3])
+        mean = (total[:3] / total[3:].clamp(min=1e-6)).permute(1, 2, 0).cpu().numpy()
+        frames.model.atlas(layer).copy_(torch.from_numpy(fill_unseen(mean, seen)))
 
 
 @torch.no_grad()
 def improve_atlases(frames: FrameSet, relax: float = 1.4) -> list[float]:
     """One pass of reconstruction: every texel moves by the mean left-over of its pixels. PSNR per frame, before it."""
-    model = frames.model
-    totals = [torch.zeros(*model.atlas(i).shape[:2], 4, device=frames.device) for i in range(len(frames.maps.layers))]
-    scores = []
-    for t in range(frames.count):
+
+    def left_over(t: int) -> tuple[float, list[Splatted | None]]:
         colours, parts = frames.colours(t), frames.parts(t)
-        predicted = composite_parts(parts, colours.shape[:2], frames.device)
-        scores.append(frame_psnr(predicted, colours))
-        left_over = colours - predicted
-        for total, part in zip(totals, parts, strict=True):
-            if not part.empty:
-                weight = part.opacity * part.light.mean(-1)
-                splat_into(total, left_over[part.box], part.uv, weight)
+        predicted = composite_parts(parts, colours.shape[1:], frames.device)
+        left = colours - predicted
+        sums = [None if part.empty else part.splatted(part.within(left), part.opacity * part.light.mean(0)) for part in parts]
+        return frame_psnr(predicted, colours), sums
+
+    totals, scores = frames.totals(), []
+    for score, sums in frames.each(left_over):
+        scores.append(score)
+        _add(totals, sums)
     for layer, total in enumerate(totals):
         # A texel with little support moves little: its left-over is mostly its neighbours'.
-        step = relax * total[..., :3] / (total[..., 3:] + 0.05)
-        model.atlas(layer).add_(step).clamp_(0, 1)
+        step = relax * total[:3] / (total[3:] + 0.05)
+        frames.model.atlas(layer).add_(step.permute(1, 2, 0)).clamp_(0, 1)
     return scores
+
+
+def _add(totals: list[Tensor], sums: list[Splatted | None]) -> None:
+    """Add a frame's sums to the atlases', in the order of the frames: the totals are the same to the bit."""
+    for total, one in zip(totals, sums, strict=True):
+        if one is not None:
+            (rows, columns), planes = one
+            total[:, rows, columns] += planes
 
 
 @torch.no_grad()
@@ -131,15 +176,19 @@ def solve_light(frames: FrameSet) -> list[float]:
     """Set each layer's light to the smooth gain that best turns its atlas into the frames. PSNR per frame, before it."""
     model = frames.model
     grid = model.shape.light_grid
+
+    def sums_of(t: int) -> tuple[float, list[np.ndarray | None]]:
+        colours, parts = frames.colours(t), frames.parts(t)
+        score = frame_psnr(composite_parts(parts, colours.shape[1:], frames.device), colours)
+        return score, [None if part.empty else _light_sums(part, colours, grid) for part in parts]
+
     sums = [np.zeros((frames.count, *grid, 7), np.float32) for _ in frames.maps.layers]
     scores = []
-    for t in range(frames.count):
-        colours, parts = frames.colours(t), frames.parts(t)
-        predicted = composite_parts(parts, colours.shape[:2], frames.device)
-        scores.append(frame_psnr(predicted, colours))
-        for total, part in zip(sums, parts, strict=True):
-            if not part.empty:
-                total[t] = _light_sums(part, colours[part.box], grid, colours.shape[:2])
+    for t, (score, found) in enumerate(frames.each(sums_of)):
+        scores.append(score)
+        for total, one in zip(sums, found, strict=True):
+            if one is not None:
+                total[t] = one
     for layer, total in enumerate(sums):
         total = _smooth_sums(total)
         gain = (total[..., :3] + _LIGHT_PRIOR * total[..., 6:]) / (total[..., 3:6] + _LIGHT_PRIOR * total[..., 6:] + 1e-12)
@@ -148,13 +197,12 @@ def solve_light(frames: FrameSet) -> list[float]:
     return scores
 
 
-def _light_sums(part: Part, colours: Tensor, grid: tuple[int, int], size: tuple[int, ...]) -> np.ndarray:
+def _light_sums(part: Part, frame: Tensor, grid: tuple[int, int]) -> np.ndarray:
     """frame * atlas, atlas^2 (3 each) and weight, averaged over the cells of the light's grid: (gh, gw, 7)."""
-    weight = (part.opacity > 0.9).float()[..., None]  # mixtures at soft edges tell nothing of the light
-    stacked = torch.cat([weight * colours * part.colour, weight * part.colour.square(), weight], -1)
-    whole = np.zeros((*size, 7), np.float32)
-    whole[part.box] = stacked.cpu().numpy()
-    return shrink(whole, grid)
+    weight = (part.opacity > 0.9).float()  # mixtures at soft edges tell nothing of the light
+    weighted = weight * part.colour
+    planes = torch.cat([weighted * part.within(frame), weighted * part.colour, weight[None]])
+    return cell_means(planes.cpu().numpy(), part.box, (frame.shape[1], frame.shape[2]), grid)
 
 
 def _smooth_sums(sums: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ Which to choose:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import cv2
@@ -84,6 +85,20 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Average (H, W, C) over the cells of a coarser (h, w) grid; OpenCV takes four channels at a time."""
     parts = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
     return np.dstack([cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA) for part in parts])
+
+
+def cell_means(
+    planes: Iterable[np.ndarray],  # (h, w) float32 each, of a box of a frame; beside the box they are 0
+    box: tuple[slice, slice],
+    frame: tuple[int, int],  # (H, W)
+    size: tuple[int, int],  # (gh, gw)
+) -> np.ndarray:  # (gh, gw, planes)
+    """Average planes over the cells of a coarse grid that spans the whole frame."""
+    whole, cells = np.zeros(frame, np.float32), []
+    for plane in planes:  # one channel at a time: several at once take OpenCV five times as long
+        whole[box] = plane
+        cells.append(cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA))
+    return np.stack(cells, -1)
 
 
 def fill_unseen(atlas: np.ndarray, seen: np.ndarray) -> np.ndarray:

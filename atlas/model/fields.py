@@ -167,7 +167,8 @@ class Mapping(nn.Module):
         longer = max(height, width)
         xy = xy * xy.new_tensor([self.extent[0] * longer / width, self.extent[1] * longer / height])
         result = project(self.base[index], xy).T.reshape(2, height, width)
-        for grid in (self.offset[:, index], correction):
+        offset = self.offset[:, index]
+        for grid in [offset + correction] if offset.shape == correction.shape else [offset, correction]:
             result = result + F.interpolate(grid[None], (height, width), mode="bilinear", align_corners=False)[0]
         return result.permute(1, 2, 0)
 
@@ -177,8 +178,9 @@ def project(
     xy: Tensor,  # (N, 2)
 ) -> Tensor:  # (N, 2)
     """Points moved by homographies."""
-    moved = (matrix[..., :2] * xy[:, None, :]).sum(-1) + matrix[..., 2]
-    return moved[:, :2] / moved[:, 2:]
+    x, y = xy.unbind(-1)
+    u, v, w = (matrix[..., i, 0] * x + matrix[..., i, 1] * y + matrix[..., i, 2] for i in range(3))
+    return torch.stack([u / w, v / w], -1)
 
 
 class Opacity(nn.Module):

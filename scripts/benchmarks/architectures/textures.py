@@ -132,7 +132,7 @@ class Pixels:
         size = self.colours.shape[1:3]
         scores = []
         for t in spread(len(self.colours), SHOWN):
-            light = [solve.light_at(self.model, layer, t, size).reshape(-1, 3) for layer in range(len(textures))]
+            light = [solve.light_at(self.model, layer, t, size).reshape(3, -1).T for layer in range(len(textures))]
             scores.append(solve.frame_psnr(self.predicted(textures, (t,), light), self.colour((t,))))
         return float(np.mean(scores))
 

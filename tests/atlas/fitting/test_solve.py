@@ -57,7 +57,7 @@ def test_light_recovers_a_known_gain(sample: Sample, sample_clip: Clip) -> None:
         for t in range(12):
             seen = sample.opacities[name][t] > 0.95
             bright = (sample.frames[t] > 40).all(-1)  # what is black tells nothing of the light
-            found = solve.light_at(model, layer, t, (64, 96)).numpy()
+            found = solve.light_at(model, layer, t, (64, 96)).permute(1, 2, 0).numpy()
             errors.append(np.abs(found / sample.lights[name][t] - 1)[seen & bright])
         assert np.median(np.concatenate(errors)) < 0.01 and np.quantile(np.concatenate(errors), 0.95) < 0.03
 

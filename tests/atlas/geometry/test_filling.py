@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlas.geometry.filling import continued, nearest_seen, smooth_across_edges
+from atlas.geometry.filling import cell_means, continued, nearest_seen, smooth_across_edges
 
 
 def test_the_nearest_seen_pixel_is_found_from_everywhere() -> None:
@@ -67,3 +67,10 @@ def test_edges_of_one_slanted_direction_move_nothing_along_them() -> None:
         found = smooth_across_edges(known, sigma, floor=1e-2)
         np.testing.assert_allclose(found.sum(-1), 2, atol=0.05)
         assert np.abs(found[..., 0] - found[..., 1]).max() < 0.5
+
+
+def test_cells_hold_the_means_of_what_a_box_shows() -> None:
+    planes = [np.full((4, 6), 8.0, np.float32), np.ones((4, 6), np.float32)]
+    cells = cell_means(planes, (slice(4, 8), slice(2, 8)), (8, 8), (2, 2))
+    np.testing.assert_allclose(cells[..., 1], [[0, 0], [0.5, 1]])  # half of the lower left cell lies in the box
+    np.testing.assert_allclose(cells[..., 0], 8 * cells[..., 1])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from atlas.geometry.warp import composite, frame_time, pixel_grid, sample, splat, visible_opacities
+from atlas.geometry.warp import composite, frame_time, pixel_grid, sample, splat, splat_planes, visible_opacities
 
 
 def centres(size: int) -> torch.Tensor:
@@ -106,3 +108,34 @@ class TestCoordinates:
     def test_time(self) -> None:
         assert [frame_time(i, 5) for i in range(5)] == [-1, -0.5, 0, 0.5, 1]
         assert frame_time(0, 1) == 0
+
+
+class TestSplatPlanes:
+    def test_a_part_of_the_atlas_holds_all_that_is_reached(self) -> None:
+        """As four taps one by one put it, wherever the points are; the part is no larger than they need."""
+        generator = torch.Generator().manual_seed(0)
+        uv = torch.rand(200, 2, generator=generator) * torch.tensor([0.5, 0.7]) + torch.tensor([0.55, -0.9])
+        weights = torch.rand(200, generator=generator) - 0.2
+        values = torch.rand(2, 200, generator=generator)
+        values[:, weights <= 0] = torch.nan  # what does not count may be anything
+        (rows, columns), found = splat_planes(values, uv, weights, (30, 50))
+        expected = torch.zeros(3, 30, 50)
+        for (u, v), weight, value in zip(uv.tolist(), weights.tolist(), values.T.tolist(), strict=True):
+            if abs(u) > 1 or abs(v) > 1 or weight <= 0:
+                continue
+            x, y = (u + 1) * 25 - 0.5, (v + 1) * 15 - 0.5
+            for column in (math.floor(x), math.floor(x) + 1):
+                for row in (math.floor(y), math.floor(y) + 1):
+                    share = (1 - abs(x - column)) * (1 - abs(y - row)) * weight
+                    at = min(max(row, 0), 29), min(max(column, 0), 49)
+                    expected[:, at[0], at[1]] += share * torch.tensor([*value, 1.0])
+        whole = torch.zeros(3, 30, 50)
+        whole[:, rows, columns] = found
+        torch.testing.assert_close(whole, expected, atol=1e-4, rtol=1e-4)
+        assert columns.start > 35 and columns.stop == 50 and rows.start <= 2 and rows.stop <= 29
+
+    def test_nothing_is_reached_where_nothing_counts(self) -> None:
+        outside, hidden = (torch.full((5, 2), 1.5), torch.ones(5)), (torch.zeros(5, 2), torch.zeros(5))
+        for uv, weight in (outside, hidden, (torch.zeros(0, 2), torch.zeros(0))):
+            (rows, columns), planes = splat_planes(torch.ones(1, len(uv)), uv, weight, (8, 8))
+            assert planes.numel() == 0 and rows == columns == slice(0, 0)
