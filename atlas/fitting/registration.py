@@ -15,9 +15,11 @@ import torch
 
 from atlas.clip.flow import dense_flow
 from atlas.fitting.data import Look
+from atlas.fitting.halves import halved_looks, halved_track, with_offsets_of
 from atlas.fitting.tracking import STRIDE, Track
-from atlas.geometry.filling import shrink, smooth_across_edges, wide_blur
+from atlas.geometry.filling import cell_means, smooth_across_edges, wide_blur
 from atlas.geometry.homography import apply_homography
+from atlas.geometry.warp import splat_planes
 from atlas.model.layered import LayeredAtlas
 from atlas.system.parallel import in_order, one_thread
 
@@ -38,6 +40,10 @@ class Canvas:
 
 FINE = 640
 """Longer side in pixels to which a small layer is enlarged for flow."""
+COARSE = 8.0
+"""Pixels of smoothing from which a round works on frames of half the size, at a quarter of the cost."""
+LARGE = 128
+"""Pixels along a frame's shorter side from which half of it still shows enough."""
 _ANYHOW = 0.1  # of an edge's weight that counts along it too: flow there is a guess, but not from afar
 LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
@@ -81,17 +87,13 @@ def average(track: Track, looks: Callable[[int], Look | None], canvas: Canvas) -
 
 def splat_to_canvas(texture: np.ndarray, positions: np.ndarray, weight: np.ndarray, canvas: Canvas) -> np.ndarray:
     """Bilinear splat of (H, W) with weights (H, W): (2, h, w), the weighted sum and the weight."""
-    column, row = canvas.texels(positions)
-    keep = (weight > 0) & (column >= 0) & (row >= 0) & (column < canvas.width - 1) & (row < canvas.height - 1)
-    column, row, weight = column[keep], row[keep], weight[keep]
-    left, top = np.floor(column), np.floor(row)
-    x, y = column - left, row - top
-    index = top.astype(np.int32) * canvas.width + left.astype(np.int32)
-    taps = np.concatenate([index, index + 1, index + canvas.width, index + canvas.width + 1])
-    shares = np.concatenate([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
-    size = canvas.height * canvas.width
-    sums = [np.bincount(taps, np.tile(value, 4) * shares, size) for value in (texture[keep] * weight, weight)]
-    return np.stack(sums).reshape(2, canvas.height, canvas.width).astype(np.float32)
+    sides = np.array([canvas.width, canvas.height], np.float32)
+    uv = (np.dstack(canvas.texels(positions)) + np.float32(0.5)) * (2 / sides) - 1
+    result = np.zeros((2, canvas.height, canvas.width), np.float32)
+    values, places, weights = (torch.from_numpy(array) for array in (texture[None], uv, weight))
+    (rows, columns), planes = splat_planes(values, places, weights, (canvas.height, canvas.width))
+    result[:, rows, columns] = planes.numpy()
+    return result
 
 
 def texture_without_light(
@@ -111,15 +113,30 @@ def register_round(track: Track, looks: Callable[[int], Look | None], sigma: flo
 
     looks(t): the part of frame t that holds the layer, None where it is not seen.
     """
+    if sigma >= COARSE and min(track.height, track.width) >= LARGE:
+        half = halved_track(track)
+        looks = halved_looks(looks, (track.height, track.width))
+        return with_offsets_of(track, _registered(half, looks, sigma, FINE / 2))
+    return _registered(track, looks, sigma, FINE)
+
+
+def _registered(track: Track, looks: Callable[[int], Look | None], sigma: float, fine: float) -> Track:
     canvas = canvas_of(track, looks)
     with one_thread():
         atlas, seen = average(track, looks, canvas)
-        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma), range(len(track.base)))
-        return Track(track.base, np.stack(list(offsets)), track.height, track.width)
+        one = lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine)  # noqa: E731
+        return Track(track.base, np.stack(list(in_order(one, range(len(track.base))))), track.height, track.width)
 
 
 def _corrected(
-    track: Track, t: int, look: Look | None, atlas: np.ndarray, seen: np.ndarray, canvas: Canvas, sigma: float
+    track: Track,
+    t: int,
+    look: Look | None,
+    atlas: np.ndarray,
+    seen: np.ndarray,
+    canvas: Canvas,
+    sigma: float,
+    fine: float,
 ) -> np.ndarray:
     """The offsets of frame `t` after one round."""
     if look is None:
@@ -131,17 +148,16 @@ def _corrected(
         return track.offset[t]
     rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
     own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
-    flow = _fine_flow(own, rendered)
+    flow = _fine_flow(own, rendered, fine)
     across, down = cv2.Sobel(rendered, cv2.CV_32F, 1, 0), cv2.Sobel(rendered, cv2.CV_32F, 0, 1)
-    tensor = cv2.blur(np.dstack([across * across, across * down, down * down]), (9, 9))
-    detail = tensor[..., 0] + tensor[..., 2]
-    tensor[..., [0, 2]] += _ANYHOW * detail[..., None]
-    tensor *= (trust / (detail + 1.0))[..., None]
-    xx, xy, yy = np.moveaxis(tensor, -1, 0)
-    known = np.dstack([tensor, xx * flow[..., 0] + xy * flow[..., 1], xy * flow[..., 0] + yy * flow[..., 1]])
-    evidence = np.zeros((track.height, track.width, 5), np.float32)
-    evidence[look.box] = known
-    moved = smooth_across_edges(shrink(evidence, track.grid_size), sigma / STRIDE, floor=1e-2)
+    xx, xy, yy = (cv2.blur(product, (9, 9)) for product in (across * across, across * down, down * down))
+    detail = xx + yy
+    trusted = trust / (detail + 1.0)
+    xx, xy, yy = (xx + _ANYHOW * detail) * trusted, xy * trusted, (yy + _ANYHOW * detail) * trusted
+    x, y = flow[..., 0], flow[..., 1]
+    known = (xx, xy, yy, xx * x + xy * y, xy * x + yy * y)
+    evidence = cell_means(known, look.box, (track.height, track.width), track.grid_size)
+    moved = smooth_across_edges(evidence, sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
     return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
 
@@ -185,9 +201,9 @@ def start_from_track(model: LayeredAtlas, layer: int, track: Track, canvas: Canv
         mapping.offset.copy_(torch.from_numpy(track.offset).permute(3, 0, 1, 2) * (2 / side))
 
 
-def _fine_flow(own: np.ndarray, rendered: np.ndarray) -> np.ndarray:
-    """Flow between two textures without light; small ones are enlarged, since DIS stops at half its input's size."""
-    scale = float(np.clip(FINE / max(own.shape), 1, 3))
+def _fine_flow(own: np.ndarray, rendered: np.ndarray, fine: float) -> np.ndarray:
+    """Flow between two textures without light; small ones are enlarged to `fine`, since DIS stops at half its input's size."""
+    scale = float(np.clip(fine / max(own.shape), 1, 3))
     pictures = []
     for picture in (own, rendered):
         grey = np.clip(picture * 50 + 128, 0, 255).astype(np.uint8)

@@ -128,7 +128,7 @@ def test_the_average_of_one_frame_is_that_frame(sample: Sample) -> None:
     look = Look((slice(0, 64), slice(0, 96)), sample.frames[0].astype(np.float32) / 255, np.ones((64, 96), np.float32))
     mean, weight = average(track, lambda t: look, Canvas(0, 0, 96, 64))
     np.testing.assert_allclose(mean[:-1, :-1], texture_without_light(look.colour, look.weight)[:-1, :-1], atol=1e-5)
-    np.testing.assert_allclose(weight[:-1, :-1], 1, atol=1e-6)
+    np.testing.assert_allclose(weight[:-1, :-1], 1, atol=1e-5)  # places are rounded as uv are
 
 
 def test_a_splat_keeps_sums_and_drops_what_is_outside() -> None:
