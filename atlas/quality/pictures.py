@@ -13,6 +13,7 @@ from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
 from atlas.storage.images import to_uint8, write_image
 from atlas.system.decoration import decoration
+from atlas.system.parallel import in_order
 from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
 
@@ -41,15 +42,14 @@ def _write_preview(
     """Write preview.mp4; returns some of its frames, small, in columns."""
     textures = fit_textures(maps)
 
-    def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for t in range(clip.frames):
-            yield frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
+    def triple_of(t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
 
     chosen = spread(clip.frames, 6)
     columns: list[tuple[str, list[np.ndarray]]] = []
 
     def pictured() -> Iterator[np.ndarray]:
-        for t, triple in enumerate(triples()):
+        for t, triple in enumerate(in_order(triple_of, range(clip.frames))):
             if t in chosen:
                 columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
             yield even(np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1))
