@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -20,11 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.fitting import solve
+from atlas.fitting.budget import Budget
 from atlas.fitting.data import FitData, Look
 from atlas.fitting.outputs import write_layers, write_maps
 from atlas.fitting.presets import FitConfig
 from atlas.fitting.refine import Refiner
-from atlas.fitting.registration import LIMIT, canvas_of, register_round, start_from_track
+from atlas.fitting.registration import COARSE, LIMIT, canvas_of, register_round, start_from_track
 from atlas.fitting.tracking import Track, chain_background, chain_object, reference_frame
 from atlas.maps.maps import Maps
 from atlas.model.checkpoint import build_model, matching_model, save_model, shape_from_dict
@@ -36,15 +36,10 @@ from atlas.system.cost import Pace
 
 CHUNK = 50
 """Gradient steps between two saves of the state."""
-STARTING = 4.0
-"""Seconds of a budget that are gone before the fit begins: starting Python and loading torch."""
-AFTER_ROUNDS = 2.5
-"""What the passes for atlases and light and the outputs take after registration, in rounds of registration."""
-
-OUTPUTS = 5.0
-"""What the outputs take, in passes for the atlases: maps, preview and metrics go through the frames once each."""
-FIRST_EPOCH = 6.0
-"""What an epoch takes beside its gradient steps (maps, passes, light), in passes, until one has been timed."""
+_LAST = ["atlas", "outputs"]
+"""What ends every fit, as a budget of seconds knows it."""
+_LEAST = ["start", "light", *_LAST]
+"""What must follow a round of registration."""
 
 
 class FitRun(Resumable):
@@ -55,12 +50,10 @@ class FitRun(Resumable):
     def __init__(self, job: FitJob, config: FitConfig) -> None:
         super().__init__(job.folder, job.made_from)
         self.clip, self.config, self.device, self.quiet = job.clip, config, job.device, job.quiet
-        self.seconds = job.seconds
-        self.deadline: float | None = None
-        # With a budget, one round is made, the others are decided on by what it took; epochs are short, and each is
-        # decided on when the one before it is done.
-        self.rounds = config.rounds if job.seconds is None else config.rounds[:1]
-        self.epochs, self.steps = (config.epochs, config.steps) if job.seconds is None else (0, CHUNK)
+        self.budget = None if job.seconds is None else Budget(job.began + job.seconds)
+        # With a budget one round is made; whatever else is decided on when what comes before it is done. Epochs are short then.
+        self.rounds = config.rounds[:1] if self.budget else config.rounds
+        self.epochs, self.steps = (0, CHUNK) if self.budget else (config.epochs, config.steps)
         self.passes = config.passes
         """Closed-form passes before the gradient steps; none where a budget is spent by then: one comes at the end."""
         self.log: list[dict[str, Any]] = []
@@ -69,13 +62,9 @@ class FitRun(Resumable):
         self.model: LayeredAtlas | None = None
         self.refiner: Refiner | None = None
         self.maps_are_current = False
-        self._epoch_began, self._round_seconds, self._pass_seconds = 0.0, 0.0, 0.0
 
     def begin(self) -> None:
-        """Take up a state of the same clip and plan, or decode the clip into the folder; a budget of seconds runs from here."""
-        if self.seconds is not None:
-            self.deadline = time.perf_counter() + self.seconds - STARTING
-        self._epoch_began = time.perf_counter()
+        """Take up a state of the same clip and plan, or decode the clip into the folder."""
         super().begin()
         self.data = FitData(self.clip, self.folder)
 
@@ -83,21 +72,26 @@ class FitRun(Resumable):
 
     def units(self) -> list[Unit]:
         """All work in order."""
-        config, layers, budget = self.config, range(len(self.clip.layers)), self.seconds is not None
-        start, maps = Unit("start", self._start_model), Unit("maps", self._update_maps)
-        atlas, light = Unit("atlas", self._improve_atlases), Unit("light", self._solve_light)
+        config, layers, budget = self.config, range(len(self.clip.layers)), bool(self.budget)
+        start, maps = self._unit("start", self._start_model), self._unit("maps", self._update_maps)
+        atlas, light = self._unit("atlas", self._improve_atlases), self._unit("light", self._solve_light)
         work = [Unit("chain", partial(self._chain, layer)) for layer in layers]
-        for number, sigma in enumerate(self.rounds):
-            work += [Unit("round", partial(self._register, layer, sigma)) for layer in layers]
-            work += [Unit("rounds", self._plan_rounds)] * (budget and number == 0)
-        work += [start, light, *[atlas] * self.passes, *[light] * (self.passes > 0)]
-        work += [Unit("budget", partial(self._plan_epoch, 0))] * budget
+        for sigma in self.rounds:
+            work += [self._unit("coarse round" if sigma >= COARSE else "round", partial(self._register, sigma))]
+            work += [Unit("plan", self._plan_round)] * budget
+        work += [start, light, *[Unit("plan", self._plan_passes)] * budget]
+        work += [*[atlas] * self.passes, *[light] * (self.passes > 0)]
+        work += [Unit("plan", self._plan_epoch)] * budget
         for epoch in range(self.epochs):
             begin, end = epoch * self.steps, (epoch + 1) * self.steps
-            work += [Unit("steps", partial(self._refine, a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
+            work += [self._unit("steps", partial(self._refine, a, min(a + CHUNK, end))) for a in range(begin, end, CHUNK)]
             work += [maps, *[atlas] * config.passes, light]
-            work += [Unit("budget", partial(self._plan_epoch, epoch + 1))] * budget
+            work += [Unit("plan", self._plan_epoch)] * budget
         return [*work, atlas]
+
+    def _unit(self, kind: str, do: Callable[[], None]) -> Unit:
+        """A unit of work of a kind that the budget, where there is one, learns the cost of."""
+        return Unit(kind, partial(self.budget.timed, kind, do) if self.budget else do)
 
     def finish(self) -> None:
         """Do all units that are left, saving after each."""
@@ -121,22 +115,8 @@ class FitRun(Resumable):
             weights = self._weights(layer)
             self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
 
-    def _register(self, layer: int, sigma: float) -> None:
-        began = time.perf_counter()
-        self.tracks[layer] = register_round(self.tracks[layer], self._looks(layer), sigma)
-        self._round_seconds += time.perf_counter() - began
-
-    def _plan_rounds(self) -> None:
-        """With --seconds, after the first round: as many more, of the preset's or of its finest, as fit in the time."""
-        assert self.deadline is not None
-        left = (self.deadline - time.perf_counter()) / max(self._round_seconds, 1e-3) - AFTER_ROUNDS
-        if left < 0:
-            self.passes = 0
-        finer = self.config.rounds[1:]
-        count = int(np.clip(left, 0, len(finer)))
-        # A few rounds out of many go from coarse to fine all the same.
-        chosen = [round(i) for i in np.linspace(0, len(finer) - 1, count)] if count > 1 else [len(finer) // 2] * count
-        self.rounds = (*self.rounds, *(finer[i] for i in chosen))
+    def _register(self, sigma: float) -> None:
+        self.tracks = [register_round(track, self._looks(layer), sigma) for layer, track in enumerate(self.tracks)]
 
     def _start_model(self) -> None:
         if self.model is None:
@@ -146,9 +126,7 @@ class FitRun(Resumable):
         solve.start_atlases(self._frames())
 
     def _improve_atlases(self) -> None:
-        frames, began = self._frames(), time.perf_counter()
-        self._note("atlas", solve.improve_atlases(frames))
-        self._pass_seconds = time.perf_counter() - began
+        self._note("atlas", solve.improve_atlases(self._frames()))
 
     def _solve_light(self) -> None:
         self._note("light", solve.solve_light(self._frames()))
@@ -170,19 +148,44 @@ class FitRun(Resumable):
     def _update_maps(self) -> None:
         self._frames()
 
-    def _plan_epoch(self, epochs: int) -> None:
-        """With --seconds, after `epochs` of them: one more where it fits before the outputs are written, else none."""
-        assert self.deadline is not None
-        now = time.perf_counter()
-        left = self.deadline - now - OUTPUTS * self._pass_seconds
-        if epochs:
-            cost = now - self._epoch_began
-        else:
-            cost = FIRST_EPOCH * self._pass_seconds
-            if left > cost:  # measuring a step is not for nothing
-                cost += CHUNK * self._refining().seconds_per_step(self.data, self.device)
-        self.epochs = epochs + (left > cost)
-        self._epoch_began = now
+    # What a budget of seconds leaves time for, the most useful first
+
+    def _plan_round(self) -> None:
+        """One more round of registration, of the preset's or of its finest, where there is time for it and what must follow."""
+        assert self.budget is not None
+        after = _LEAST if len(self.rounds) == 1 else [*_LEAST, *self._passes(self.config.passes)]
+        last = self.rounds[-1]
+        finer = self.config.rounds[self.config.rounds.index(last) + self.rounds.count(last) :]
+        count = self.budget.how_many(len(finer), "round", after)
+        if count:  # a few rounds out of many go from coarse to fine all the same
+            self.rounds = (*self.rounds, finer[0] if count > 1 else finer[len(finer) // 2])
+
+    def _plan_passes(self) -> None:
+        """As many passes for the atlases as there is time for, and light after them."""
+        assert self.budget is not None
+        self.passes = self.budget.how_many(self.config.passes, "atlas", ["light", *_LAST])
+
+    def _plan_epoch(self) -> None:
+        """One more epoch of gradient steps where it is done in time."""
+        assert self.budget is not None
+        rest = ["maps", *self._passes(self.config.passes), *_LAST]
+        if not self.epochs and self.budget.fits(rest):  # measuring a step is not for nothing
+            self.budget.expect("steps", CHUNK * self._refining().seconds_per_step(self.data, self.device))
+        self.epochs += self.budget.fits(["steps", *rest])
+
+    @staticmethod
+    def _passes(count: int) -> list[str]:
+        return [*["atlas"] * count, "light"] if count else []
+
+    def left_out(self) -> str:
+        """What a budget of seconds left no time for, of what the preset does without one, in words."""
+        config, steps = self.config, self.epochs * self.steps
+        parts = (
+            (len(config.rounds) - len(self.rounds), len(config.rounds), "rounds of registration"),
+            (config.passes - self.passes, config.passes, "passes for the atlases"),
+            (config.epochs * config.steps - steps, config.epochs * config.steps, "gradient steps"),
+        )
+        return ", ".join(f"{missing} of {whole} {what}" for missing, whole, what in parts if missing > 0)
 
     def least(self) -> str:
         """What there is no fit without, in words, where this one is made of nothing else; "" where it did more."""

@@ -20,11 +20,11 @@ from atlas.quality.finish import VERSION, is_whole_fit, write_fit
 from atlas.quality.job import FitJob
 from atlas.quality.summary import worst_lines
 from atlas.storage.stamps import digest, is_up_to_date
-from atlas.system.command import StageOptions
+from atlas.system.command import StageOptions, began
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 
-_METHOD = 2  # raise it when the same clip and config give another fit: those on disk are then made again
+_METHOD = 3  # raise it when the same clip and config give another fit: those on disk are then made again
 _OVER = 1.25
 """How far a fit may go beyond its seconds before that is told."""
 
@@ -91,10 +91,10 @@ def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.dev
     plan, made_from = _plan(clip, config, options, device)
     if is_up_to_date(folder, made_from) and is_whole_fit(folder):
         return f"{folder} is up to date"
-    began = time.perf_counter()
+    starts = began(options)
     with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
-        run = kind.run(FitJob(clip, folder / "resume", made_from, device, options.seconds, options.quiet), config)
+        run = kind.run(FitJob(clip, folder / "resume", made_from, device, options.seconds, starts, options.quiet), config)
         run.begin()
         run.finish()
         extra.update(run.pace.figures())
@@ -102,9 +102,11 @@ def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.dev
     seen = {layer: values["psnr"] for layer, values in metrics["layers"].items() if not math.isnan(values["psnr"])}
     scores = ", ".join(f"{layer} {psnr:.2f}" for layer, psnr in seen.items())
     lines = [f"{folder}: {metrics['whole']['psnr']:.2f} dB ({scores}); look at {folder / 'sheet.png'}"]
-    took = time.perf_counter() - began
+    took = time.perf_counter() - starts
     if options.seconds is not None and took > _OVER * options.seconds and (least := run.least()):
         lines.append(f"it took {took:.0f} s, not {options.seconds:g}: a fit of this clip needs that for the least, {least}")
+    elif missing := run.left_out():
+        lines.append(f"in {options.seconds:g} s there was no time for {missing}")
     steps = max((entry["iteration"] for entry in run.log if entry["kind"] == "train"), default=0)
     if steps < kind.enough_steps:
         lines.append(f"{steps} gradient steps are far too few for {config.preset}: give it more --seconds or --iterations")

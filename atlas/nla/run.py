@@ -63,7 +63,7 @@ class NlaRun(Resumable):
     def __init__(self, job: FitJob, config: NlaConfig) -> None:
         super().__init__(job.folder, job.made_from)
         self.clip, self.config, self.device, self.quiet = job.clip, config, job.device, job.quiet
-        self.seconds, self.began = job.seconds, 0.0
+        self.seconds, self.began = job.seconds, job.began
         self.done, self.stride = 0, 1
         self.log: list[dict[str, Any]] = []
         self.pace = Pace()
@@ -77,7 +77,7 @@ class NlaRun(Resumable):
         return self.finished_units
 
     def begin(self) -> None:
-        """Take up a state of the same clip and plan, or decode the clip into the folder; a budget of seconds runs from here.
+        """Take up a state of the same clip and plan, or decode the clip into the folder.
 
         UserError where the clip has not one foreground.
         """
@@ -86,7 +86,6 @@ class NlaRun(Resumable):
                 f"{self.clip.folder} has {len(self.clip.objects)} objects, --preset nla knows one foreground: "
                 "use --preset standard"
             )
-        self.began = time.perf_counter()
         self.model = NlaModel(self.config, torch.Generator().manual_seed(self.config.seed)).to(self.device)
         self.optimiser = self._optimiser(0)
         super().begin()
@@ -110,6 +109,10 @@ class NlaRun(Resumable):
         sizes = SIZES if self.seconds is None else SIZES[:1]
         write_nla_atlases(self.model, maps, folder, self.config.seed, sizes)
         write_pictures(self.clip, lambda t: self.data.colours[t], maps, folder)
+
+    def left_out(self) -> str:
+        """Nothing: every lesson is given, if short."""
+        return ""
 
     def least(self) -> str:
         """What there is no fit without, in words, where this one is made of little else; "" where it did more."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,8 @@ class FitJob:
     device: torch.device
     seconds: float | None = None
     """Of a budget for everything; None: as long as the plan takes."""
+    began: float = field(default_factory=time.perf_counter)
+    """When the budget began to run, by `time.perf_counter`."""
     quiet: bool = False
 
 
@@ -39,6 +42,9 @@ class Run(Finished, Protocol):
 
     def finish(self) -> None:
         """Do all work that is left."""
+
+    def left_out(self) -> str:
+        """What a budget left no time for, of what the plan has, in words; "" where nothing was."""
 
     def least(self) -> str:
         """What there is no fit without, in words, where a budget allowed nothing else; "" where this one did more."""

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from atlas.errors import BusyError, UserError
-from atlas.system.interrupt import INTERRUPTED, SAID, raise_again
+from atlas.system.interrupt import INTERRUPTED, SAID, STARTED, raise_again
 from atlas.system.terminal import in_one_line, say
 
 BUSY = 3
@@ -41,6 +42,15 @@ class StageOptions(CommonOptions):
 
 
 Options = TypeVar("Options", bound=CommonOptions)
+_given: CommonOptions | None = None
+
+
+def began(options: CommonOptions) -> float:
+    """When the command that was given these options began, by `time.perf_counter`; now, where they come from no command line.
+
+    Loading torch takes seconds, and more on a busy machine: they count as the command's.
+    """
+    return STARTED if options is _given else time.perf_counter()
 
 
 def run_command(
@@ -55,11 +65,13 @@ def run_command(
     go on).
     Results go to standard output (a dict is printed as JSON), errors to standard error as one line.
     """
+    global _given
     raise_again()
     try:
         result: object = answer(sys.argv[1:])
         if result is None:
-            result = stage(parse_options(options_type, sys.argv[1:]))
+            _given = options = parse_options(options_type, sys.argv[1:])
+            result = stage(options)
         if result is not None:
             say(_as_json(result) if isinstance(result, dict) else str(result))
     except UserError as problem:

@@ -1,11 +1,14 @@
-"""Ctrl-C before a command has begun: while torch is loading it would end in a traceback. Standard library only."""
+"""What a command loads first: Ctrl-C would end in a traceback while torch is loading. Standard library only."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType
 
+STARTED = time.perf_counter()
+"""About when the command started: before it loads anything else."""
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 SAID = "interrupted: run the same command again to go on"
