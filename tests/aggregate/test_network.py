@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aggregate.averages import weighted_mean
-from aggregate.network import AggregationNetwork, Training, _in_bands, refine
+from aggregate.network import _SECOND, AggregationNetwork, Training, _Adam, _in_bands, refine
 from aggregate.windows import Source, View
 from atlas.geometry.warp import pixel_grid
 from atlas.geometry.warp import sample as sample_at
@@ -78,6 +78,7 @@ def test_it_is_never_worse_than_its_start() -> None:
     }
     kept = refine(colours, weights, coverage, perfect, training=QUICK)
     assert torch.equal(torch.cat([kept.edited, kept.reference], -1), weighted_mean(colours, weights))
+    assert kept.steps == QUICK.check_every  # and is given up as soon as that is seen
 
 
 def test_keyframes_that_share_nothing_are_left_alone() -> None:
@@ -125,3 +126,18 @@ def test_bands_give_what_the_whole_gives() -> None:
     images = torch.rand(2, 3, 300, 20, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.allclose(_in_bands(network, images), network(images), atol=1e-5)
+
+
+@pytest.mark.slow  # it loads what torch's own takes long to load
+def test_its_steps_are_those_of_torchs_adam() -> None:
+    ours, theirs = (AggregationNetwork(torch.Generator().manual_seed(0)) for _ in range(2))
+    groups = [{"params": theirs.first.parameters(), "lr": 4e-3}, {"params": theirs.second.parameters(), "lr": 4e-3 * _SECOND}]
+    adam, reference = _Adam(ours, 4e-3), torch.optim.Adam(groups)
+    images = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    for _ in range(3):
+        adam.step((ours(images) - images**2).abs().mean())
+        reference.zero_grad()
+        (theirs(images) - images**2).abs().mean().backward()
+        reference.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-6, atol=1e-9)
