@@ -240,9 +240,11 @@ def test_a_fit_that_turns_to_nan_says_where_and_keeps_what_was_good(
 
 def test_another_fit_replaces_the_old_one_whole(fresh_fitted: Clip) -> None:
     folder = fresh_fitted.fit_folder("default")
-    (folder / "left over").write_text("of the old one")
+    (folder / "notes.txt").write_text("of whoever looked at it")
+    before = (folder / "checkpoint.safetensors").read_bytes()
     fit(options(fresh_fitted, iterations=None))
-    assert not (folder / "left over").exists() and not (folder / "resume").exists()
+    assert (folder / "notes.txt").read_text() == "of whoever looked at it", "what somebody put there is not the fit's to delete"
+    assert (folder / "checkpoint.safetensors").read_bytes() != before and not (folder / "resume").exists()
     assert read_json(folder / "config.json")["epochs"] == 0
 
 
