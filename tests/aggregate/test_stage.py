@@ -117,6 +117,16 @@ def test_another_fit_makes_it_out_of_date(fresh_clip: Clip) -> None:
     assert read_stamp(made.folder)["fit foreground"] == fit_identity(fresh_clip, maps, "foreground")
 
 
+def test_every_option_that_counts_makes_it_anew(fresh_clip: Clip) -> None:
+    filtered(fresh_clip)
+    chosen: dict[str, object] = {"method": "network", "merge_steps": 2, "colours": "kept"}
+    run(fresh_clip, **chosen)  # type: ignore[arg-type]
+    for name, value in (("match_gain", False), ("match_shift", False), ("merge_steps", 3), ("seed", 1), ("colours", "learned")):
+        assert "up to date" in run(fresh_clip, **chosen)  # type: ignore[arg-type]
+        chosen[name] = value
+        assert "up to date" not in run(fresh_clip, **chosen), name  # type: ignore[arg-type]
+
+
 def test_the_same_seed_gives_the_same_bytes(fresh_clip: Clip) -> None:
     made = filtered(fresh_clip)
     results = []
