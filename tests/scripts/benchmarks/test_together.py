@@ -1,4 +1,4 @@
-"""A few pairs of commands at once, and a few that are killed; `scripts/bench_together.py` runs many."""
+"""A pair of commands at once, and two that are killed; `scripts/bench_together.py` runs many."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from scripts.benchmarks.together import TogetherOptions, differing, held, togeth
 
 @pytest.mark.slow
 def test_pairs_and_kills() -> None:
-    names = ("edit", "edit another layer", "render images")
-    report = together(TogetherOptions(pairs=2, kills=2, only=names, quiet=True))
-    assert len(report.lines) == 4 and not report.problems, str(report)
+    report = together(TogetherOptions(pairs=1, kills=2, only=("edit another layer",), quiet=True))
+    assert len(report.lines) == 3 and not report.problems, str(report)
 
 
 def test_a_command_that_is_unknown() -> None:
