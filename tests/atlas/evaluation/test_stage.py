@@ -103,6 +103,16 @@ def test_an_edit_that_changes_nothing(fresh_clip: Clip, sample: Sample) -> None:
     assert read_json(edit.folder / "metrics.json")["coverage"] == found["coverage"]
 
 
+def test_it_is_rendered_as_it_was_asked_for(fresh_clip: Clip, sample: Sample) -> None:
+    painted = sample.atlases["foreground"].copy()
+    painted[..., :3] = 0.3 + 0.5 * painted[..., [2, 0, 1]]
+    make_edit(fresh_clip, to_uint8(painted))
+    changes = ({}, {"mode": "full"}, {"transfer": "additive"}, {"light": "off"})
+    found = [evaluate(options(fresh_clip, edit="paint", **change))["edit"] for change in changes]
+    assert [one["mode"] for one in found] == ["delta", "full", "delta", "delta"]
+    assert len({one["changed"] for one in found}) == 4
+
+
 def test_a_damaged_oracle_is_none(fresh_clip: Clip, sample: Sample) -> None:
     edit = make_edit(fresh_clip, to_uint8(sample.atlases["foreground"]))
     write_json(edit.folder / "oracle.json", [1, 2])
