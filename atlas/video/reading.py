@@ -213,8 +213,3 @@ def _has_end_mark(path: Path) -> bool:
                 return end.endswith(b"\x3b")
             position = start
     return False
-
-
-def _tag(messages: str, name: str) -> re.Match[str] | None:
-    match = re.search(rf"\b{name}:([\w-]+)", messages)
-    return None if match is None or match[1] in ("unknown", "unspecified", "reserved", "gbr") else match
