@@ -36,7 +36,7 @@ _PATTERNS: dict[str, list[str]] = {
     "DINOv2 model": ["config.json", "preprocessor_config.json", "model.safetensors"],
 }
 _HALF = ".fp16."  # in the names of weights in half precision
-_SKIPPED = [f"*{_HALF}*", "*non_ema*", "safety_checker/*"]
+_SKIPPED = ["*non_ema*", "safety_checker/*"]
 _MARK = {
     "model": "model_index.json",
     "ControlNet": "config.json",
@@ -94,9 +94,10 @@ def fingerprint(path: Path) -> str:
 
 
 def fetch_command(name: str, patterns: list[str]) -> str:
-    """The command that fetches what is needed of a repository."""
-    if not any("*" in pattern for pattern in patterns):
-        return f"hf download {name} {' '.join(patterns)}"
+    """The command that fetches what is needed of a repository, in full and half precision: it may hold either alone."""
+    if not any("*" in pattern for pattern in patterns):  # of several names the command leaves out those that are not there
+        halves = [half for pattern in patterns if (half := _halved(pattern)) != pattern]
+        return f"hf download {name} {' '.join(patterns + halves)}"
     wanted = " ".join(f'--include "{pattern}"' for pattern in patterns)
     return f"hf download {name} {wanted} " + " ".join(f'--exclude "{pattern}"' for pattern in _SKIPPED)
 
@@ -106,7 +107,7 @@ def chosen_files(files: Sequence[str], patterns: list[str]) -> tuple[list[str], 
     present = set(files)
     doubled = [file for file in files if _HALF in file and file.replace(_HALF, ".", 1) in present]
     alone = [half for pattern in patterns if pattern not in present and (half := _halved(pattern)) in present]
-    return patterns + alone, doubled + _SKIPPED[1:]
+    return patterns + alone, doubled + _SKIPPED
 
 
 def _halved(name: str) -> str:

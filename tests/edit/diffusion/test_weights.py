@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from atlas.errors import UserError
 from atlas.weights.hub import fetch_command, fingerprint, located
@@ -191,3 +193,21 @@ def test_the_hash_follows_the_weights(models: Path, tmp_path: Path) -> None:
 def test_the_command_that_fetches() -> None:
     command = fetch_command("a/b", ["model_index.json", "*/*.json"])
     assert command.startswith('hf download a/b --include "model_index.json" --include "*/*.json"')
+
+
+@pytest.mark.parametrize("half", ["", ".fp16"])
+@pytest.mark.parametrize(
+    ("patterns", "files"),
+    [
+        (["model_index.json", "*/*.json", "*/*.safetensors"], ["model_index.json", "unet/a{half}.safetensors"]),
+        (["config.json", "model.safetensors"], ["config.json", "model{half}.safetensors"]),
+    ],
+)
+def test_the_command_fetches_either_precision(half: str, patterns: list[str], files: list[str]) -> None:
+    there = [file.format(half=half) for file in files]
+    words = shlex.split(fetch_command("a/b", patterns))[3:]
+    options = {word: words[number + 1] for number, word in enumerate(words) if word.startswith("--")}
+    skipped = [words[number + 1] for number, word in enumerate(words) if word == "--exclude"]
+    wanted = [word for word in words if word not in options and word not in skipped]
+    more = ["x.bin", "unet/a.non_ema.safetensors"]
+    assert list(filter_repo_objects(there + more, allow_patterns=wanted, ignore_patterns=skipped)) == there
