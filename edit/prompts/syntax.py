@@ -23,6 +23,7 @@ _TOKEN = re.compile(
 _CLOSES = {"(": ")", "[": "]"}
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
 _FILES = re.compile(r"<(lora|lyco|hypernet):", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\[()\[\]\\]")
 _TIMED = re.compile(r"\|[^\[\]]*\]|\[[^\[\]]*:\s*(\d+\.?\d*|\.\d+)\s*\]")
 
 
@@ -41,9 +42,10 @@ def parsed(prompt: str) -> list[list[Fragment]]:
     """
     if _FILES.search(prompt):
         raise UserError(f"the prompt names a file in {_near(prompt, _FILES)}: give LoRAs with --lora PATH:SCALE")
-    if "[" in prompt and _TIMED.search(prompt):
+    bare = _ESCAPED.sub("", prompt)  # a bracket that stands for itself opens nothing
+    if "[" in bare and _TIMED.search(bare):
         raise UserError(
-            f"the prompt changes between steps ({_near(prompt, _TIMED)}), which is not done here: leave the brackets out, "
+            f"the prompt changes between steps ({_near(bare, _TIMED)}), which is not done here: leave the brackets out, "
             "or write \\[ for a bracket itself"
         )
     parts: list[list[Fragment]] = [[]]

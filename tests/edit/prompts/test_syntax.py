@@ -20,6 +20,7 @@ from edit.prompts.syntax import is_plain, parsed
         ("(a [b] c:2)", [[("a ", 2), ("b", 2 / 1.1), (" c", 2)]]),
         ("(a (b:2) c)", [[("a ", 1.1), ("b", 2.2), (" c", 1.1)]]),
         (r"a \(b\) \[c\] d\\", [[("a (b) [c] d\\", 1)]]),
+        (r"a \[b|c\] d \[e:0.5\]", [[("a [b|c] d [e:0.5]", 1)]]),  # as the refusal of steps advises
         ("a cat :) at 10:30) b]", [[("a cat :) at 10:30) b]", 1)]]),
         ("a: b, c\\d", [[("a: b, c\\d", 1)]]),
         ("a BREAK (b BREAK c:1.2)", [[("a", 1)], [("b", 1.2)], [("c", 1.2)]]),
@@ -46,6 +47,7 @@ def test_plain_text(prompt: str) -> None:
         ("<lora:style:0.8> a car", "give LoRAs with --lora"),
         ("a [cat:dog:0.5]", "changes between steps"),
         ("a [cat|dog] b", "changes between steps"),
+        (r"a \[b\] [cat|dog] c", "changes between steps"),
     ],
 )
 def test_what_is_refused(prompt: str, said: str) -> None:
