@@ -29,7 +29,7 @@ from edit.diffusion.model import StableDiffusion
 from edit.diffusion.weights import let_go, load
 from edit.models.base import description_folder, is_xl_model
 from edit.models.controlnets import described_by
-from edit.models.on_top.ip_adapters import ip_adapter_files, ip_adapter_patterns
+from edit.models.on_top.ip_adapters import image_encoder_of, ip_adapter_patterns
 from edit.models.schedules import check_steps, named_entries, single_file_marks
 from edit.models.weights import Weights, check_installed
 from edit.prompts.syntax import is_plain
@@ -40,7 +40,8 @@ _APART = {"prompt", "prompt_at", "model", "model_config", "vae", "controlnet", "
           "depth_model", "image_prompt", "control_images", "poses", "pose_window", "softedge", "offline", "offload",
           "vae_slicing", "compile", "dtype"}  # fmt: skip
 _NOTATION = 1  # raise it when the same notation in a prompt is read otherwise
-_SEEN = 2  # raise it when the same image prompt is seen otherwise
+_STEPPED = 2  # raise it when `LateLMS` takes the same steps otherwise: 1 was diffusers' own LMS
+_SEEN = 2  # raise it when the same image prompt or control image is seen otherwise
 
 
 class Sources:
@@ -115,7 +116,7 @@ class Sources:
         """Digest of what controls of a frame (None: of an atlas) are made from beside its picture; None where that is all."""
         own = None
         if self.options.control_images is not None:
-            own = digest(self.options.control_images if frame is None else self._numbered().files[frame])
+            own = digest(_SEEN, self.options.control_images if frame is None else self._numbered().files[frame])
         if self.options.poses is None or frame is None:
             return own
         return digest(own, self._followed().identity(frame))
@@ -150,6 +151,8 @@ class Sources:
         chosen = {name: value for name, value in self.options.settings().items() if name not in _APART}
         if not all(map(is_plain, self.options.all_prompts())):
             chosen["notation"] = _NOTATION
+        if self.options.scheduler == "lms":
+            chosen["stepped"] = _STEPPED
         depth = self._paths.get("depth")
         if depth is not None and depth.is_dir() and gives_distance(described(depth / "config.json")):
             chosen["depth"] = "inverse of metres"
@@ -217,7 +220,7 @@ class Sources:
             path = located(options.ip_adapter, "IP-Adapter", offline=offline, patterns=wanted)
             paths["IP-Adapter"] = path
             if path.is_file():
-                paths["image encoder"] = ip_adapter_files(path, self.is_xl)[1]
+                paths["image encoder"] = image_encoder_of(path)
         return paths
 
     def _depth_estimator(self) -> DepthEstimator:

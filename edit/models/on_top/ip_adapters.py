@@ -23,20 +23,22 @@ def ip_adapter_patterns(is_xl: bool) -> list[str]:
     return [f"{folder}/{weight}", f"{folder}/{_ENCODER}/*.json", f"{folder}/{_ENCODER}/*.safetensors"]
 
 
-def ip_adapter_files(path: Path, is_xl: bool) -> tuple[Path, Path]:
-    """The adapter's file and the folder of its image encoder, of what was named or fetched."""
-    file = path if path.is_file() else path.joinpath(*_PUBLISHED[is_xl])
-    return file, file.parent / _ENCODER
+def image_encoder_of(file: Path) -> Path:
+    """Find the folder of the image encoder beside an IP-Adapter's file; UserError where there is none."""
+    folder = file.parent / _ENCODER
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: an IP-Adapter's image encoder lies beside it, with config.json and weights")
+    return folder
 
 
 def add_image_prompt(pipeline: Any, name: str, scale: float, *, is_xl: bool, offline: bool) -> None:
     """Load an IP-Adapter and its image encoder; UserError where it cannot be had or does not fit."""
     path = located(name, "IP-Adapter", offline=offline, patterns=ip_adapter_patterns(is_xl))
-    file, folder = ip_adapter_files(path, is_xl)
+    file = path if path.is_file() else path.joinpath(*_PUBLISHED[is_xl])
     try:
         _check_kind(name, file)
         if pipeline.image_encoder is None:  # diffusers, left to itself, reads it from other formats too
-            pipeline.register_modules(image_encoder=_image_encoder(folder, pipeline))
+            pipeline.register_modules(image_encoder=_image_encoder(image_encoder_of(file), pipeline))
         pipeline.load_ip_adapter(str(file.parent), subfolder="", weight_name=file.name, local_files_only=True)
         pipeline.set_ip_adapter_scale(scale)
         _check_width(name, pipeline)
@@ -72,8 +74,6 @@ def _check_width(name: str, pipeline: Any) -> None:
 def _image_encoder(folder: Path, pipeline: Any) -> Any:
     from transformers import CLIPVisionModelWithProjection
 
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing: an IP-Adapter's image encoder lies beside it, with config.json and weights")
     check_folder(folder)
     check_network(folder, "image encoder", CLIPVisionModelWithProjection, weight_bytes(folder, "image encoder"))
     encoder = loaded_network(folder, "image encoder", CLIPVisionModelWithProjection, pipeline.dtype)

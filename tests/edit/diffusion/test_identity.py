@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from atlas.errors import UserError
 from atlas.storage.images import write_image
+from atlas.storage.stamps import digest
 from edit.diffusion.sources import Sources
 from edit.models.weights import Weights
 from edit.request.prompting import DiffusionOptions
@@ -139,3 +141,25 @@ def test_the_content_of_files_counts_and_not_their_names(identity: Callable[...,
             unseen.append(str(path.relative_to(tmp_path / "moved")))
         path.write_bytes(content)
     assert unseen == []
+
+
+def test_control_images_count_as_they_are_seen(models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own" / "00003.png"
+    write_image(file, np.zeros((64, 96, 3), np.uint8))
+    for given, frame in ((file.parent, 3), (file, None)):
+        options = DiffusionOptions(
+            prompt="a cat", model=str(models / "sd"), control=("images",), controlnet=(str(models / "controlnet-sd"),),
+            control_images=given, offline=True,
+        )  # fmt: skip
+        sources = Sources(options, "cpu")
+        if frame is not None:
+            sources.open_controls(96, 64, 12.0, [frame])
+        # By the file alone, pictures made before turns, profiles and alpha were looked at would pass for new ones.
+        assert sources.control_identity(frame) not in (None, digest(file))
+
+
+def test_an_ip_adapter_without_its_image_encoder_is_refused(identity: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "adapter.safetensors").write_bytes(b"")
+    write_image(tmp_path / "look.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="image_encoder is missing: an IP-Adapter's image encoder lies beside it"):
+        identity(image_prompt=tmp_path / "look.png", ip_adapter=str(tmp_path / "adapter.safetensors"))

@@ -259,6 +259,7 @@ def test_a_cached_picture_depends_on_all_that_made_it(
     assert set(plain) == {"model", "strategy", "steps", "weights", "loras", "image", "precision"} - {"model"}
     for prompt in ("a (cat:1.2)", "a BREAK cat", r"a \(cat"):
         assert identity(prompt=prompt)["notation"] == 1
+    assert "stepped" in identity(scheduler="lms")  # its pictures were others once
     metres = identity(**depth)
     file = Path(depth["depth_model"]) / "config.json"
     file.write_text(file.read_text().replace("{", '{"depth_estimation_type": "metric",', 1))
