@@ -26,6 +26,8 @@ def in_order(
 
     workers: threads, fewer where a single result takes much memory; about as many results wait.
     """
+    if torch := sys.modules.get("torch"):
+        torch.get_num_threads()  # fixes the caller's own number, which what a worker sets would else become
     with ThreadPoolExecutor(workers, initializer=_torch_on_one_thread) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
