@@ -83,7 +83,7 @@ class LeaseFile:
         """The files of those who read, alive or not."""
         try:
             names = os.listdir(self.path.parent)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         cut = [(name, *name.rpartition(_READS)) for name in names]
         return [self.path.with_name(name) for name, of, _, token in cut if of == self.path.name and token.isalnum()]
@@ -96,7 +96,9 @@ class LeaseFile:
                 guard.unlink(missing_ok=True)
             return False
         try:
-            if os.path.lexists(self.path) and _living(self.path, me) is not None:
+            if not os.path.lexists(self.path):  # given back meanwhile: whoever makes it first has it
+                return _created(self.path, me)
+            if _living(self.path, me) is not None:
                 return False
             _created(ours, me)
             ours.replace(self.path)
@@ -145,8 +147,12 @@ def _created(path: Path, owner: Owner) -> bool:
         if os.path.lexists(path):
             return False
         raise
-    with open(descriptor, "wb") as stream:
-        stream.write(json.dumps(owner.to_dict()).encode())
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(json.dumps(owner.to_dict()).encode())
+    except OSError:  # a full disk: a lease that names nobody would keep everybody out for a minute
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

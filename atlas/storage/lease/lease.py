@@ -41,6 +41,12 @@ class _Held:
 _held: dict[tuple[Path, int], list[_Held]] = {}
 _lock = threading.Lock()
 _toucher: threading.Thread | None = None
+_waited = 0.0
+
+
+def waited() -> float:
+    """Seconds that this process has waited for others to end, in all."""
+    return _waited
 
 
 @contextlib.contextmanager
@@ -72,7 +78,8 @@ def reading(target: Path, *, inside: bool = False, wait: bool = False) -> Iterat
         try:
             stack.enter_context(_holding(_lease(target, inside), _resolved(target), alone=False, wait=wait))
         except OSError as problem:
-            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):  # what may only be read is read untold
+            # What may only be read is read untold; what is no folder is for whoever opens it to tell.
+            if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
                 raise
         yield
 
@@ -126,7 +133,9 @@ def _holding(lease: LeaseFile, target: Path, *, alone: bool, wait: bool) -> Iter
 
 def _taken(lease: LeaseFile, target: Path, key: tuple[Path, int], *, alone: bool, wait: bool) -> _Held:
     """Take a lease; BusyError where somebody else has it and we do not wait."""
-    end, told = time.monotonic() + _PATIENCE, False
+    global _waited
+    began = time.monotonic()
+    end, told = began + _PATIENCE, False
     while True:
         me = Owner.here()
         other = lease.take_alone(me) if alone else lease.take_shared(me)
@@ -140,6 +149,7 @@ def _taken(lease: LeaseFile, target: Path, key: tuple[Path, int], *, alone: bool
                 print(line if line.isprintable() else ascii(line), file=sys.stderr, flush=True)
                 told = True
         time.sleep(_PAUSE * (15 if told else 1))
+    _waited += time.monotonic() - began
     held = _Held(lease, lease.path if alone else lease.reader(me), target, me, alone)
     with _lock:
         _held.setdefault(key, []).append(held)

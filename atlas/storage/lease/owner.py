@@ -94,9 +94,20 @@ def runs(pid: int) -> bool:
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
-        return False
+        return os.name == "posix" and _is_hidden(pid)
     except psutil.Error:  # it is somebody else's
         return True
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process of somebody else that /proc does not show to us (hidepid, on clusters). Not for Windows."""
+    try:
+        os.kill(pid, 0)  # on POSIX it asks and does nothing
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False  # our own, and /proc does not know it: it has just ended
 
 
 def _start(pid: int) -> str:

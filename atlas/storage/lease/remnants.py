@@ -18,6 +18,7 @@ OLD = "-old"
 """How the names of folders end that are being replaced."""
 _SIGNED = re.compile(r"-making-([0-9a-f]{8})-(\d+)-")
 _MADE = re.compile(r"^\..+-making-")
+_LEASE = re.compile(r"^\.(.*\.)?lease($|-|\.read-)")
 _DAY = 86400.0
 """Seconds after which what another machine left untouched is of a run that died."""
 
@@ -42,6 +43,11 @@ def being_filled(path: Path) -> Path | None:
     """The folder that this process is making in which `path` lies; None where it lies in none: nobody else knows of those."""
     with _lock:
         return next((parent for parent in path.parents if parent in _made_here), None) if _made_here else None
+
+
+def is_of_program(name: str) -> bool:
+    """Whether a hidden file is a lease, or something half-made, by its name."""
+    return _MADE.match(name) is not None or _LEASE.match(name) is not None
 
 
 def made_prefix(name: str) -> str:

@@ -41,7 +41,7 @@ def test_its_own_options_change_it(name: str) -> None:
 
 def test_every_option_is_shared_or_belongs_to_a_way() -> None:
     known = {field.name for field in fields(DeflickerOptions)}
-    shared = {"quiet", "clip", "edit", "way", "name", "fit", "device"}
+    shared = {"quiet", "wait", "clip", "edit", "way", "name", "fit", "device"}
     assert known - shared == {option for way in WAYS.values() for option in way.options}
 
 

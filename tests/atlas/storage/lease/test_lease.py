@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -123,6 +124,53 @@ def test_readers_that_died_are_forgotten_by_the_next(target: Path) -> None:
     with reading(target):
         assert len(list(target.parent.glob(".*"))) == 1
     assert [path.name for path in target.parent.iterdir()] == ["edit"]
+
+
+def test_a_lease_given_back_while_it_is_taken_over_is_the_next_ones(target: Path) -> None:
+    """Who finds nothing to take over makes the lease as everybody does: of two, one has it."""
+    lease = LeaseFile.beside(target)
+    first, second = Owner.here(), replace(Owner.here(), token="f00d")
+    assert lease._taken_over(first) and lease_file.is_of(lease.path, first)
+    assert not lease._taken_over(second) and lease_file.is_of(lease.path, first)
+
+
+def test_a_full_disk_leaves_no_lease_of_nobody(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *problem: object) -> None:
+            pass
+
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    def opened(descriptor: int, mode: str) -> Full:
+        os.close(descriptor)
+        return Full()
+
+    monkeypatch.setattr(lease_file, "open", opened, raising=False)
+    with pytest.raises(OSError, match="no space left"), writing(target):
+        pass
+    monkeypatch.undo()
+    assert [path.name for path in target.parent.iterdir()] == ["edit"]
+
+
+def test_a_file_where_a_folder_should_be_is_no_matter_of_leases(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_text("a film")
+    with reading(tmp_path / "clip", inside=True):
+        pass
+
+
+def test_waiting_is_counted(target: Path) -> None:
+    before = leases.waited()
+    _left(target, Owner.here())
+    thread = threading.Thread(target=lambda: (time.sleep(0.2), LeaseFile.beside(target).path.unlink()))
+    thread.start()
+    with writing(target, wait=True):
+        pass
+    thread.join()
+    assert leases.waited() - before > 0.15
 
 
 def test_a_number_given_to_another_process_is_not_the_one_that_died(target: Path) -> None:
