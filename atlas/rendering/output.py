@@ -16,7 +16,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError, a_few
 from atlas.storage.atomic import keep_others, put_in_place, scratch_folder
 from atlas.storage.images import to_8_bit, write_image
-from atlas.storage.stamps import contents, digest, read_json, write_json
+from atlas.storage.stamps import contents, digest, read_json, unlisted, write_json
 from atlas.system.terminal import say
 from atlas.video.reading import probe
 from atlas.video.sound import Sound
@@ -49,9 +49,10 @@ def _written(folder: Path) -> dict[str, str]:
 def _theirs(folder: Path) -> list[str]:
     """Names of the files in a folder of images that were not rendered, or were changed since."""
     written, there = _written(folder), contents(folder)
+    hidden = [name for name in unlisted(folder) if name != _MARK]
     if not written and (folder / _MARK).is_file():
-        return [name for name in there if not _NUMBERED.fullmatch(name)]
-    return [name for name, entry in there.items() if written.get(name) != entry]
+        return [*(name for name in there if not _NUMBERED.fullmatch(name)), *hidden]
+    return [*(name for name, entry in there.items() if written.get(name) != entry), *hidden]
 
 
 @dataclass(frozen=True)

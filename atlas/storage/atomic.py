@@ -172,7 +172,11 @@ def keep_others(folder: Path, successor: Path, names: Iterable[str]) -> list[Pat
         if os.path.lexists(target):
             target = _free_name(successor / REPLACED / name)
             moved.append(folder / target.relative_to(successor))
-        link_or_copy(folder / name, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (folder / name).is_symlink():
+            target.symlink_to(os.readlink(folder / name))
+        else:
+            link_or_copy(folder / name, target)
     return moved
 
 

@@ -162,6 +162,12 @@ def test_other_images_are_not_replaced_but_an_own_rendering_is(edited: tuple[Cli
     for _ in range(2):
         render(options(clip, format="png", output=tmp_path / "new"))
     assert len(list((tmp_path / "new").glob("*.png"))) == clip.frames
+    (tmp_path / "new" / ".gitignore").write_text("*.png")
+    (tmp_path / "new" / "00000.png").unlink()  # so that there is something to do
+    (tmp_path / "new" / "older").symlink_to(tmp_path / "mine", target_is_directory=True)
+    render(options(clip, format="png", output=tmp_path / "new"))
+    assert (tmp_path / "new" / ".gitignore").read_text() == "*.png" and (tmp_path / "new" / "older").is_symlink()
+    assert len(list((tmp_path / "new").glob("*.png"))) == clip.frames
 
 
 def test_usual_names(fresh_clip: Clip) -> None:
