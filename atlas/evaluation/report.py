@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluation.catalogue import COST
 from atlas.evaluation.comparison import Comparison, compare
@@ -64,7 +65,9 @@ def printed(options: EvaluateOptions) -> dict[str, Any] | str:
     clip = Clip.open(options.clip)
     edits = [name for name in (options.edit, *options.compare) if name is not None]
     with at_work(clip.folder, reads=map(clip.edit_folder, edits), wait=options.wait):
-        return _printed(options)
+        fits = {Edit.open(clip, name).fit for name in edits if clip.edit_folder(name).is_dir()}
+        with at_work(clip.folder, reads=map(clip.fit_folder, fits), wait=options.wait):
+            return _printed(options)
 
 
 def _printed(options: EvaluateOptions) -> dict[str, Any] | str:

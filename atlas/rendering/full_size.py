@@ -59,9 +59,14 @@ def evaluated_from(maps: Maps) -> str:
 def _evaluated(clip: Clip, maps: Maps, height: int, width: int, device: torch.device, *, quiet: bool) -> Maps:
     name, made_from = f"maps-{width}x{height}", evaluated_from(maps)
     folder = maps.folder / name
-    with writing(folder, wait=True):  # who makes them makes them for us too
-        if not (is_up_to_date(folder, made_from) and _are_whole(maps, name)):
-            _evaluate(clip, maps, folder, made_from, device, quiet=quiet)
+
+    def are_there() -> bool:
+        return is_up_to_date(folder, made_from) and _are_whole(maps, name)
+
+    if not are_there():  # asked first: a clip that may only be read is not written to
+        with writing(folder, wait=True):  # who makes them makes them for us too
+            if not are_there():
+                _evaluate(clip, maps, folder, made_from, device, quiet=quiet)
     return Maps(maps.folder, name)
 
 
