@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 SHARES = {
     "coarse round": 1.5,
@@ -57,6 +58,15 @@ class Budget:
         left = self._deadline - self._clock() - sum(map(self.estimate, others))
         each = self.estimate(kind)
         return max(0, min(most, int(left / each) if each > 0 else most)) if left > 0 else 0
+
+    def known(self) -> dict[str, Any]:
+        """What was learned of the machine, as JSON holds it: for `recall` in a run that goes on."""
+        return {"pace": self._pace, "took": {kind: list(entry) for kind, entry in self._took.items()}}
+
+    def recall(self, known: dict[str, Any]) -> None:
+        """Take up what `known` gave."""
+        self._pace = None if known["pace"] is None else float(known["pace"])
+        self._took = {str(kind): (float(seconds), float(then)) for kind, (seconds, then) in known["took"].items()}
 
     def fits(self, work: Iterable[str]) -> bool:
         """Whether all of this work would be done in time."""

@@ -253,6 +253,8 @@ class FitRun(Resumable):
             "done": self.finished_units, "rounds": self.rounds, "passes": self.passes, "epochs": self.epochs, "log": self.log,
             "tracks": 0 if self.model else len(self.tracks),
         }  # fmt: skip
+        if self.budget:
+            description["budget"] = self.budget.known()
         if self.model is None:
             for i, track in enumerate(self.tracks):
                 tensors[f"track.{i}.base"] = torch.from_numpy(track.base)
@@ -268,6 +270,8 @@ class FitRun(Resumable):
         """Take up what `state` gave."""
         self.finished_units, self.epochs, self.log = description["done"], description["epochs"], description["log"]
         self.rounds, self.passes = tuple(description["rounds"]), description.get("passes", self.passes)
+        if self.budget:
+            self.budget.recall(description["budget"])
         for i in range(description["tracks"]):
             base, offset = tensors[f"track.{i}.base"].numpy(), tensors[f"track.{i}.offset"].numpy()
             self.tracks.append(Track(base, offset, self.clip.height, self.clip.width))

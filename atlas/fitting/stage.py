@@ -19,6 +19,7 @@ from atlas.fitting.presets import PresetName
 from atlas.quality.finish import VERSION, is_whole_fit, write_fit
 from atlas.quality.job import FitJob
 from atlas.quality.summary import worst_lines
+from atlas.storage.lease.lease import waited
 from atlas.storage.stamps import digest, is_up_to_date
 from atlas.system.command import StageOptions, began
 from atlas.system.cost import measured
@@ -91,7 +92,7 @@ def _fit_anew(clip: Clip, config: Config, options: FitOptions, device: torch.dev
     plan, made_from = _plan(clip, config, options, device)
     if is_up_to_date(folder, made_from) and is_whole_fit(folder):
         return f"{folder} is up to date"
-    starts = began(options)
+    starts = min(began(options) + waited(), time.perf_counter())  # a budget is of work
     with measured(clip.folder, f"fit {options.name}") as extra:
         extra.update(frames=clip.frames, width=clip.width, height=clip.height, preset=config.preset)
         run = kind.run(FitJob(clip, folder / "resume", made_from, device, options.seconds, starts, options.quiet), config)

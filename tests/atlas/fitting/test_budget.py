@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from atlas.fitting.budget import SHARES, Budget
 
 
@@ -51,3 +53,15 @@ def test_a_machine_that_becomes_busy_makes_everything_dearer() -> None:
     assert budget.estimate("light") == 3 * SHARES["light"] and budget.estimate("outputs") == 3 * SHARES["outputs"]
     budget.timed("atlas", lambda: clock.take(1.0))
     assert budget.estimate("light") == 2 * SHARES["light"]
+
+
+def test_a_run_that_goes_on_knows_what_the_one_before_it_learned() -> None:
+    clock = Clock()
+    before, after = Budget(100.0, clock), Budget(100.0, clock)
+    before.timed("atlas", lambda: clock.take(2.0))
+    before.expect("steps", 7.0)
+    after.recall(json.loads(json.dumps(before.known())))
+    for kind in ("atlas", "steps", "outputs"):
+        assert after.estimate(kind) == before.estimate(kind) > 0
+    after.recall(Budget(1.0, clock).known())
+    assert after.estimate("atlas") == 0

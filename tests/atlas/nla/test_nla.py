@@ -358,6 +358,8 @@ def test_about_the_seconds_that_were_asked_for(fresh_clip: Clip, small: None, mo
     for seconds in (0.001, 4.0):
         ticks = itertools.count(0, 0.02)
         monkeypatch.setattr("atlas.nla.run.time", SimpleNamespace(perf_counter=ticks.__next__))
+        monkeypatch.setattr("atlas.fitting.stage.began", lambda options: 0.0)
+        monkeypatch.setattr("atlas.fitting.stage.waited", lambda: 0.0)
         fit(options(fresh_clip, iterations=None, seconds=seconds))
         ends.append(next(ticks))
         log = read_json(fresh_clip.fit_folder("default") / "log.json")
