@@ -13,7 +13,7 @@ import numpy as np
 from atlas.errors import PREPARE, UserError
 from atlas.storage.arrays import StoredArray
 from atlas.storage.bounds import MOST_VIDEO_FRAMES, is_rate, is_side
-from atlas.storage.images import read_image
+from atlas.storage.images import over_black, read_image, to_8_bit
 from atlas.storage.links import refuse_outward_links
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json
@@ -168,11 +168,12 @@ class Clip:
 
     def frame(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB."""
-        return read_image(self.frame_path(index), mode="rgb", size=self._size())
+        return to_8_bit(read_image(self.frame_path(index), mode="rgb", size=self._size()))
 
     def mask(self, layer: str, index: int) -> np.ndarray:
-        """Mask of an object layer in frame `index` as (H, W) uint8, 255 inside."""
-        return read_image(self.mask_path(layer, index), size=self._size())[:, :, 0]
+        """Mask of an object layer in frame `index` as (H, W) uint8, 255 inside: any colour is, what was erased is not."""
+        image = to_8_bit(read_image(self.mask_path(layer, index), size=self._size()))
+        return image[:, :, 0] if image.shape[2] == 1 else over_black(image).max(-1)
 
     def selection(self, layer: str, index: int) -> np.ndarray:
         """Where the masks say that a layer lies in a frame, (H, W) float32 in [0, 1]; the background is beside all objects."""

@@ -30,6 +30,19 @@ def test_shapes_and_types(sample_clip: Clip) -> None:
     assert sample_clip.flow_validity("forward").shape == (11, 64, 96)
 
 
+def test_repainted_pictures_are_read_as_they_look(fresh_clip: Clip) -> None:
+    """Erased to transparent, painted in a colour, saved with 16 bits: what an image editor may leave."""
+    erased = np.full((64, 96, 4), 255, np.uint8)
+    erased[:10, :, 3] = 0
+    erased[10:20, :, :2] = 0  # blue
+    write_image(fresh_clip.mask_path("foreground", 0), erased)
+    write_image(fresh_clip.mask_path("foreground", 1), np.full((64, 96), 128 * 257, np.uint16))
+    write_image(fresh_clip.frame_path(0), np.full((64, 96, 3), 7 * 257, np.uint16))
+    mask, deep, frame = fresh_clip.mask("foreground", 0), fresh_clip.mask("foreground", 1), fresh_clip.frame(0)
+    assert (mask[:10] == 0).all() and (mask[10:] == 255).all()
+    assert deep.dtype == frame.dtype == np.uint8 and (deep == 128).all() and (frame == 7).all()
+
+
 def test_a_folder_that_is_no_clip(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a clip folder .*scripts/prepare.py"):
         Clip.open(tmp_path)
