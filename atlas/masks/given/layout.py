@@ -18,6 +18,8 @@ UNDERSTOOD = (
 )
 """What a refusal advises."""
 _MOST_OBJECTS = 32
+_STRAYS = 0.25
+"""Share of the pictures of frames up to which others beside them, a copy or a contact sheet, are no further object."""
 
 Column = list[Path | None]
 
@@ -52,7 +54,8 @@ def find_layout(folder: Path, source: FrameSource, indices: list[int]) -> Layout
         raise UserError(f"{folder}: which picture belongs to which frame is not understood from their names: {UNDERSTOOD}")
     layouts = [_layout([[column[index] for index in indices] for column in columns], said) for columns, said in found]
     best = min(layouts, key=lambda layout: len(layout.missing))
-    if not bridgeable([index in set(best.missing) for index in range(len(indices))]):
+    missing = set(best.missing)
+    if not bridgeable([index in missing for index in range(len(indices))]):
         numbers = [indices[place] for place in best.missing]
         names = a_few(source.images[index].name if source.images else index for index in numbers)
         raise UserError(
@@ -79,7 +82,15 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def _readings(root: Path, images: list[Path], folders: list[Path], source: FrameSource) -> Iterator[tuple[list[Column], str]]:
-    """Ways to read the names: columns over the *source's* frames, and how they lie."""
+    """Ways to read the names, the likelier first: columns over the *source's* frames, and how they lie."""
+    files = images or [path for sub in folders for path in list_images(sub)]
+    by_object = _by_object(root, files, source)
+    count = len(by_object or [])
+    said = f"a picture for each of {count} objects in a frame" if count > 1 else "a picture for each frame"
+    # As many objects as frames fit either way round.
+    of_frames = _likeness([sub.name for sub in folders], source) > _likeness([path.stem for path in files], source)
+    if by_object is not None and of_frames:
+        yield by_object, said
     if images:
         if (column := _by_frame(images, source)) is not None:
             yield [column], "a picture for each frame"
@@ -87,22 +98,32 @@ def _readings(root: Path, images: list[Path], folders: list[Path], source: Frame
         columns = [_by_frame(list_images(sub), source) for sub in folders]
         if (known := [column for column in columns if column is not None]) and len(known) == len(columns):
             yield known, f"a folder for each of {len(known)} objects" if len(known) > 1 else "a picture for each frame"
-    files = images or [path for sub in folders for path in list_images(sub)]
-    if (by_object := _by_object(root, files, source)) is not None:
-        said = (
-            "a picture for each frame" if len(by_object) == 1 else f"a picture for each of {len(by_object)} objects in a frame"
-        )
+    if by_object is not None and not of_frames:
         yield by_object, said
 
 
+def _likeness(names: Sequence[str], source: FrameSource) -> int:
+    """How much names are those of the source's frames: 2 where they are the same, 1 where their numbers are, else 0."""
+    if names and set(names) <= {frame.stem for frame in source.images}:
+        return 2
+    return int({frame_number(Path(name)) for name in names} == set(_numbers(source)))
+
+
 def _by_frame(images: Sequence[Path], source: FrameSource) -> Column | None:
-    """One picture for each frame, by its name, its last number or its place; None where two have the same number."""
+    """One picture for each frame, by its name, its last number or its place; None where two have the same number, unless some
+    have the names of frames, or are numbers and nothing else: a copy beside them, or a contact sheet, is left out."""
     by_stem = {path.stem: path for path in images}
     numbers = [number for path in images if (number := frame_number(path)) is not None]
     by_number = {number: path for path in images if (number := frame_number(path)) is not None}
     named = [by_stem.get(frame.stem) for frame in source.images]
     if len(set(numbers)) < len(numbers):
-        return named if any(named) and sum(map(bool, named)) == len(images) else None
+        stems = {frame.stem for frame in source.images}
+        same, plain = ([path for path in images if fits(path.stem)] for fits in (stems.__contains__, str.isdecimal))
+        own = max(same, plain, key=len)
+        if len(own) == len(images):
+            return named if len(same) == len(images) else None
+        strays = len(images) - len(own)
+        return _by_frame(own, source) if own and (len(own) == len(plain) or strays <= _STRAYS * len(own)) else None
     column = [
         (named[frame] if named else None) or (by_number.get(number) if number is not None else None)
         for frame, number in enumerate(_numbers(source))

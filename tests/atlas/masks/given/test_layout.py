@@ -73,6 +73,32 @@ def test_an_object_without_a_picture_is_not_there(pattern: str, source: FrameSou
     assert [place for place, path in enumerate(layout.columns[1]) if path is None] == [0, 1, 3]
 
 
+@pytest.mark.parametrize("stray", ["00001 (1)", "00001-copy", "00001_x", "sheet1"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_stray_picture_is_no_object(stray: str, first: int, source: FrameSource, tmp_path: Path) -> None:
+    folder = files(tmp_path / "m", "{i:05d}.png", 1, first=first)
+    (folder / f"{stray}.png").write_text("a copy")
+    for images in (source.images, []):  # a folder of frames, and a film
+        frames = FrameSource(source.path, 32, 24, FRAMES, 24, images)  # type: ignore[arg-type]
+        assert read(folder, frames, [1, 4]) == [["1 0", "4 0"]]
+
+
+def test_a_stray_picture_where_frames_are_missing(source: FrameSource, tmp_path: Path) -> None:
+    folder = files(tmp_path / "m", "{i:05d}.png", 1, lacks=lambda i, k: i % 2 == 1)
+    (folder / "00004-copy.png").write_text("a copy")
+    assert read(folder, source, [0, 1, 2]) == [["0 0", None, "2 0"]]
+
+
+@pytest.mark.parametrize("pattern", ["{i:05d}/{k}.png", "{i:05d}/obj_{k:02d}.png", "frame_{i:05d}/{k}.png", "{k}/{i:05d}.png"])
+def test_as_many_objects_as_frames(pattern: str, source: FrameSource, tmp_path: Path) -> None:
+    for i in range(FRAMES):
+        for k in range(FRAMES):
+            path = tmp_path / "m" / pattern.format(i=i, k=k + 1)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{i} {k}")
+    assert read(tmp_path / "m", source, [1, 4]) == [[f"1 {k}", f"4 {k}"] for k in range(FRAMES)]
+
+
 def test_what_is_not_understood_says_what_would_be(source: FrameSource, tmp_path: Path) -> None:
     for folder, pattern in (("a", "{i}/{i}_x.png"), ("b", "mask.png"), ("c", "x/y.png")):
         files(tmp_path / folder, pattern, 1)
