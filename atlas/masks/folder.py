@@ -18,6 +18,8 @@ from atlas.masks.given.pictures import MaskPicture, read_mask_picture
 from atlas.storage.pictures import WantedSize
 from atlas.video.source import FrameSource, fit_image
 
+_METHOD = "masks 2"  # raise it when the same pictures are read differently: clips of them are then prepared again
+
 
 def layer_names(count: int) -> list[str]:
     """Names of `count` object layers, front to back."""
@@ -54,8 +56,8 @@ class MaskFolder:
         return {layer: fill_gaps(clip, layer, self.layout.missing) for layer in clip.objects}
 
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
-        """The files, frame by frame, of each object."""
-        return None, [path or "none" for column in self.layout.columns for path in column]
+        """How they are read, and the files, frame by frame, of each object."""
+        return _METHOD, [path or "none" for column in self.layout.columns for path in column]
 
     def remarks(self) -> list[str]:
         """What was understood."""
@@ -110,7 +112,8 @@ def open_masks(folder: Path, source: FrameSource, indices: list[int]) -> MaskFol
 
 def _refuse_all_full(masks: MaskFolder) -> None:
     """UserError where every frame is covered to its last pixel."""
-    there = [index for index in range(len(masks.layout.columns[0])) if index not in set(masks.layout.missing)]
+    missing = set(masks.layout.missing)
+    there = [index for index in range(len(masks.layout.columns[0])) if index not in missing]
     if all(np.min(np.max(masks.read(index, masks.size), axis=0)) == 255 for index in there):
         raise UserError(
             f"{masks.folder}: all masks are full, nothing is left for the background: they must be 0 outside the foreground"

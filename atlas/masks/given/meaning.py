@@ -21,14 +21,14 @@ from atlas.errors import UserError
 from atlas.geometry.filling import nearest_seen
 from atlas.masks.given.layout import UNDERSTOOD
 from atlas.masks.given.pictures import MaskPicture
-from atlas.masks.given.survey import SMALL_NUMBERS, Census, Neighbours, nearest_colour
+from atlas.masks.given.survey import REGION, VOID, Census, Neighbours, nearest_colour
 
-_VOID = 255
-"""In a palette beside other objects: the border that annotators left undecided."""
 _MOST_OBJECTS = 32
 _BOX, _AROUND = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
-_THIN, _NARROW = 0.3, 0.8
-"""A colour of which less lies inside patches is no region but edges; of which less does may be bands of edges."""
+_NARROW = 0.8
+"""Share inside patches below which a colour may be bands of edges."""
+_FEW = 8
+"""Colours of masks of objects and of their thin edges: blurred ones, whose edges are bands, have more."""
 _BETWEEN, _CLEARLY = 0.1, 0.35
 """Share of a shade's border that lies towards either side of the mixture: of thin ones, and of bands."""
 _MIXED = 24.0  # levels of 256 beside the straight line between two colours, for what may be a mixture of them
@@ -137,26 +137,26 @@ def understood(pictures: Pictures, name: str, *, single: bool = False) -> Meanin
 
 def _decided(census: Census, found: Neighbours, name: str, single: bool) -> Meaning:
     colours, scale = found.colours, census.top // 255
-    there = [number for number in range(len(colours)) if found.total[number]]
+    there = [number for number in range(len(colours)) if found.total[number] or census.labelled]  # a sample misses small ones
     ground = _ground(census, found, there, _DARK * scale if not census.is_exact else 0)
     if len(there) < 2:
         raise _nothing(name, empty=not len(there) or not colours[there[0]].any())
     others = [number for number in there if number != ground]
-    if census.numbered and len(others) > 1:
-        others = [number for number in others if found.numbers is not None and found.numbers[number] != _VOID]
-    is_count = census.is_exact and not census.coloured and colours.max() <= SMALL_NUMBERS
-    shades = [] if is_count else [number for number in others if _is_shade(found, number, there, _MIXED * scale)]
+    is_count = census.counted or census.labelled
+    if (census.numbered or census.counted) and len(others) > 1:
+        others = [number for number in others if _number(found, number) != VOID]
+    shades = [] if is_count else [number for number in others if _is_shade(census, found, number, there, _MIXED * scale)]
     objects = [number for number in others if number not in shades]
     may_be_edges = shades or census.alpha or not (census.numbered or census.coloured)
     if not is_count and len(objects) > 1 and may_be_edges:
-        regions = [number for number in objects if found.inside[number] > _THIN * found.total[number]]
+        regions = [number for number in objects if found.inside[number] > REGION * found.total[number]]
         shades, objects = shades + [number for number in objects if number not in regions], regions
     if not census.is_exact and len(objects) > 1:
         even = [number for number in objects if found.near[number] > _EVEN * found.total[number]]
         objects = even or [max(objects, key=lambda number: _distance(colours, number, ground))]
     if len(objects) > _MOST_OBJECTS:
         raise UserError(f"{name} have {len(objects)} colours, more than objects can be told apart: {UNDERSTOOD}")
-    soft = len(objects) < 2 and not (census.numbered and not shades)
+    soft = len(objects) < 2 and not (is_count or (census.numbered and not shades))
     full = colours[objects[0]] if objects else _brightest(census, colours, others, ground)
     said = _said(census, found, ground, objects, bool(shades) or not census.is_exact, single)
     numbers = None if found.numbers is None else tuple(found.numbers)
@@ -165,8 +165,15 @@ def _decided(census: Census, found: Neighbours, name: str, single: bool) -> Mean
     return Meaning(colours, tuple(objects), colours[ground], full, soft, tuple(shades), mixed, numbers, said=said)
 
 
+def _number(found: Neighbours, number: int) -> int:
+    """The number that masks themselves have for a colour: of a palette, else of grey."""
+    return found.numbers[number] if found.numbers is not None else int(found.colours[number, 0])
+
+
 def _ground(census: Census, found: Neighbours, there: list[int], dark: float) -> int:
     """The colour that is nothing: black, or what lies along the frame's border."""
+    if census.labelled and 0 in census.palette:
+        return 0
     rim = found.rim / max(int(found.rim.sum()), 1)
     along = int(np.argmax(rim))
     black = [number for number in there if found.colours[number].max() <= dark]
@@ -177,12 +184,12 @@ def _ground(census: Census, found: Neighbours, there: list[int], dark: float) ->
     return nothing if is_grey or rim[nothing] >= _ALONG or rim[along] < 1 - _ALONG else along
 
 
-def _is_shade(found: Neighbours, number: int, there: list[int], beside: float) -> bool:
+def _is_shade(census: Census, found: Neighbours, number: int, there: list[int], beside: float) -> bool:
     """Whether a colour is a mixture of two others, and lies between them."""
     share = found.inside[number] / max(int(found.total[number]), 1)
-    if share >= _NARROW:
+    if share >= (REGION if census.is_exact and len(there) <= _FEW else _NARROW):
         return False
-    least = _BETWEEN if share < _THIN else _CLEARLY
+    least = _BETWEEN if share < REGION else _CLEARLY
     border = found.borders[number].astype(float)
     border[number] = 0
     larger = [other for other in there if _weight(found, other) > _weight(found, number)]
@@ -256,7 +263,5 @@ def _said(census: Census, found: Neighbours, ground: int, objects: list[int], so
     edges = " with soft edges" if soft else ""
     if single or len(objects) < 2:
         return f"one object{edges} on {base}" if not single else f"objects{edges} on {base}"
-    kind = (
-        "numbers" if found.numbers is not None or (not census.coloured and found.colours.max() <= SMALL_NUMBERS) else "colours"
-    )
+    kind = "numbers" if found.numbers is not None or census.counted else "colours"
     return f"{len(objects)} objects by their {kind} on {base}" + (", edges go to the nearest" if soft else "")

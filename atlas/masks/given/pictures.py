@@ -22,7 +22,7 @@ class MaskPicture:
     image: np.ndarray
     """(H, W, 1) where all is grey, else (H, W, 3) RGB; uint8 or uint16. Over black where it is transparent."""
     numbers: np.ndarray | None = None
-    """(H, W) uint8: of a palette with colours, the numbers of these; None of others."""
+    """(H, W) uint8: of an opaque palette picture, the numbers of its colours; None of others."""
     palette: np.ndarray | None = None
     """(256, 3) uint8: the colours of these numbers."""
     alpha: np.ndarray | None = None
@@ -47,12 +47,10 @@ def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
     header = picture_header(path, size)
     if header.palette:
         numbers, colours = read_numbers(path, size)
-        shown = colours[np.unique(numbers)]
-        coloured = bool((shown[:, :3] != shown[:, :1]).any())
-        blank = len(shown) > 1 and not shown[:, :3].any()  # numbers alone, without a palette
-        if (coloured or blank) and (shown[:, 3] == 255).all():
-            palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1) if blank else colours[:, :3]
-            return MaskPicture(_grey_as_one(palette[numbers]), numbers, palette)
+        if not colours[:, :3].any() and (colours[numbers, 3] == 255).all():  # numbers alone, without a palette
+            return MaskPicture(numbers[..., None])
+        if (colours[numbers, 3] == 255).all():
+            return MaskPicture(_grey_as_one(colours[numbers, :3]), numbers, colours[:, :3])
     image = read_image(path, size=size)
     if image.shape[2] < 4:
         return MaskPicture(_grey_as_one(image), lossy=header.jpeg)

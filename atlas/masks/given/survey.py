@@ -12,6 +12,10 @@ from atlas.masks.given.pictures import MaskPicture
 
 SMALL_NUMBERS = 32
 """Grey values up to this are the numbers of objects, not shades."""
+VOID = 255
+"""Beside other numbers: the border that annotators left undecided."""
+REGION = 0.3
+"""A colour of which less lies inside patches is no region but edges."""
 _MOST_COLOURS = 64
 """Pictures of more different colours have soft edges, or come from a lossy file."""
 _UNEVEN = 12  # levels of 256 by which the pixels of an even area differ in a lossy file
@@ -30,13 +34,15 @@ class Census:
 
     exact: Counter[tuple[int, ...]] | None = field(default_factory=Counter)
     """Pixels of each colour inside even areas (0 for those that are nowhere inside one); None where there are too many."""
+    totals: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    """All pixels of each of these colours."""
     lossy: bool = False
     coloured: bool = False
-    numbered: bool = True
-    """All are palette pictures, and a number is the same colour in all."""
     alpha: bool = False
     top: int = 255
     palette: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """The numbers that are there, and their colours."""
+    _same_palette: bool = True
     _pixels: int = 0
     _rough: np.ndarray = field(default_factory=lambda: np.zeros((1 << 3 * _BITS, 4)))  # pixels, and sums of their colours
 
@@ -58,8 +64,9 @@ class Census:
 
     def _count(self, codes: np.ndarray, inside: np.ndarray) -> None:
         assert self.exact is not None
-        for code in np.unique(codes).tolist():
+        for code, count in zip(*(part.tolist() for part in np.unique(codes, return_counts=True)), strict=True):
             self.exact.setdefault(_unpacked(code), 0)
+            self.totals[_unpacked(code)] += count
         for code, count in zip(*(part.tolist() for part in np.unique(inside, return_counts=True)), strict=True):
             self.exact[_unpacked(code)] += count
         if len(self.exact) > _MOST_COLOURS:
@@ -74,12 +81,36 @@ class Census:
 
     def _note_numbers(self, picture: MaskPicture) -> None:
         if picture.numbers is None:
-            self.numbered = False
-        elif self.numbered:
+            # A frame without objects may be of any kind.
+            self._same_palette &= not (picture.lossy or picture.is_cut_out or picture.image.any())
+        elif self._same_palette:
             assert picture.palette is not None
             for number in np.flatnonzero(np.bincount(picture.numbers.ravel(), minlength=256)).tolist():
                 colour = tuple(picture.palette[number].tolist())
-                self.numbered &= self.palette.setdefault(number, colour) == colour
+                self._same_palette &= self.palette.setdefault(number, colour) == colour
+
+    @property
+    def numbered(self) -> bool:
+        """Whether all are palette pictures, a number is the same colour in all, and some colour is not grey."""
+        return self._same_palette and self.coloured
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the colours are those that PASCAL VOC and DAVIS give to numbers: all are objects, however they lie."""
+        numbers = [number for number in self.palette if number != VOID]
+        return self.numbered and all(_is_label(number, self.palette[number]) for number in numbers)
+
+    @property
+    def counted(self) -> bool:
+        """Whether all are grey, and but for the undecided border so dark that they are numbers of objects, not shades."""
+        if not self.is_exact or self.coloured:
+            return False
+        assert self.exact is not None
+        numbers = [colour for colour in self.exact if 0 < colour[0] != VOID]
+        if any(colour[0] > SMALL_NUMBERS for colour in numbers):
+            return False
+        inside, total = (sum(counts[colour] for colour in numbers) for counts in (self.exact, self.totals))
+        return inside > REGION * total or not any(colour[0] == VOID for colour in self.exact)  # else what noise left of black
 
     @property
     def is_picture(self) -> bool:
@@ -99,19 +130,30 @@ class Census:
             assert self.exact is not None
             colours = np.array([colour[::-1] for colour in sorted(colour[::-1] for colour in self.exact)], float)
             weights = np.array([self.exact[tuple(int(value) for value in colour)] for colour in colours])
-            reach = _EXACT_REACH if colours.max() > SMALL_NUMBERS and self.top == 255 else 0  # numbers are near each other
-            return _merged(colours, weights, reach)
+            totals = np.array([self.totals[tuple(int(value) for value in colour)] for colour in colours])
+            reach = 0 if self.counted or self.top > 255 else _EXACT_REACH  # numbers are near each other
+            return _merged(colours, weights, reach, regions=(weights > REGION * totals) & (not self.coloured))
         counts = self._rough[:, 0]
         there = np.flatnonzero(counts > _LEAST * counts.sum())
         colours = self._rough[there, 1:] / counts[there, None]
         return _merged(colours, counts[there], _ROUGH_REACH) * (self.top // 255)
 
 
-def _merged(colours: np.ndarray, weights: np.ndarray, reach: float) -> np.ndarray:
-    """Colours without those that a weightier one within `reach` stands for; in the order of blue, green, red."""
+def _is_label(number: int, colour: tuple[int, ...]) -> bool:
+    """Whether PASCAL VOC gives a number this colour, its bits shared out among the channels; or DAVIS, grey after the first."""
+    bits = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
+    is_voc = max(abs(one - other) for one, other in zip(bits, colour, strict=True)) <= 1  # 191 is written for 192
+    return is_voc or (number > 21 and set(colour) == {number})
+
+
+def _merged(colours: np.ndarray, weights: np.ndarray, reach: float, regions: np.ndarray | None = None) -> np.ndarray:
+    """Colours without those that a weightier one within `reach` stands for; in the order of blue, green, red.
+
+    regions: (K,) bool, those that stand for themselves.
+    """
     kept: list[np.ndarray] = []
     for place in np.argsort(-weights, kind="stable"):
-        if all(np.abs(colours[place] - other).max() > reach for other in kept):
+        if (regions is not None and regions[place]) or all(np.abs(colours[place] - other).max() > reach for other in kept):
             kept.append(colours[place])
     # In steps first: what a lossy file does to a colour's blue must not change the order of objects.
     return np.array(sorted(kept, key=lambda colour: (tuple(np.round(colour[::-1] / _STEP)), tuple(colour[::-1]))))
@@ -134,8 +176,7 @@ class Neighbours:
 
     def labels(self, picture: MaskPicture) -> np.ndarray:  # (H, W) uint8
         """Number the nearest colour of each pixel."""
-        if self.numbers is not None:
-            assert picture.numbers is not None
+        if self.numbers is not None and picture.numbers is not None:
             return np.searchsorted(self.numbers, picture.numbers).astype(np.uint8)
         return nearest_colour(picture.image, self.colours)
 

@@ -93,6 +93,65 @@ def test_small_grey_numbers_and_flat_shades_are_objects(source: FrameSource, tmp
         assert (one == np.where(squares() == 1, 255, 0)).all() and (two == np.where(squares() == 2, 255, 0)).all()
 
 
+VOC = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for number in range(256) for channel in range(3)]
+
+
+def bands(ground: int, left: int, band: int, right: int) -> np.ndarray:
+    """Three numbers side by side on another, the second in a band 3 pixels wide."""
+    image = np.full((HEIGHT, WIDTH), ground, np.uint8)
+    image[4:20, 4:14], image[4:20, 14:17], image[4:20, 17:28] = left, band, right
+    return image
+
+
+@pytest.mark.parametrize("numbers", [(0, 8, 1), (2, 10, 3), (4, 12, 5)])
+def test_a_number_is_no_mixture_of_the_colours_beside_it(
+    numbers: tuple[int, int, int], source: FrameSource, tmp_path: Path
+) -> None:
+    image = bands(0, *numbers)
+    found = read_all(write_palette(tmp_path / "m", [image] * FRAMES, VOC), source)
+    wanted = sorted({*numbers} - {0})
+    assert len(found) == len(wanted)
+    assert all((mask == np.where(image == number, 255, 0)).all() for mask, number in zip(found, wanted, strict=True))
+
+
+def test_a_band_of_an_own_palette_is_an_object(source: FrameSource, tmp_path: Path) -> None:
+    image = bands(0, 1, 2, 3)
+    image[4:20, 14:18] = 2
+    found = read_all(
+        write_palette(tmp_path / "m", [image] * FRAMES, [0, 0, 0, 236, 95, 103, 249, 145, 87, 250, 200, 99]), source
+    )
+    assert [int((mask == 255).sum()) for mask in found] == [160, 64, 160]
+
+
+@pytest.mark.parametrize("odd", ["empty", "empty and grey", "of a grey entry"])
+def test_a_frame_without_colours_among_numbers(odd: str, source: FrameSource, tmp_path: Path) -> None:
+    images = [bands(255, 7, 4, 1) for _ in range(FRAMES)]  # by colour 1 would come before 7, and that before 4
+    for image in images:
+        image[0] = 0
+    images[1][:] = 0
+    if odd == "of a grey entry":
+        images[1][4:20, 4:14] = 7
+    folder = write_palette(tmp_path / "m", images, VOC)
+    if odd == "empty and grey":
+        write_image(folder / "00001.png", images[1])
+    assert [int((mask > 0).sum()) for mask in read_all(folder, source)] == [176, 48, 160]
+    assert [int((mask > 0).sum()) for mask in read_all(folder, source, 1)] == [0, 0, 160 if odd == "of a grey entry" else 0]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 40), (120, 121, 255), (1, 20, 40), (1, 2, 3), (1, 1, 1)])
+@pytest.mark.parametrize("border", [0, 255])
+def test_grey_numbers_that_are_near_each_other(
+    numbers: tuple[int, int, int], border: int, source: FrameSource, tmp_path: Path
+) -> None:
+    image = bands(0, *numbers)
+    image[2:4, 4:28] = border if max(numbers) <= 32 else 0  # undecided beside small numbers alone
+    image[4:20, 14:18] = numbers[1]
+    found = read_all(write_masks(tmp_path / "m", [image] * FRAMES), source)
+    wanted = sorted({*numbers})
+    assert len(found) == len(wanted)
+    assert all((mask == np.where(image == number, 255, 0)).all() for mask, number in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_a_matte_keeps_its_softness(source: FrameSource, tmp_path: Path, depth: type) -> None:
     ramp = np.tile(np.linspace(0, 1, WIDTH), (HEIGHT, 1))
