@@ -20,8 +20,8 @@ import numpy as np
 from atlas.errors import UserError
 from atlas.geometry.filling import nearest_seen
 from atlas.masks.given.layout import UNDERSTOOD
-from atlas.masks.given.pictures import MaskPicture
-from atlas.masks.given.survey import REGION, VOID, Census, Neighbours, nearest_colour
+from atlas.masks.given.pictures import VOID, MaskPicture
+from atlas.masks.given.survey import REGION, Census, Neighbours, nearest_colour
 
 _MOST_OBJECTS = 32
 _BOX, _AROUND = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)

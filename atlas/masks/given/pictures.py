@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from atlas.storage.images import read_image, read_numbers
 from atlas.storage.pictures import WantedSize, picture_header
 
+VOID = 255
+"""Beside other numbers: the border that annotators left undecided."""
 _ENOUGH = 1_000_000  # pixels that are looked at of a picture to understand it
 
 
@@ -22,7 +25,7 @@ class MaskPicture:
     image: np.ndarray
     """(H, W, 1) where all is grey, else (H, W, 3) RGB; uint8 or uint16. Over black where it is transparent."""
     numbers: np.ndarray | None = None
-    """(H, W) uint8: of an opaque palette picture, the numbers of its colours; None of others."""
+    """(H, W) uint8: of a palette picture that is no cut-out, the numbers of its colours; None of others."""
     palette: np.ndarray | None = None
     """(256, 3) uint8: the colours of these numbers."""
     alpha: np.ndarray | None = None
@@ -47,9 +50,11 @@ def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
     header = picture_header(path, size)
     if header.palette:
         numbers, colours = read_numbers(path, size)
-        if not colours[:, :3].any() and (colours[numbers, 3] == 255).all():  # numbers alone, without a palette
+        shown = np.unique(numbers).tolist()
+        clear = [number for number in shown if colours[number, 3] < 255]
+        if not clear and not colours[:, :3].any():  # numbers alone, without a palette
             return MaskPicture(numbers[..., None])
-        if (colours[numbers, 3] == 255).all():
+        if not clear or clear == [0] and are_labels({number: tuple(colours[number, :3].tolist()) for number in shown}):
             return MaskPicture(_grey_as_one(colours[numbers, :3]), numbers, colours[:, :3])
     image = read_image(path, size=size)
     if image.shape[2] < 4:
@@ -57,6 +62,18 @@ def read_mask_picture(path: Path, size: WantedSize) -> MaskPicture:
     alpha = np.ascontiguousarray(image[..., 3])
     seen = alpha > np.iinfo(alpha.dtype).max // 2
     return MaskPicture(_grey_as_one(image[..., :3] * seen[..., None].astype(image.dtype)), alpha=alpha)
+
+
+def are_labels(palette: Mapping[int, tuple[int, ...]]) -> bool:
+    """Whether these are the colours that PASCAL VOC and DAVIS give to numbers; the undecided border may have any."""
+    return all(_is_label(number, colour) for number, colour in palette.items() if number != VOID)
+
+
+def _is_label(number: int, colour: tuple[int, ...]) -> bool:
+    """Whether PASCAL VOC gives a number this colour, its bits shared out among the channels; or DAVIS, grey after the first."""
+    bits = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
+    is_voc = max(abs(one - other) for one, other in zip(bits, colour, strict=True)) <= 1  # 191 is written for 192
+    return is_voc or (number > 21 and set(colour) == {number})
 
 
 def film_picture(frame: np.ndarray) -> MaskPicture:

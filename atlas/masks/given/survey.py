@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from atlas.masks.given.pictures import MaskPicture
+from atlas.masks.given.pictures import VOID, MaskPicture, are_labels
 
 SMALL_NUMBERS = 32
 """Grey values up to this are the numbers of objects, not shades."""
-VOID = 255
-"""Beside other numbers: the border that annotators left undecided."""
 REGION = 0.3
 """A colour of which less lies inside patches is no region but edges."""
 _MOST_COLOURS = 64
@@ -97,8 +95,7 @@ class Census:
     @property
     def labelled(self) -> bool:
         """Whether the colours are those that PASCAL VOC and DAVIS give to numbers: all are objects, however they lie."""
-        numbers = [number for number in self.palette if number != VOID]
-        return self.numbered and all(_is_label(number, self.palette[number]) for number in numbers)
+        return self.numbered and are_labels(self.palette)
 
     @property
     def counted(self) -> bool:
@@ -137,13 +134,6 @@ class Census:
         there = np.flatnonzero(counts > _LEAST * counts.sum())
         colours = self._rough[there, 1:] / counts[there, None]
         return _merged(colours, counts[there], _ROUGH_REACH) * (self.top // 255)
-
-
-def _is_label(number: int, colour: tuple[int, ...]) -> bool:
-    """Whether PASCAL VOC gives a number this colour, its bits shared out among the channels; or DAVIS, grey after the first."""
-    bits = [sum((number >> 3 * bit + channel & 1) << 7 - bit for bit in range(3)) for channel in range(3)]
-    is_voc = max(abs(one - other) for one, other in zip(bits, colour, strict=True)) <= 1  # 191 is written for 192
-    return is_voc or (number > 21 and set(colour) == {number})
 
 
 def _merged(colours: np.ndarray, weights: np.ndarray, reach: float, regions: np.ndarray | None = None) -> np.ndarray:

@@ -38,12 +38,12 @@ def write_masks(folder: Path, masks: list[np.ndarray], name: str = "{:05d}.png")
     return folder
 
 
-def write_palette(folder: Path, masks: list[np.ndarray], colours: list[int]) -> Path:
+def write_palette(folder: Path, masks: list[np.ndarray], colours: list[int], **options: object) -> Path:
     folder.mkdir()
     for index, mask in enumerate(masks):
         image = Image.frombytes("P", (WIDTH, HEIGHT), mask.tobytes())
         image.putpalette(colours + [0] * (768 - len(colours)))
-        image.save(folder / f"{index:05d}.png")
+        image.save(folder / f"{index:05d}.png", **options)
     return folder
 
 
@@ -121,6 +121,13 @@ def test_a_band_of_an_own_palette_is_an_object(source: FrameSource, tmp_path: Pa
         write_palette(tmp_path / "m", [image] * FRAMES, [0, 0, 0, 236, 95, 103, 249, 145, 87, 250, 200, 99]), source
     )
     assert [int((mask == 255).sum()) for mask in found] == [160, 64, 160]
+
+
+def test_transparency_does_not_hide_the_numbers(source: FrameSource, tmp_path: Path) -> None:
+    image = bands(255, 8, 3, 1)
+    image[0] = 0
+    found = read_all(write_palette(tmp_path / "m", [image] * FRAMES, VOC, transparency=0), source)
+    assert [int((mask == 255).sum()) for mask in found] == [176, 48, 160]  # 1, 3, 8; 255 is undecided
 
 
 @pytest.mark.parametrize("odd", ["empty", "empty and grey", "of a grey entry"])
