@@ -40,7 +40,7 @@ class Canvas:
 
 FINE = 640
 """Longer side in pixels to which a small layer is enlarged for flow."""
-COARSE = 8.0
+COARSE = 12.0
 """Pixels of smoothing from which a round works on frames of half the size, at a quarter of the cost."""
 LARGE = 128
 """Pixels along a frame's shorter side from which half of it still shows enough."""
