@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from atlas.clip.clip import Clip
+from atlas.errors import PREPARE, UserError
 from atlas.geometry.boxes import bounding_box
 from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import STEPS, background_weight, object_weight, unpack_depth
@@ -135,6 +136,8 @@ class FitData:
         index = np.where(forward, t, t - 1)
         flow = np.where(forward[:, None], self.flows["forward"][0][index, y, x], self.flows["backward"][0][index, y, x])
         valid = np.where(forward, self.flows["forward"][1][index, y, x], self.flows["backward"][1][index, y, x])
+        if not np.isfinite(flow).all():
+            raise UserError(f"{self.clip.folder / 'flow'} holds what is no number, it is damaged: run {PREPARE} again")
         return x + flow[:, 0].astype(np.float32), y + flow[:, 1].astype(np.float32), valid
 
     def _normalised(self, x: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:

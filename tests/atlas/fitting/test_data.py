@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from atlas.clip.clip import Clip
+from atlas.errors import UserError
 from atlas.fitting.data import Batch, FitData
 from atlas.masks.depth import depth_of
 from atlas.sample.scene import Sample
@@ -125,3 +126,13 @@ def test_a_layer_that_is_not_there_has_no_look(fresh_clip: Clip, tmp_path: Path)
     assert data.look(0, 4) is not None and data.look(1, 3) is not None
     found = data.batch(200, 8, np.random.default_rng(0), CPU)
     assert torch.isfinite(found.moved).all() and torch.isfinite(found.moved_depth).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_flow_that_is_no_number_is_refused(value: float, fresh_clip: Clip, tmp_path: Path) -> None:
+    for way in ("forward", "backward"):
+        flow = np.load(fresh_clip.folder / "flow" / f"{way}.npy")
+        np.save(fresh_clip.folder / "flow" / f"{way}.npy", np.full_like(flow, value))
+    FitData.write(fresh_clip, tmp_path, quiet=True)
+    with pytest.raises(UserError, match="flow holds what is no number"):
+        batch(FitData(fresh_clip, tmp_path))
