@@ -90,7 +90,8 @@ class LayerKeyframes:
 
     def pixels(self, index: int) -> EditedPixels:
         """Read the pixels of keyframe `index` before and after the edit."""
-        keyframe, frame = to_float(read_keyframe(self.files[index], self.clip, index)), to_float(self.clip.frame(index))
+        shown = self.clip.frame(index)
+        keyframe, frame = to_float(read_keyframe(self.files[index], self.clip, index, shown)), to_float(shown)
         uv, opacity = self.maps.uv(self.layer, index), self.maps.opacity(self.layer, index)
         applies = where_applied(keyframe[..., 3], opacity)
         applies[opacity == 0] = 1  # there alpha says nothing: what counts is whether the picture was left as it was
@@ -103,9 +104,9 @@ class LayerKeyframes:
         size = self.maps.atlas_size(self.layer)
         return learn_change(lambda: in_order(self.pixels, chosen, min(WORKERS, 2)), len(chosen), size, seed=seed)
 
-    def recoloured(self, index: int, change: ColourChange) -> np.ndarray:  # (H, W, 3) float32
+    def recoloured(self, index: int, shown: np.ndarray, change: ColourChange) -> np.ndarray:  # (H, W, 3) uint8 -> float32
         """Change the colours of frame `index` as the keyframe changes them."""
-        frame, uv = to_float(self.clip.frame(index)), self.maps.uv(self.layer, index)
+        frame, uv = to_float(shown), self.maps.uv(self.layer, index)
         (share,) = change.shares().at(uv, smooth=False)
         if change.matte is not None:
             opacity, mask = self.maps.opacity(self.layer, index), self.clip.selection(self.layer, index)
@@ -114,9 +115,10 @@ class LayerKeyframes:
 
     def placed(self, index: int, device: torch.device, change: ColourChange | None = None) -> PlacedKeyframe:
         """Place keyframe `index` and its unedited frame, its colours changed, in the atlas."""
-        image = read_keyframe(self.files[index], self.clip, index)
+        shown = self.clip.frame(index)
+        image = read_keyframe(self.files[index], self.clip, index, shown)
         keyframe = torch.from_numpy(to_float(image)).to(device)
-        before = to_float(self.clip.frame(index)) if change is None else self.recoloured(index, change)
+        before = to_float(shown) if change is None else self.recoloured(index, shown, change)
         frame = torch.from_numpy(before).to(device)
         pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
         made = self._before(index)

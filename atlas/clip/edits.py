@@ -273,14 +273,20 @@ class Edit:
         return set_aside(path, self.folder)
 
 
-def read_keyframe(path: Path, clip: Clip, index: int) -> np.ndarray:  # (H, W, 4) uint8 or uint16
+def read_keyframe(
+    path: Path,
+    clip: Clip,
+    index: int,
+    frame: np.ndarray | None = None,  # (H, W, 3) uint8
+) -> np.ndarray:  # (H, W, 4) uint8 or uint16
     """A keyframe of frame `index`, edited or as it was made; UserError where it has not the size of the clip's frames.
 
     Where it is transparent it has the frame's own colours: painters leave any there, and nothing is to be made of them.
+    frame: the clip's own, where it has been read already.
     """
     image = read_image(path, mode="rgba", size=_keyframe_size(clip))
     if (hidden := image[..., 3] == 0).any():
-        frame = clip.frame(index)
+        frame = clip.frame(index) if frame is None else frame
         image[hidden, :3] = (frame if image.dtype == np.uint8 else to_16_bit(frame))[hidden]
     return image
 

@@ -24,6 +24,7 @@ from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.quality.summary import finite
 from atlas.rendering.frames import Rendering
+from atlas.storage.arrays import StoredArray
 from atlas.storage.images import to_float
 from atlas.storage.stamps import read_json, write_json
 from atlas.system.parallel import in_order
@@ -46,7 +47,8 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
     series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
-    measure = _Measure(rendering, ChangeSeries(rendering), {layer: edit.keyframes(layer) for layer in rendering.layers})
+    keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
+    measure = _Measure(rendering, ChangeSeries(rendering), keyframes, clip.flow("forward"), clip.flow("backward"))
     seen, change = learned.series(edit), measure.change
     with closing(in_order(measure.frame, _with_previous(rendering))) as measured:
         for one in tqdm(measured, "edit", clip.frames, unit="frame", disable=quiet):
@@ -123,14 +125,16 @@ class _Measure:
     rendering: Rendering
     change: ChangeSeries
     keyframes: dict[str, dict[int, Path]]
+    forward: StoredArray
+    backward: StoredArray
 
     def frame(self, frame: _Frame) -> _Measured:
         clip, maps, index = self.rendering.clip, self.rendering.maps, frame.index
         flow = valid = None
         of_pair: dict[str, dict[str, float]] = {}
         if frame.previous is not None:
-            flow = clip.flow("forward")[index - 1]
-            valid = flow_validity(flow, clip.flow("backward")[index - 1])
+            flow = self.forward[index - 1]
+            valid = flow_validity(flow, self.backward[index - 1])
             start, now = frame.first[0], frame.now[0]
             from_start = dense_flow(start, now)
             valid_from_start = flow_validity(from_start, dense_flow(now, start))
