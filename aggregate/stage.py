@@ -189,9 +189,8 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
         named += f" and {len(merged.repainted) - FEW} more" if len(merged.repainted) > FEW else ""
         result.notes.append(f"{layer}: what was repainted in {named} counts more there than the other keyframes")
     outputs = [edit.atlas_path(layer), edit.reference_path(layer)]
-    write_stamp(
-        edit.folder, "", edit.merged_stamp(layer)
-    )  # until they are all there, nobody takes one for what belongs to the other
+    # Until they are all there, nobody takes one for what belongs to the other.
+    write_stamp(edit.folder, "", edit.merged_stamp(layer))
     for path in outputs:
         if moved := edit.set_aside(path):
             result.notes.append(f"{path} was repainted by hand: kept as {moved}")

@@ -11,6 +11,12 @@ from atlas.storage.atomic import atomic_file
 from atlas.storage.stamps import digest, digest_files, read_stamp, write_stamps
 
 
+def signatures_in(folder: Path, name: str) -> list[str]:
+    """Signatures that a folder's stamp has under a name: one, or of a run that was killed all that may be there; else none."""
+    value = read_stamp(folder).get(name) or []
+    return [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, str) and entry]
+
+
 @dataclass(frozen=True)
 class Signatures:
     """What was written to a folder's files and folders, in its stamp."""
@@ -55,8 +61,7 @@ class Signatures:
 
     def _signed(self, path: Path) -> list[str]:
         """Digests that `path` has as a stage wrote it; none where that is not known."""
-        value = read_stamp(self.folder).get(self._name(path)) or []
-        return [entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, str)]
+        return signatures_in(self.folder, self._name(path))
 
     def _name(self, path: Path) -> str:
         return f"wrote {path.relative_to(self.folder).as_posix()}"

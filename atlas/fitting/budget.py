@@ -56,8 +56,14 @@ class Budget:
     def how_many(self, most: int, kind: str, others: Iterable[str]) -> int:
         """How often work of a kind fits in, up to `most` times, before all others that must follow it."""
         left = self._deadline - self._clock() - sum(map(self.estimate, others))
+        if left <= 0:
+            return 0
         each = self.estimate(kind)
-        return max(0, min(most, int(left / each) if each > 0 else most)) if left > 0 else 0
+        return min(most, int(left / each)) if each > 0 else most
+
+    def fits(self, work: Iterable[str]) -> bool:
+        """Whether all of this work would be done in time."""
+        return self._clock() + sum(map(self.estimate, work)) <= self._deadline
 
     def known(self) -> dict[str, Any]:
         """What was learned of the machine, as JSON holds it: for `recall` in a run that goes on."""
@@ -67,7 +73,3 @@ class Budget:
         """Take up what `known` gave."""
         self._pace = None if known["pace"] is None else float(known["pace"])
         self._took = {str(kind): (float(seconds), float(then)) for kind, (seconds, then) in known["took"].items()}
-
-    def fits(self, work: Iterable[str]) -> bool:
-        """Whether all of this work would be done in time."""
-        return self._clock() + sum(map(self.estimate, work)) <= self._deadline

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from atlas.fitting.data import MARGIN, Look
 from atlas.fitting.tracking import Track
 from atlas.geometry.boxes import bounding_box
+from atlas.geometry.filling import cell_means
 
 
 def halved_track(track: Track) -> Track:
@@ -39,11 +39,9 @@ def halved_looks(looks: Callable[[int], Look | None], frame: tuple[int, int]) ->
         look = looks(t)
         if look is None:
             return None
-        colour, weight = np.zeros((*frame, 3), np.float32), np.zeros(frame, np.float32)
-        colour[look.box], weight[look.box] = look.colour, look.weight
-        colour, weight = (cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in (colour, weight))
-        box = bounding_box(weight, MARGIN // 2)
-        return None if box is None else Look(box, colour[box], weight[box])
+        halved = cell_means([*np.moveaxis(look.colour, -1, 0), look.weight], look.box, frame, size)
+        box = bounding_box(halved[..., 3], MARGIN // 2)
+        return None if box is None else Look(box, np.ascontiguousarray(halved[box][..., :3]), halved[box][..., 3].copy())
 
     return half
 

@@ -7,7 +7,7 @@ from the frame to that rendering; smooth the flow inside the layer, coarse to fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -124,8 +124,9 @@ def _registered(track: Track, looks: Callable[[int], Look | None], sigma: float,
     canvas = canvas_of(track, looks)
     with one_thread():
         atlas, seen = average(track, looks, canvas)
-        one = lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine)  # noqa: E731
-        return Track(track.base, np.stack(list(in_order(one, range(len(track.base))))), track.height, track.width)
+        numbers = range(len(track.base))
+        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine), numbers)
+        return replace(track, offset=np.stack(list(offsets)))
 
 
 def _corrected(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, edit_names
+from atlas.clip.signatures import signatures_in
 from atlas.errors import UserError
 from atlas.recolour.reach import beneath
 from atlas.rendering.edited import Light, Transfer
@@ -142,8 +143,7 @@ class _Written:
 
     def signatures(self, edit: str) -> list[str]:
         """Of what an edit was rendered to, the last time, or by a run that died then."""
-        known = read_stamp(self.clip.edit_folder(edit)).get(self.name) or []
-        return [entry for entry in (known if isinstance(known, list) else [known]) if isinstance(entry, str) and entry]
+        return signatures_in(self.clip.edit_folder(edit), self.name)
 
     def expect(self, signature: str) -> None:
         """Know what is about to be there, beside what is."""

@@ -18,6 +18,8 @@ from atlas.storage.bounds import MOST_VIDEO_PIXELS
 _CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,mxf,ivf,nut,dv"
 )
+NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1")
+"""Arguments of an output that takes over none of the source's texts."""
 DAMAGE = re.compile(
     r"partial file|moov atom not found|invalid data|truncat|error while decoding|corrupt|concealing|ended prematurely"
     r"|invalid nal|error submitting|decoding error|read error|input/output error|invalid .*buffer",

@@ -19,9 +19,8 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.storage.bounds import MOST_VIDEO_FRAMES
-from atlas.video.ffmpeg import MOST_MESSAGES, input_arguments, start_ffmpeg
+from atlas.video.ffmpeg import MOST_MESSAGES, NO_TEXTS, input_arguments, start_ffmpeg
 
-_NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1")
 _LONGEST_LOOK = 120.0
 """Seconds within which the first frame must be there."""
 NUMBER = r"\d{1,18}(?:\.\d{1,18})?"
@@ -84,7 +83,7 @@ def shown_frames(path: Path, most: int | None = None, decoder: str = "") -> Show
 
     decoder: another than ffmpeg's own. Raises UserError where there are more frames than any film of use has.
     """
-    output = [*ON_ONE_CLOCK, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *_NO_TEXTS, "-f", "null", "-"]
+    output = [*ON_ONE_CLOCK, "-fps_mode", "passthrough", "-vf", "showinfo=checksum=0", *NO_TEXTS, "-f", "null", "-"]
     chosen = ["-c:v", decoder] if decoder else []
     command = ["-v", "level+info", "-nostats", *chosen, *input_arguments(path), *output]
     listing = _Listing()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.video.ffmpeg import Ended, input_arguments, reason, run_ffmpeg
+from atlas.video.ffmpeg import NO_TEXTS, Ended, input_arguments, reason, run_ffmpeg
 from atlas.video.shown import ON_ONE_CLOCK
 
 _MOST_TRACKS = 16
-_NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact", "-flags:a", "+bitexact")
+_PLAIN = (*NO_TEXTS, "-fflags", "+bitexact", "-flags:a", "+bitexact")
 _RUN_UP = 1.0
 """Seconds before its start from which on sound is decoded: the first packets after a seek may need those before."""
 _FILLED = "aresample=async=1:min_hard_comp=0.04:first_pts=0"
@@ -59,7 +59,7 @@ def encode_sound(sound: Sound, target: Path, codec: SoundCodec) -> str:
     for track, name in enumerate(tracks):
         ended, problem = Ended(1, ""), ""
         for arguments in _ways(sound, track, name, codec):
-            output = [*_NO_TEXTS, *codec.container, f"file:{target}"]
+            output = [*_PLAIN, *codec.container, f"file:{target}"]
             ended = run_ffmpeg(["-v", "warning", "-y", *arguments, *output, *_clock(sound)])
             if ended.returncode == 0 and "nothing was encoded" not in ended.messages:
                 return ""

@@ -21,12 +21,12 @@ from edit.models.on_top.ip_adapters import add_image_prompt
 from edit.models.on_top.loras import add_loras
 from edit.models.on_top.words import add_words
 from edit.models.schedules import named_entries, scheduler, single_file_marks
-from edit.models.weights import Weights, imported_diffusers
+from edit.models.weights import Weights, check_imports
 
 
 def load_pipeline(weights: Weights) -> Any:
     """Load; UserError, in one line, where something is missing, is no model, or does not fit the rest."""
-    imported_diffusers()
+    check_imports()
     with quiet_diffusers():
         path = located(weights.model, "model", offline=weights.offline)
         is_xl = is_xl_model(path, weights.model_config, offline=weights.offline)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -75,15 +74,13 @@ def check_installed() -> None:
             raise UserError(f"--editor diffusion needs {name}, which is not installed: pip install -e .[diffusion]")
 
 
-def imported_diffusers() -> Any:
-    """The module diffusers, with what it takes along: that fails where torchvision is of another build than torch."""
+def check_imports() -> None:
+    """UserError where diffusers does not import: what it takes along fails where torchvision is of another build than torch."""
     check_installed()
     try:
         with quiet_diffusers():
-            import diffusers
             from diffusers import StableDiffusionControlNetPipeline  # noqa: F401
     except Exception as problem:  # of many kinds, from deep inside
         raise UserError(
             f"diffusers does not import here ({one_line(problem)}): run pip install -e .[diffusion] again"
         ) from None
-    return diffusers

@@ -22,7 +22,6 @@ from typing import Any
 import tyro
 
 from aggregate.stage import AggregateOptions, aggregate
-from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.sample.files import write_sample, write_truth_fit
@@ -170,7 +169,6 @@ def _made(folder: Path) -> _Place:
         chosen |= {"keyframes": "0,3"} if on == "keyframes" else {}
         edit(EditOptions(clip=where, name=name, layer="foreground", **chosen, **quiet))
     aggregate(AggregateOptions(clip=where, edit="red", method="mean", device="cpu", **quiet))
-    Clip.open(where)
     where.replace(folder / "kept")
     return _Place(folder)
 

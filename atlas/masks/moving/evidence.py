@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,8 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
     with one_thread():
         compared = in_order(lambda pair: compare(made.images[pair[0]], made.images[pair[1]], pair[1] - pair[0]), pairs)
         done = 0
-        for (first, second), (there, back, one, other) in zip(_shown(pairs, quiet), compared, strict=True):
+        progress = tqdm(pairs, desc="motion", unit="step", disable=quiet)
+        for (first, second), (there, back, one, other) in zip(progress, compared, strict=True):
             while done < first:  # all its comparisons have been made
                 made.said[done] = _said(measured.pop(done, []), (height, width))
                 done += 1
@@ -70,10 +71,6 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
         for index in range(done, frames):
             made.said[index] = _said(measured.pop(index, []), (height, width))
     return made
-
-
-def _shown(pairs: list[tuple[int, int]], quiet: bool) -> Iterator[tuple[int, int]]:
-    return iter(tqdm(pairs, desc="motion", unit="step", disable=quiet))
 
 
 def _said(measured: list[Measured], shape: tuple[int, int]) -> np.ndarray:  # (H, W, 4)
