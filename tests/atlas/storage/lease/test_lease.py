@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_no_lease_of_nobody(target: Path, monkeypatch: pytest
 def test_a_file_where_a_folder_should_be_is_no_matter_of_leases(tmp_path: Path) -> None:
     (tmp_path / "clip").write_text("a film")
     with reading(tmp_path / "clip", inside=True):
-        pass
+        assert [path.name for path in tmp_path.iterdir()] == ["clip"]
 
 
 def test_waiting_is_counted(target: Path) -> None:
