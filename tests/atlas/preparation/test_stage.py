@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -17,48 +14,13 @@ import pytest
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.fitting.stage import FitOptions, fit
-from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.storage.images import read_image, write_image
 from atlas.storage.stamps import write_json
-from atlas.system.cost import COST
 from atlas.video.source import has_content
 from atlas.video.writing import write_video
+from tests.atlas.preparation.shots import FRAMES, HEIGHT, WIDTH, content, mask, run, view
 
-HEIGHT, WIDTH, FRAMES = 48, 64, 6
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def view(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A textured ground with a bright square that moves to the right."""
-    ground = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32), (0, 0), 1.5)
-    frame = np.clip((ground - 127) * 3 + 100, 0, 180).astype(np.uint8)
-    frame[14:34, 10 + 2 * index : 30 + 2 * index] = 120 + (frame[14:34, 10:30] // 2)
-    return frame
-
-
-def mask(index: int) -> np.ndarray:
-    image = np.zeros((HEIGHT, WIDTH), np.uint8)
-    image[14:34, 10 + 2 * index : 30 + 2 * index] = 255
-    return image
-
-
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """A folder of frames, its masks beside it."""
-    for index in range(FRAMES):
-        write_image(tmp_path / "shöts and more" / f"{index:05d}.png", view(index))
-        write_image(tmp_path / "masks" / f"{index:05d}.png", mask(index))
-    return tmp_path / "shöts and more"
-
-
-def run(source: Path, clip: Path, masks: object = "auto", **options: object) -> Clip:
-    return prepare(PrepareOptions(source=source, clip=clip, masks=str(masks), quiet=True, **options))  # type: ignore[arg-type]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """All files but the note of what the run cost, which is never the same twice."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != COST)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_a_folder_with_masks(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,66 +93,6 @@ def test_what_is_damaged_is_made_again(shots: Path, tmp_path: Path, name: str, h
     run(shots, clip, tmp_path / "masks")
     after = {path: data for path, data in content(clip).items() if not path.startswith("replaced/")}
     assert after == before
-
-
-def test_a_repainted_mask_stays_and_is_told(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where the clip has to be made again, and then it counts in all that is made of it."""
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    painted = np.zeros_like(mask(3))
-    painted[:20, :20] = 255
-    write_image(clip.mask_path("foreground", 3), painted)
-    for _ in range(2):
-        capsys.readouterr()
-        again = run(shots, clip.folder, tmp_path / "masks")
-        said = capsys.readouterr().out
-        assert "kept: masks/foreground/00003.png" in said
-        assert (again.mask("foreground", 3) == painted).all() and (again.frame(2) == view(2)).all()
-        clip.frame_path(2).write_bytes(b"damaged")
-    clip.mask_path("foreground", 3).unlink()
-    assert (run(shots, clip.folder, tmp_path / "masks").mask("foreground", 3) == mask(3)).all()
-
-
-def test_files_of_somebodys_own_among_the_frames_move_aside(shots: Path, tmp_path: Path) -> None:
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks").folder
-    (clip / "frames" / "notes.txt").write_text("mine")
-    (clip / "frames" / "00001.png").unlink()
-    run(shots, clip, tmp_path / "masks")
-    assert (clip / "replaced" / "frames" / "notes.txt").read_text() == "mine"
-    assert not list(clip.glob(".lease*"))
-
-
-def test_the_flow_follows_a_repainted_frame(shots: Path, tmp_path: Path) -> None:
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    before = clip.flow("forward")[2]
-    write_image(clip.frame_path(3), np.roll(view(3), 3, 1))
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    assert (clip.frame(3) == np.roll(view(3), 3, 1)).all()
-    assert np.median(clip.flow("forward")[2][..., 0].astype(float) - before[..., 0]) > 2
-
-
-def test_repainted_masks_are_set_aside_for_another_clip(
-    shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    write_image(clip.mask_path("foreground", 3), mask(0))
-    write_image(clip.folder / "masks" / "foreground" / "before.png", mask(1))
-    run(shots, clip.folder, tmp_path / "masks", start=1)
-    assert "replaced/masks/foreground/00003.png" in capsys.readouterr().out
-    assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "00003.png")[..., 0] == mask(0)).all()
-    assert (read_image(clip.folder / "replaced" / "masks" / "foreground" / "before.png")[..., 0] == mask(1)).all()
-    assert (Clip.open(clip.folder).mask("foreground", 3) == mask(4)).all()
-
-
-def test_pictures_of_another_size_are_set_aside_without_being_decoded(shots: Path, tmp_path: Path) -> None:
-    """There may be any number of them, in a clip of somebody else's, each as large as a picture may be."""
-    clip = run(shots, tmp_path / "clip", tmp_path / "masks")
-    write_image(tmp_path / "large.png", np.zeros((8000, 8000, 3), np.uint8))
-    for number in range(10):
-        shutil.copy(tmp_path / "large.png", clip.folder / "frames" / f"large{number}.png")
-    began = time.process_time()
-    run(shots, clip.folder, tmp_path / "masks", start=1)
-    assert time.process_time() - began < 3
-    assert (clip.folder / "replaced" / "frames" / "large2.png").is_file()
 
 
 def test_changed_frames_and_masks_are_noticed(shots: Path, tmp_path: Path) -> None:
