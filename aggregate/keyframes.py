@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from aggregate.change.learning import EditedPixels, changed, learn_change
 from aggregate.repainted import Claims, repainted_pixels
@@ -28,6 +27,7 @@ from atlas.recolour.change import ColourChange
 from atlas.storage.images import to_float
 from atlas.storage.pictures import picture_header
 from atlas.system.parallel import WORKERS, in_order
+from atlas.system.progress import Progress
 
 _COLOURS, _LIGHT, _REPAINTED = slice(0, 6), 6, 7  # channels that go to the atlas together
 
@@ -137,7 +137,7 @@ class LayerKeyframes:
     def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
         """Find what was repainted by hand in any of the keyframes, where it lies in the atlas."""
         claims = Claims(self.maps.atlas_size(self.layer), device)
-        for index, path in tqdm(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, disable=quiet):
+        for index, path in Progress(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, quiet=quiet):
             made = self._before(index)
             if made is not None and repainted_pixels(read_keyframe(path, self.clip, index), made).any():
                 placed = self.placed(index, device)

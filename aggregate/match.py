@@ -15,11 +15,11 @@ from itertools import combinations
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from tqdm import tqdm
 
 from aggregate.stack import FEW, Images
 from atlas.geometry.warp import sample
 from atlas.maps.pairs import compared
+from atlas.system.progress import Progress
 
 MOST_GAIN = 1.35
 """A keyframe is made at most so much brighter or darker: beyond that, it is meant."""
@@ -133,7 +133,7 @@ def relative_shifts(
     cells = max(16, max(height, width) // 8)
     grid = (max(1, round(height / cells * 2)), max(1, round(width / cells * 2)))
     shifts = colours[0].new_zeros(count, 2, *grid)
-    for turn in tqdm(range(_ROUNDS), desc="match", unit="round", leave=False, delay=1, disable=quiet):
+    for turn in Progress(range(_ROUNDS), desc="match", unit="round", leave=False, delay=1, quiet=quiet):
         placed = lru_cache(FEW)(partial(_placed, colours, weights, shifts.clone()))  # of many, each is made twice
         total, seen = shifts.new_zeros(channels, height, width), shifts.new_zeros(1, height, width)
         for k in range(count):

@@ -24,13 +24,13 @@ from functools import reduce
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from aggregate.averages import Robust, weighted_mean
 from aggregate.stack import Images
 from aggregate.windows import Pixels, Source, View, Window, held_out, window_at_random
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.warp import sample
+from atlas.system.progress import Progress
 
 _MOMENTA = (0.9, 0.999)
 _SECOND = 0.03  # how much slower W2 learns than W1
@@ -190,7 +190,7 @@ def _train(
     optimiser = _Adam(network, training.learning_rate)
     best_state, average, setbacks, step = _state(network), _state(network), 0, 0
     trial = AggregationNetwork(torch.Generator()).to(pixels.texel.device)
-    bar = tqdm(range(1, training.steps + 1), desc="aggregation network", unit="step", leave=False, disable=quiet)
+    bar = Progress(range(1, training.steps + 1), desc="aggregation network", unit="step", leave=False, quiet=quiet)
     for step in bar:
         window = window_at_random(source, pixels, training.window, generator)
         optimiser.step(_loss(network(window.images(source)), window))
@@ -204,7 +204,7 @@ def _train(
             stalled = not now < best * 0.998
             if now < best:
                 best, best_state = now, _state(trial)
-            bar.set_postfix(loss=f"{best:.4f}")
+            bar.note(f"loss {best:.4f}")
             if stalled:  # the nearer the start is to the keyframes, the smaller the steps must be
                 setbacks += 1
                 if setbacks >= training.patience:

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import torch
 import tyro
 from torch import Tensor
-from tqdm import tqdm
 
 from aggregate.change.confirmed import believed, confirmed
 from aggregate.keyframes import LayerKeyframes, PlacedKeyframe, learned_from
@@ -37,6 +36,7 @@ from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.parallel import WORKERS, in_order
+from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 
 VERSION = 7  # of the method: a changed one makes earlier results out of date
@@ -253,7 +253,7 @@ def _merged(
         Partials(folder, size, len(indices), device) as partials,
         ImageStack(folder / "lights", size, len(learned), device) as lights,
     ):
-        bar = tqdm(placed_keyframes, visible(f"aggregate {layer}"), len(indices), unit="keyframe", disable=options.quiet)
+        bar = Progress(placed_keyframes, visible(f"aggregate {layer}"), len(indices), unit="keyframe", quiet=options.quiet)
         for number, (index, placed) in enumerate(zip(indices, bar, strict=True)):
             partial = placed.partial
             own = placed.repainted.clamp(0, 1)

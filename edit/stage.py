@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip, checked_name, is_name
@@ -16,6 +15,7 @@ from atlas.maps.maps import open_maps
 from atlas.storage.images import to_float, to_uint8, to_uint16, write_image
 from atlas.storage.stamps import digest
 from atlas.system.cost import measured
+from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 from edit.editors import EditOptions
 from edit.editors.choice import chosen_editor
@@ -99,7 +99,7 @@ def _edit_keyframes(job: _Job, editor: KeyframeEditor) -> EditResult:
             replaced_when_done(entry, layer, result.notes, in_place=editor.is_slow and not job.on_frames) as folder,
         ):
             unit = "frame" if job.on_frames else "keyframe"
-            for index in tqdm(editor.order, desc=visible(f"edit {layer}"), unit=unit, disable=job.quiet):
+            for index in Progress(editor.order, desc=visible(f"edit {layer}"), unit=unit, quiet=job.quiet):
                 keyframe = Keyframe(index, to_float(clip.frame(index)), job.layer.opacity(index))
                 image = cut_out(keyframe, editor.edit(keyframe))
                 image = to_uint16(image) if editor.deep else image

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.storage.arrays import growing_arrays
 from atlas.storage.atomic import atomic_folder
 from atlas.system.parallel import one_thread
+from atlas.system.progress import Progress
 
 AGREEMENT = 1.0
 """Pixels by which the way there and back may miss its start for a flow vector to count as valid."""
@@ -94,7 +94,7 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
         stack.enter_context(one_thread())
         pool = stack.enter_context(ThreadPoolExecutor(2))
         previous = frame(0)
-        for index in tqdm(range(frames - 1), desc="flow", unit="frame", disable=quiet):
+        for index in Progress(range(frames - 1), desc="flow", unit="frame", quiet=quiet):
             following = frame(index + 1)
             both = pool.map(dense_flow, (previous, following), (following, previous))
             # Rounded to float16 first: validity is that of the flow as it is stored.

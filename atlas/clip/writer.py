@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.clip.flow import write_flow
 from atlas.storage.images import write_image
 from atlas.storage.links import link_or_copy
+from atlas.system.progress import Progress
 
 
 @dataclass
@@ -26,7 +26,7 @@ class ClipWriter:
 
     def write_frames(self, images: Iterable[np.ndarray]) -> None:
         """Write all frames in order, (H, W, 3) uint8."""
-        for index, image in enumerate(tqdm(images, "frames", self.clip.frames, unit="frame", disable=self.quiet)):
+        for index, image in enumerate(Progress(images, "frames", self.clip.frames, unit="frame", quiet=self.quiet)):
             write_image(self.clip.frame_path(index), image)
 
     def write_masks(self, masks: Iterable[Sequence[np.ndarray]]) -> None:

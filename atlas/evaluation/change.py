@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.metrics import definitions as metrics
 from atlas.rendering.frames import Rendering
+from atlas.system.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,6 @@ def kept_from(rendering: Rendering, energy: float, *, quiet: bool = True) -> tup
     except UserError as problem:
         return {}, {"sharpness_kept": f"the edit {name!r} that it was deflickered from cannot be rendered: {problem}"}
     inside = where_edited(rendering)
-    frames = tqdm(before.frames(), total=before.clip.frames, desc="before", unit="frame", disable=quiet)
+    frames = Progress(before.frames(), total=before.clip.frames, desc="before", unit="frame", quiet=quiet)
     energies = [metrics.laplacian_energy(result, inside(index)) for index, (_, result) in enumerate(frames)]
     return {"sharpness_kept": {"from": name, "ratio": metrics.ratio(energy, metrics.average(energies))}}, {}

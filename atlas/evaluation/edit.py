@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.clip.flow import dense_flow, flow_validity
@@ -28,6 +27,7 @@ from atlas.storage.arrays import StoredArray
 from atlas.storage.images import to_float
 from atlas.storage.stamps import read_json, write_json
 from atlas.system.parallel import in_order
+from atlas.system.progress import Progress
 
 
 def measure_edit(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     measure = _Measure(rendering, ChangeSeries(rendering), keyframes, clip.flow("forward"), clip.flow("backward"))
     seen, change = learned.series(edit), measure.change
     with closing(in_order(measure.frame, _with_previous(rendering))) as measured:
-        for one in tqdm(measured, "edit", clip.frames, unit="frame", disable=quiet):
+        for one in Progress(measured, "edit", clip.frames, unit="frame", quiet=quiet):
             for name, of_both in one.of_pair.items():
                 for which, value in of_both.items():
                     series[name][which].append(value)

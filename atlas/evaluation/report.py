@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
@@ -42,6 +41,7 @@ from atlas.storage.atomic import atomic_file
 from atlas.storage.images import read_image, to_uint8
 from atlas.system.cost import read_costs
 from atlas.system.decoration import decoration
+from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
@@ -168,7 +168,7 @@ def _pictures(rendering: Rendering, *, quiet: bool) -> tuple[bytes, np.ndarray]:
 
     def pairs() -> Iterator[np.ndarray]:
         title = visible(f"report {rendering.edit.name}")
-        frames = tqdm(rendering.frames(), total=clip.frames, desc=title, unit="frame", disable=quiet)
+        frames = Progress(rendering.frames(), total=clip.frames, desc=title, unit="frame", quiet=quiet)
         for index, (source, result) in enumerate(frames):
             if index in wanted:
                 columns.append((f"frame {index}", [thumbnail(source, 480), thumbnail(result, 480)]))

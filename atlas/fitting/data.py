@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import PREPARE, UserError
@@ -17,6 +16,7 @@ from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import STEPS, background_weight, object_weight, unpack_depth
 from atlas.storage.arrays import StoredArray, growing_arrays
 from atlas.system.parallel import in_order, one_thread
+from atlas.system.progress import Progress
 
 
 @dataclass
@@ -71,7 +71,7 @@ class FitData:
 
         files = [(folder / f"depth-{i}.npy", np.int8, shape) for i in range(len(clip.objects))]
         with growing_arrays((folder / "frames.npy", np.uint8, (*shape, 3)), *files) as (frames, *depths), one_thread():
-            read = tqdm(in_order(one, range(clip.frames)), "read", clip.frames, unit="frame", disable=quiet, leave=False)
+            read = Progress(in_order(one, range(clip.frames)), "read", clip.frames, unit="frame", quiet=quiet, leave=False)
             for image, packed_depths in read:
                 frames.append(image)
                 for depth, packed in zip(depths, packed_depths, strict=True):

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.fitting import solve
 from atlas.fitting.budget import Budget
@@ -33,6 +32,7 @@ from atlas.quality.job import FitJob
 from atlas.quality.pictures import write_pictures
 from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
+from atlas.system.progress import Bar
 
 CHUNK = 50
 """Gradient steps between two saves of the state."""
@@ -95,13 +95,13 @@ class FitRun(Resumable):
 
     def finish(self) -> None:
         """Do all units that are left, saving after each."""
-        with tqdm(total=len(self.units()), initial=self.finished_units, desc="fit", disable=self.quiet) as progress:
+        with Bar(total=len(self.units()), initial=self.finished_units, desc="fit", unit="unit", quiet=self.quiet) as progress:
 
             def show(unit: Unit) -> None:
-                progress.total = len(self.units())
-                progress.set_description(f"fit ({unit.name})")
+                progress.plan(len(self.units()))
+                progress.rename(f"fit ({unit.name})")
                 if self.log:
-                    progress.set_postfix_str(f"{self.log[-1]['psnr']:.2f} dB")
+                    progress.note(f"{self.log[-1]['psnr']:.2f} dB")
                 progress.update()
 
             self.do_units(show)

@@ -19,12 +19,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.maps.views import ViewMaps
 from atlas.maps.votes.sheet import PerFrame, Pixels, Sheet
 from atlas.maps.votes.votes import Mean, Votes
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 
 Form = Literal["delta", "replace"]
 _ROUNDS = 2  # of reweighting
@@ -67,7 +67,7 @@ def through_atlas(
     """
     sheets = [Sheet(maps, layer, DENSITY[settings.form], applies, device) for layer in layers]
     means = zip(*(_means(Votes(frames, sheet, quiet=quiet), settings) for sheet in sheets), strict=True)
-    for index, of_layers in enumerate(tqdm(means, "agree", len(frames), unit="frame", disable=quiet)):
+    for index, of_layers in enumerate(Progress(means, "agree", len(frames), unit="frame", quiet=quiet)):
         given = frames[index]
         changed, sure = given.copy(), trust(index) if trust else None
         for sheet, mean in zip(sheets, of_layers, strict=True):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow
@@ -18,6 +17,7 @@ from atlas.geometry.flow import along_flow
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
 from atlas.masks.moving.compare import GAPS, certainly_moving, compare
+from atlas.system.progress import Progress
 from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 512
@@ -115,7 +115,7 @@ def masks_from_box(frame: Callable[[int], np.ndarray], frames: int, box: Box, qu
     yield soften(mask, (width, height))
     band = max(3, round(0.012 * max(size)))
     belief: np.ndarray = mask.astype(np.float32)
-    for index in tqdm(range(1, frames), desc="masks", unit="frame", disable=quiet):
+    for index in Progress(range(1, frames), desc="masks", unit="frame", quiet=quiet):
         current = fit_image(frame(index), size)
         belief = along_flow(belief, dense_flow(current, previous))
         refined = _tidy(refine_mask(current, belief > 0.5, band))

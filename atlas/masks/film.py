@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
@@ -17,6 +16,7 @@ from atlas.masks.given.layout import UNDERSTOOD
 from atlas.masks.given.meaning import Meaning, understood
 from atlas.masks.given.pictures import MaskPicture, film_picture
 from atlas.storage.images import to_8_bit
+from atlas.system.progress import Progress
 from atlas.video.source import IMAGE_SUFFIXES, FrameSource, fit_image, open_source
 
 
@@ -64,7 +64,7 @@ class MaskFilm:
 
     def masks(self, clip: Clip, *, quiet: bool) -> Iterator[list[np.ndarray]]:
         """Decode the masks at the clip's size."""
-        pictures = tqdm(_pictures(self.film, self.frames), desc="masks", total=clip.frames, unit="frame", disable=quiet)
+        pictures = Progress(_pictures(self.film, self.frames), desc="masks", total=clip.frames, unit="frame", quiet=quiet)
         for picture in pictures:
             yield [fit_image(mask, (clip.width, clip.height)) for mask in self.meaning.each(picture)]
 

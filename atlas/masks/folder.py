@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
@@ -16,6 +15,7 @@ from atlas.masks.given.layout import UNDERSTOOD, Layout, find_layout
 from atlas.masks.given.meaning import Meaning, understood
 from atlas.masks.given.pictures import MaskPicture, read_mask_picture
 from atlas.storage.pictures import WantedSize
+from atlas.system.progress import Progress
 from atlas.video.source import FrameSource, fit_image
 
 _METHOD = "masks 2"  # raise it when the same pictures are read differently: clips of them are then prepared again
@@ -48,7 +48,7 @@ class MaskFolder:
 
     def masks(self, clip: Clip, *, quiet: bool) -> Iterator[list[np.ndarray]]:
         """Read the masks at the clip's size; all 0 where a frame has none."""
-        for index in tqdm(range(clip.frames), desc="masks", unit="frame", disable=quiet):
+        for index in Progress(range(clip.frames), desc="masks", unit="frame", quiet=quiet):
             yield self.read(index, (clip.width, clip.height))
 
     def complete(self, clip: Clip) -> dict[str, list[int]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
@@ -25,6 +24,7 @@ from atlas.masks.moving.colour_cut import CutClip
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
 from atlas.storage.stack import RowStack
+from atlas.system.progress import Progress
 from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 480
@@ -82,7 +82,7 @@ def masks_from_motion(
         parts = MainParts(frames, cut.__getitem__, scores.__getitem__)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
         band = max(2, round(0.008 * max(size)))
-        for index in tqdm(range(frames), desc="cutting out", unit="frame", disable=quiet):
+        for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
             masks[index] = refine_mask(clip.images[index], mask, band) if mask.any() else mask
         share = float(np.mean([mask.mean() for mask in masks]))

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.geometry.boxes import bounding_box
@@ -18,6 +17,7 @@ from atlas.geometry.filling import fill_unseen
 from atlas.geometry.warp import splat_into
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
 from atlas.model.nla import NlaModel
+from atlas.system.progress import Progress
 
 SIZES = (1000, 1400, 2000, 2800, 4000)
 """Texels along an atlas's side: from what its authors edit on to the largest that is practical."""
@@ -36,7 +36,7 @@ def write_nla_maps(model: NlaModel, clip: Clip, folder: Path, *, stride: int = 1
     device = model.alpha.hidden[0].weight.device
     with MapsWriter(folder, clip.layers, clip.frames, clip.height, clip.width) as writer:
         size = (-(-clip.height // stride), -(-clip.width // stride))
-        for t in tqdm(range(clip.frames), desc="maps", unit="frame", disable=quiet, leave=False):
+        for t in Progress(range(clip.frames), desc="maps", unit="frame", quiet=quiet, leave=False):
             uv, opacity = model.frame_maps(t, torch.empty(1, *size, device=device))
             if stride > 1:
                 uv = F.interpolate(uv.permute(0, 3, 1, 2), (clip.height, clip.width), mode="bilinear").permute(0, 2, 3, 1)

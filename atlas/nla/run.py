@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
@@ -30,6 +29,7 @@ from atlas.quality.job import FitJob
 from atlas.quality.pictures import write_pictures
 from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
+from atlas.system.progress import Bar
 
 CHUNK = 25
 """Steps between two saves of the state."""
@@ -135,7 +135,7 @@ class NlaRun(Resumable):
         """The steps of the present phase: at least one, and no further one that would end after `limit`."""
         total, first, took = self._total(), self.done, 0.0
         pace = self.pace if self.phase == _TRAIN else Pace()
-        progress = tqdm(total=total, initial=self.done, desc=_PHASES[self.phase], unit="step", disable=self.quiet)
+        progress = Bar(total=total, initial=self.done, desc=_PHASES[self.phase], unit="step", quiet=self.quiet)
         with progress:
             while self.done < total and (self.done == first or time.perf_counter() + took < limit):
                 start = time.perf_counter()

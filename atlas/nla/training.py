@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.clip.flow import WAYS, flow_validity
@@ -21,6 +20,7 @@ from atlas.model import losses
 from atlas.model.nla import BACKGROUND, FOREGROUND, NlaModel
 from atlas.model.nla_config import NlaConfig
 from atlas.storage.arrays import StoredArray, growing_arrays
+from atlas.system.progress import Progress
 
 
 @dataclass
@@ -57,7 +57,7 @@ class PixelData:
         files += [(folder / f"{way}_valid.npy", np.uint8, (clip.frames - 1, *shape[1:])) for way in WAYS]
         there, back = (clip.flow(way) for way in WAYS)
         with growing_arrays(*files) as (frames, masks, *valid):
-            for t in tqdm(range(clip.frames), desc="read", unit="frame", disable=quiet, leave=False):
+            for t in Progress(range(clip.frames), desc="read", unit="frame", quiet=quiet, leave=False):
                 frames.append(clip.frame(t))
                 masks.append(clip.mask(clip.objects[0], t))
                 if t + 1 < clip.frames:

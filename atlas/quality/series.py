@@ -14,7 +14,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.geometry.homography import apply_homography, fit_homography, pixel_positions
@@ -28,6 +27,7 @@ from atlas.quality.long_range import LongRange, Slide
 from atlas.storage.arrays import StoredArray
 from atlas.system.device import choose_device
 from atlas.system.parallel import in_order, one_thread
+from atlas.system.progress import Progress
 
 OFF = 2.0
 """Pixels by which mapping and flow must disagree for a pixel to count as off."""
@@ -89,7 +89,7 @@ def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries
     series, long_range = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers}), LongRange(maps)
     kept: dict[str, list[np.ndarray]] = defaultdict(list)
     with one_thread(), closing(in_order(measure.frame, range(clip.frames))) as measured:
-        for index, one in enumerate(tqdm(measured, "reconstruction", clip.frames, unit="frame", disable=quiet)):
+        for index, one in enumerate(Progress(measured, "reconstruction", clip.frames, unit="frame", quiet=quiet)):
             series.append(one.numbers)
             for layer, distances in one.numbers.disagreement.items():
                 kept[layer].append(distances)

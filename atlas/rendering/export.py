@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
@@ -31,6 +30,7 @@ from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.device import Device, choose_device
 from atlas.system.parallel import in_order
+from atlas.system.progress import Progress
 from atlas.system.terminal import in_one_line
 
 _VERSION = 2
@@ -150,7 +150,7 @@ def _write_frames(folder: Path, maps: Maps, sized: FrameMaps, *, quiet: bool) ->
             if sized.has_light(layer):
                 write_exr(folder / layer / "light" / f"{name}.exr", sized.light(layer, index))
 
-    for _ in tqdm(in_order(one, range(maps.frames)), "export", maps.frames, unit="frame", disable=quiet):
+    for _ in Progress(in_order(one, range(maps.frames)), "export", maps.frames, unit="frame", quiet=quiet):
         pass
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
@@ -27,6 +26,7 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.lease.lease import writing
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_stamp
 from atlas.system.parallel import in_order, one_thread
+from atlas.system.progress import Progress
 from atlas.system.terminal import say
 
 _VERSION = 1  # raise it when the same fit gives other maps: those on disk are then made again
@@ -94,7 +94,7 @@ def _evaluate(clip: Clip, maps: Maps, folder: Path, made_from: str, device: torc
             with one_thread():
                 read = depth_reader(clip, follow=follow)
                 depths = in_order(lambda t: read(t, None), range(maps.frames))
-                for t, packed in enumerate(tqdm(depths, f"maps {width}x{height}", maps.frames, unit="frame", disable=quiet)):
+                for t, packed in enumerate(Progress(depths, f"maps {width}x{height}", maps.frames, unit="frame", quiet=quiet)):
                     own = unpack_depth(np.array(packed, np.int8).reshape(len(packed), clip.height, clip.width))
                     depth = torch.from_numpy(enlarged_depth(own, height, width)).to(device)
                     uv, opacity = (part.cpu().numpy() for part in model.frame_maps(t, depth))

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
@@ -28,6 +27,7 @@ from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.decoration import decoration
 from atlas.system.device import Device
+from atlas.system.progress import Progress
 from atlas.system.terminal import say
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
@@ -117,7 +117,7 @@ def _render(options: RenderOptions, output: Output, settings: RenderSettings) ->
     written.make_room(output, options)
     with measured(clip.folder, f"render {options.edit}") as cost:
         sheet = _Sheet(clip.frames)
-        progress = tqdm(rendering.frames(), total=clip.frames, desc="render", unit="frame", disable=options.quiet)
+        progress = Progress(rendering.frames(), total=clip.frames, desc="render", unit="frame", quiet=options.quiet)
         output.write(sheet.watch(progress), clip, written.expect)
         with decoration(str(folder / "sheet.png")):
             write_image(folder / "sheet.png", sheet.image(rendering))

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from atlas.clip.clip import BACKGROUND, Clip, Source
 from atlas.clip.writer import ClipWriter
@@ -36,6 +35,7 @@ from atlas.storage.stamps import (
     write_whole_stamp,
 )
 from atlas.system.command import StageOptions
+from atlas.system.progress import Progress
 
 FPS = 24.0
 _MADE_BY = 1  # raise it when make_sample's result changes: samples on disk are then built again
@@ -86,7 +86,7 @@ def write_sample(
     """Write the sample as footage with masks and truth, replacing `folder` as a whole."""
     with atomic_folder(Path(folder)) as making:
         (making / "masks").mkdir()
-        for i, frame in enumerate(tqdm(sample.frames, desc="sample", unit="frame", disable=quiet)):
+        for i, frame in enumerate(Progress(sample.frames, desc="sample", unit="frame", quiet=quiet)):
             write_image(making / "frames" / f"{i:05d}.png", frame)
             _write_mask(making / "masks" / f"{i:05d}.png", [sample.masks(layer)[i] for layer in sample.objects])
         write_truth(sample, making / "truth")

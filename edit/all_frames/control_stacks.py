@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.all_frames.scene import Scene
 from edit.controls.steady import steadied
 from edit.diffusion.sources import Sources
@@ -27,7 +27,7 @@ def control_stacks(scene: Scene, sources: Sources, folder: Path, *, quiet: bool)
         stacks = [
             opened.enter_context(FrameStack(folder / f"control-{number}.bin", scene.shape)) for number in range(len(kinds))
         ]
-        for index in tqdm(range(scene.frames), desc="controls", unit="frame", disable=quiet, leave=False):
+        for index in Progress(range(scene.frames), desc="controls", unit="frame", quiet=quiet, leave=False):
             images = sources.controls(scene.picture(index), scene.crops[index], index)
             for stack, image in zip(stacks, images, strict=True):
                 stack[index] = image.astype(np.float32) / 255

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
@@ -17,6 +16,7 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint8, write_image
 from atlas.storage.stack import FrameStack
 from atlas.storage.stamps import digest
+from atlas.system.progress import Progress
 from edit.all_frames.agreement import decoded_frame, deflickered
 from edit.all_frames.control_stacks import control_stacks
 from edit.all_frames.learning import EditedKeyframes, Lessons
@@ -87,7 +87,7 @@ class RecipeRun:
             latents = self._latents(controls)
         with FrameStack(self.folder / "sampled.bin", scene.shape) as sampled:
             model = self.sources.model()
-            for index, latent in enumerate(tqdm(latents, desc="decode", unit="frame", disable=self.quiet, leave=False)):
+            for index, latent in enumerate(Progress(latents, desc="decode", unit="frame", quiet=self.quiet, leave=False)):
                 sampled[index] = decoded_frame(model, latent, f"frame {index}")
             model.finish()
             if not finishes:

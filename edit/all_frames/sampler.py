@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.clip.edits import Edit
 from atlas.maps.tracks import Tracks
 from atlas.storage.links import remove
 from atlas.storage.stack import FrameStack
 from atlas.storage.tensors import load_tensors, save_tensors
+from atlas.system.progress import Bar
 from edit.all_frames.agreement import Agreement
 from edit.all_frames.begin import begin_sampling
 from edit.all_frames.scene import Scene
@@ -88,7 +88,7 @@ class Sampler:
         tracked = shape[1:] if tracks else None
         with (
             FrameAttention(self.model.pipeline, control=sample.attend_control, latent_size=tracked) as attention,
-            tqdm(desc="sample", unit="step", disable=self.quiet) as progress,
+            Bar(desc="sample", unit="step", quiet=self.quiet) as progress,
         ):
             predict = Predictions(
                 self.model,
@@ -103,7 +103,7 @@ class Sampler:
 
             def shown(done: int, total: int) -> None:
                 self.model.begin(len(self.model.scheduler.timesteps) - total)
-                progress.total = total
+                progress.plan(total)
                 progress.update(done - progress.n)
 
             return denoise_frames(

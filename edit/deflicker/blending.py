@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 
 Images = Callable[[int], np.ndarray]
 """Reads the image of a frame by its number."""
@@ -74,7 +74,7 @@ class _Table:
 
     def build(self, *, quiet: bool) -> None:
         """Compute the halves of all nodes, from the frames themselves: these are remapped once."""
-        for last in tqdm(range(len(self._order)), desc="table of means", unit="frame", disable=quiet):
+        for last in Progress(range(len(self._order)), desc="table of means", unit="frame", quiet=quiet):
             for level in range(1, self._levels[last] + 1):
                 half = 1 << (level - 1)
                 farther = range(last - 2 * half + 1, last - half + 1)

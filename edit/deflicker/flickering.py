@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit, read_keyframe
@@ -19,6 +18,7 @@ from atlas.rendering.settings import RenderSettings
 from atlas.storage.images import to_float, to_uint8, to_uint16
 from atlas.storage.stack import FrameStack
 from atlas.system.device import Device, choose_device
+from atlas.system.progress import Progress
 
 
 class Flickering(Protocol):
@@ -63,7 +63,7 @@ class EveryKeyframe:
     def fill(self, stack: FrameStack, *, quiet: bool) -> bool:
         """Read the files one by one."""
         everywhere = True
-        for index in tqdm(range(self.clip.frames), "read", unit="frame", disable=quiet):
+        for index in Progress(range(self.clip.frames), "read", unit="frame", quiet=quiet):
             image = to_float(read_keyframe(self.files[index], self.clip, index))
             opacity = self._opacity(index)
             stack[index] = image[..., :3]
@@ -99,7 +99,7 @@ class EveryRenderedFrame:
 
     def fill(self, stack: FrameStack, *, quiet: bool) -> bool:
         """Render them one by one."""
-        frames = tqdm(self.rendering.frames(), "render", len(stack), unit="frame", disable=quiet)
+        frames = Progress(self.rendering.frames(), "render", len(stack), unit="frame", quiet=quiet)
         for index, (_, frame) in enumerate(frames):
             stack[index] = to_float(frame)
         return True

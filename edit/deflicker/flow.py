@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.geometry.flow import along_flow
 from atlas.storage.images import to_uint8
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.deflicker.protocol import Deflicker, Guides
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class FlowDeflicker(Deflicker):
     ) -> None:
         """Write the averaged frames to `result`; where the edit does not apply they are as they were. On a CPU, wherever."""
         views: list[_View] = []  # the frame whose turn it is, and those after it in the window
-        for index in tqdm(range(len(frames)), "agree", unit="frame", disable=quiet):
+        for index in Progress(range(len(frames)), "agree", unit="frame", quiet=quiet):
             while len(views) <= self.window and index + len(views) < len(frames):
                 views.append(_View.of(index + len(views), frames, guides))
             first, *later = views

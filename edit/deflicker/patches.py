@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.geometry.patch_match import Search
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.deflicker.blending import table_means, window_means
 from edit.deflicker.protocol import Deflicker, Guides
 from edit.deflicker.remapping import Matching, Remapping, Start
@@ -88,7 +88,7 @@ class PatchDeflicker(Deflicker):
         else:
             means = window_means(image, len(frames), remap, self.window)
         with closing(means):
-            for number, mean in enumerate(tqdm(means, desc="patches", unit="frame", total=len(frames), disable=quiet)):
+            for number, mean in enumerate(Progress(means, desc="patches", unit="frame", total=len(frames), quiet=quiet)):
                 applies = image(number)[..., -1:] > 0
                 result[number] = np.where(applies, mean[..., :-1], frames[number])
 

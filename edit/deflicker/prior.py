@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.deflicker.protocol import Deflicker, Guides
 from edit.deflicker.video_prior.bands import low_bands
 from edit.deflicker.video_prior.footage import resized, shrunk_footage
@@ -94,7 +94,7 @@ class PriorDeflicker(Deflicker):
             sigma = _SHARE * footage.size[1] if self.detail == "keep" else None
             prior = train(footage, self._training(sigma), device=device, quiet=quiet)
             far = moves(prior, footage, sigma) if sigma else np.ones(0)
-            for index, frame in enumerate(tqdm(frames, desc="prior", unit="frame", disable=quiet, leave=False)):
+            for index, frame in enumerate(Progress(frames, desc="prior", unit="frame", quiet=quiet, leave=False)):
                 predicted = prior.predict(footage.source[index])
                 if sigma is None:
                     change = resized(predicted, *frame.shape[:2]) - frame

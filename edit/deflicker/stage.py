@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import WHOLE_FRAME, Clip
@@ -21,6 +20,7 @@ from atlas.storage.stack import FrameStack
 from atlas.storage.stamps import digest
 from atlas.system.cost import measured
 from atlas.system.device import choose_device
+from atlas.system.progress import Progress
 from edit.deflicker.flickering import Flickering, open_flickering
 from edit.deflicker.options import DeflickerOptions
 from edit.deflicker.protocol import Deflicker, Guides
@@ -151,7 +151,7 @@ class _Job:
             if clip.frames > 1:
                 guides = self._guides(frames, everywhere=everywhere)
                 self.way.agree(given, guides, agreed, device=self.device, quiet=self.quiet)
-            for index in tqdm(range(clip.frames), "write", unit="frame", disable=self.quiet):
+            for index in Progress(range(clip.frames), "write", unit="frame", quiet=self.quiet):
                 colour = (agreed if clip.frames > 1 else given)[index]
                 write_image(folder / f"{index:05d}.png", frames.saved(index, colour))
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.deflicker.protocol import Deflicker, Guides
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Tone(Deflicker):
     ) -> None:
         """Write the frames with their new tone to `result`. What the edit does not apply to has no part in the mean grey."""
         mean = None if self.per_frame else _mean_grey(frames, guides, range(len(frames)))
-        for index in tqdm(range(len(frames)), desc="tone", unit="frame", disable=quiet):
+        for index in Progress(range(len(frames)), desc="tone", unit="frame", quiet=quiet):
             own = _mean_grey(frames, guides, range(index, index + 1)) if mean is None else mean
             result[index] = sharpened(contrasted(frames[index], own, self.contrast), self.sharpness)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.geometry.filling import push_pull
@@ -16,6 +15,7 @@ from atlas.maps.maps import fit_identity
 from atlas.storage.images import read_image, to_16_bit, to_float, to_uint8, to_uint16, write_image
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest
+from atlas.system.progress import Bar
 from atlas.system.terminal import visible
 from edit.diffusion.careful import made_carefully
 from edit.diffusion.crop import Crop
@@ -95,12 +95,10 @@ class PromptAtlas(AtlasEditor):
             at_once,
         )
         strength = 1.0 if options.strength is None else options.strength
-        steps = tqdm(
-            total=options.keyframe_steps(), desc=visible(f"edit {self.layer.name}"), unit="step", disable=options.quiet
-        )
+        steps = Bar(total=options.keyframe_steps(), desc=visible(f"edit {self.layer.name}"), unit="step", quiet=options.quiet)
 
         def make() -> Tensor:
-            steps.reset()
+            steps.restart()
             generator = torch.Generator().manual_seed(options.seed)
             known = model.encode(picture, generator) if strength < 1 else None
             noise = draw(model.latent_shape(crop.height, crop.width), generator)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.maps.maps import fit_identity
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
 from atlas.storage.stamps import digest
+from atlas.system.progress import Bar
 from edit.controls.steady import steadied_keyframes
 from edit.diffusion.careful import made_carefully
 from edit.diffusion.crop import Crop, resized
@@ -115,9 +115,7 @@ class PromptKeyframes(KeyframeEditor):
         strategy = STRATEGIES[options.keyframe_strategy()]()
 
         def make() -> Tensor:
-            bar = tqdm(
-                total=options.keyframe_steps(), desc=f"  keyframe {index}", unit="step", leave=False, disable=options.quiet
-            )
+            bar = Bar(total=options.keyframe_steps(), desc=f"  keyframe {index}", unit="step", leave=False, quiet=options.quiet)
             with bar:
                 start = strategy.start(self._view(model, crop, index))
                 return self.denoise(model, start, steps=options.keyframe_steps(), on_step=bar.update)

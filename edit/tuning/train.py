@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.storage.links import remove
 from atlas.storage.run_state import load_state, optimiser_tensors, restore_optimiser, save_state
 from atlas.storage.stamps import digest
+from atlas.system.progress import Bar
 from edit.diffusion.model import StableDiffusion
 from edit.tuning.examples import Example
 from edit.tuning.lora import new_lora
@@ -61,7 +61,7 @@ def tune(
         known = load_state(resume, made_from)
         if known is not None:
             training.restore(*known)
-        with tqdm(total=settings.steps, initial=training.done, desc="tune", unit="step", disable=quiet) as progress:
+        with Bar(total=settings.steps, initial=training.done, desc="tune", unit="step", quiet=quiet) as progress:
             saved = monotonic()
             while training.done < settings.steps:
                 training.step()

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 from atlas.storage.stamps import write_json
 from atlas.system.decoration import decoration
 from atlas.system.machine import describe_machine, load
+from atlas.system.progress import Bar
 from atlas.system.terminal import visible
 from scripts.benchmarks.clips import derived_clip
 from scripts.benchmarks.code_state import commit
@@ -41,12 +40,12 @@ def bench(options: BenchOptions) -> str:
     rows: list[dict[str, Any]] = []
     count = sum(len(job.fits) for job in jobs) * ("fits" in parts)
     count += len(general(halves)) + sum(len(job.parts) for job in edits)
-    with tqdm(total=count, desc="bench", unit="run", disable=options.quiet) as progress:
+    with Bar(total=count, desc="bench", unit="run", quiet=options.quiet) as progress:
         for job in jobs if "fits" in parts else []:
             results.append(_fits(job, machine, options, progress))
 
         def now(name: str) -> None:
-            progress.set_postfix_str(visible(name))
+            progress.note(visible(name))
             progress.update()
 
         kept = options.output / "runs" / "edits"
@@ -82,7 +81,7 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
     return text
 
 
-def _fits(job: Job, machine: dict[str, Any], options: BenchOptions, progress: tqdm) -> dict[str, Any]:
+def _fits(job: Job, machine: dict[str, Any], options: BenchOptions, progress: Bar) -> dict[str, Any]:
     """A clip's fits, with what it is."""
     rows, clip = _measure(job, machine, options, progress), job.clip
     start = next((row for row in rows if row["preset"] == START), None)
@@ -90,13 +89,13 @@ def _fits(job: Job, machine: dict[str, Any], options: BenchOptions, progress: tq
     return described | {"start": start, "runs": [row for row in rows if row is not start]}
 
 
-def _measure(job: Job, machine: dict[str, Any], options: BenchOptions, progress: tqdm) -> list[dict[str, Any]]:
+def _measure(job: Job, machine: dict[str, Any], options: BenchOptions, progress: Bar) -> list[dict[str, Any]]:
     """The figures of a clip's fits: those that are there, and those that are made now."""
     place = options.output / "clips" / job.label
     rows, clip = [], None
     try:
         for wanted in job.fits:
-            progress.set_postfix_str(visible(f"{job.label}, {wanted.name}"))
+            progress.note(visible(f"{job.label}, {wanted.name}"))
             path = options.output / "runs" / job.label / f"{wanted.name}.json"
             key = job.key(wanted, machine)
             row = None if options.keep else known_figures(path, key)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.clip.flow import WAYS
@@ -16,6 +15,7 @@ from atlas.errors import UserError
 from atlas.storage.arrays import GrowingArray, StoredArray
 from atlas.storage.links import link_or_copy
 from atlas.storage.stamps import read_json, write_json
+from atlas.system.progress import Progress
 
 
 def there_and_back(frames: int, wanted: int) -> list[int]:
@@ -86,7 +86,7 @@ def _write_flow(clip: Clip, derived: Clip, order: list[int], *, quiet: bool) -> 
         ):
             along, against = read(way), read(other)
             with GrowingArray(derived.folder / "flow" / f"{way}{ending}.npy", dtype, (*shape, *channels)) as array:
-                for here, there in tqdm(steps, f"flow {way}{ending}", unit="frame", disable=quiet, leave=False):
+                for here, there in Progress(steps, f"flow {way}{ending}", unit="frame", quiet=quiet, leave=False):
                     array.append(along[here] if there > here else against[there])
 
 

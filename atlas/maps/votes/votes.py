@@ -12,10 +12,10 @@ from itertools import repeat
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from atlas.geometry.boxes import Box
 from atlas.maps.votes.sheet import Frames, Pixels, Sheet, Vote
+from atlas.system.progress import Progress
 
 Mean = Callable[[Box], Tensor]
 """Mean colours (h, w, 3) in a box of a sheet."""
@@ -109,7 +109,7 @@ class Votes:
 
     def _summed(self) -> Sums:
         sums = Sums(self.sheet.size, self.sheet.device)
-        for index in tqdm(range(len(self.frames)), f"consensus {self.sheet.layer}", unit="frame", disable=self.quiet):
+        for index in Progress(range(len(self.frames)), f"consensus {self.sheet.layer}", unit="frame", quiet=self.quiet):
             if vote := self.of(index):
                 sums.add(vote)
         return sums

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.errors import UserError
 from atlas.masks.moving.along import Averages, FlowStacks
@@ -17,6 +16,7 @@ from atlas.masks.moving.colour_cut import Limits
 from atlas.masks.moving.compare import GAPS, Measured, certainly_moving, compare
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
+from atlas.system.progress import Progress
 
 _FOLLOWED = 4
 """The gap at which it is asked whether what moves can be followed: water and leaves cannot."""
@@ -59,7 +59,7 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
     with one_thread():
         compared = in_order(lambda pair: compare(made.images[pair[0]], made.images[pair[1]], pair[1] - pair[0]), pairs)
         done = 0
-        progress = tqdm(pairs, desc="motion", unit="step", disable=quiet)
+        progress = Progress(pairs, desc="motion", unit="step", quiet=quiet)
         for (first, second), (there, back, one, other) in zip(progress, compared, strict=True):
             while done < first:  # all its comparisons have been made
                 made.said[done] = _said(measured.pop(done, []), (height, width))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.geometry.flow import along_flow
 from atlas.storage.images import to_uint8
 from atlas.storage.stack import FrameStack
+from atlas.system.progress import Progress
 from edit.deflicker.protocol import Guides
 
 _LEAST = 16  # pixels that optical flow needs
@@ -53,7 +53,7 @@ def shrunk_footage(frames: FrameStack, guides: Guides, place: Path, longest: int
             for name, channels in (("source", 3), ("edited", 4), ("around", 4))
         }
         footage = Footage(**stacks)
-        for index in tqdm(range(len(frames)), desc="shrink", unit="frame", disable=quiet, leave=False):
+        for index in Progress(range(len(frames)), desc="shrink", unit="frame", quiet=quiet, leave=False):
             applies = np.ones(frames.shape[1:3], np.float32) if guides.applies is None else guides.applies(index)
             footage.source[index] = resized(guides.source(index), height, width)
             footage.edited[index] = resized(np.dstack([frames[index], applies]), height, width)
@@ -78,7 +78,7 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:  # (H, W,
 def _look_around(footage: Footage, *, quiet: bool) -> None:
     carried = np.zeros((*footage.size, 4), np.float32)
     last = len(footage) - 1
-    for index in tqdm(range(last), desc="flow", unit="frame", disable=quiet, leave=False):
+    for index in Progress(range(last), desc="flow", unit="frame", quiet=quiet, leave=False):
         here, there = (to_uint8(footage.source[i]) for i in (index, index + 1))
         forward, backward = dense_flow(here, there), dense_flow(there, here)
         footage.around[index] = _mean(carried + _warped(footage.edited[index + 1], forward, flow_validity(forward, backward)))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from atlas.system.progress import Bar
 from edit.deflicker.video_prior.footage import Footage
 from edit.deflicker.video_prior.judging import disagreement
 from edit.deflicker.video_prior.losses import apart, first_look, reweighted
@@ -61,7 +61,7 @@ def train(footage: Footage, settings: Training, *, device: torch.device | str = 
             for index in order.permutation(len(footage)):
                 steps.make(int(index))
             now = disagreement(steps.average, footage, settings.sigma)
-            steps.bar.set_postfix(apart=f"{now**0.5:.4f}")
+            steps.bar.note(f"apart {now**0.5:.4f}")
             stale = stale + 1 if now >= best else 0
             if not stale:  # where neighbours show nothing, the last epoch is as good as any
                 best, kept = now, copy.deepcopy(steps.average)
@@ -78,7 +78,7 @@ class _Steps:
         self.average, self.count = copy.deepcopy(prior), 0
         self.optimiser = torch.optim.Adam(prior.parameters(), lr=settings.learning_rate)
         total = settings.epochs * len(footage)
-        self.bar = tqdm(total=total, desc="prior", unit="frame", disable=quiet)
+        self.bar = Bar(total=total, desc="prior", unit="frame", quiet=quiet)
 
     def make(self, index: int, *, alone: bool = False) -> None:
         """Make a step on a frame. alone: it is the only one so far, and both looks learn it."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.evaluation.stage import reconstruction
@@ -30,6 +29,7 @@ from atlas.model.checkpoint import build_model
 from atlas.model.layered import LayeredAtlas
 from atlas.quality.job import FitJob
 from atlas.storage.stamps import digest
+from atlas.system.progress import Progress
 
 EPOCHS = 2
 """Times that the gradient steps are followed by closed-form passes for atlases and light."""
@@ -66,7 +66,7 @@ def compare_mappings(
     """Refine the start of `run` with each architecture; the figures of each, by name. `folder` holds maps meanwhile."""
     results: dict[str, dict[str, Any]] = {}
     base = replace(run.config, epochs=EPOCHS)
-    for name in tqdm(names, "architectures", disable=quiet):
+    for name in Progress(names, "architectures", unit="fit", quiet=quiet):
         config = architectures(base)[name]
         model = _beginning(run, config or base)
         row = refine_for(model, run.data, config, seconds, folder) if config else _settle(model, run.data, folder)

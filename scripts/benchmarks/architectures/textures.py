@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from atlas.fitting import solve
 from atlas.fitting.outputs import write_maps
@@ -21,6 +20,7 @@ from atlas.fitting.run import FitRun
 from atlas.geometry.warp import sample
 from atlas.maps.maps import Maps
 from atlas.model.hash_grid import HashGrid, HashGridConfig
+from atlas.system.progress import Progress
 from atlas.video.sheet import spread
 
 BATCH = 16_384
@@ -151,7 +151,7 @@ def compare_textures(run: FitRun, seconds: float, folder: Path, seed: int, *, qu
     }
     frames = solve.FrameSet(lambda t: run.data.colours[t], maps, run.model, torch.device("cpu"))
     results = {}
-    for name in tqdm(["solved", *learned], "atlases", disable=quiet):
+    for name in Progress(["solved", *learned], "atlases", unit="fit", quiet=quiet):
         if name == "solved":
             steps = _solve(frames, seconds)
             textures: list[nn.Module] = [SolvedTexture(run.model.atlas(layer)) for layer in range(len(sides))]

@@ -25,11 +25,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from atlas.errors import UserError
 from atlas.system.command import BUSY, CommonOptions, run_command
 from atlas.system.cost import peak_ram_mb
+from atlas.system.progress import Progress
 from atlas.system.terminal import say
 
 LONGEST = 60.0
@@ -89,7 +88,7 @@ def try_damage(options: TryDamageOptions) -> str:
         raise UserError(f"--count {options.count} --first {options.first}: nothing to try")
     with tempfile.TemporaryDirectory(prefix="try-damage-") as folder:
         tries = list(
-            tqdm(make_tries(options, Path(folder)), total=options.count, desc="tries", unit="file", disable=options.quiet)
+            Progress(make_tries(options, Path(folder)), total=options.count, desc="tries", unit="file", quiet=options.quiet)
         )
     faults = [one for one in tries if one.is_fault]
     kinds, ends = Counter(one.kind for one in tries), Counter(one.ended for one in tries if not one.is_fault)

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from aggregate.merging import merge
 from aggregate.network import Training
@@ -30,6 +29,7 @@ from atlas.metrics.definitions import average, psnr
 from atlas.sample.scene import Sample, make_sample
 from atlas.system.command import CommonOptions
 from atlas.system.machine import load
+from atlas.system.progress import Bar
 from scripts.benchmarks.clips import middles
 
 METHODS = ("network", "mean", "median")
@@ -110,7 +110,7 @@ def bench_aggregate(options: BenchAggregateOptions) -> dict[str, Any]:
         raise UserError("--gain, --shift and --noise are 0 or more, --gain below 1")
     clip = make_sample(frames=options.frames, height=options.height, width=options.width)
     scores: dict[str, dict[str, list[dict[str, float]]]] = {"disturbed": {}, "undisturbed": {}}
-    with tqdm(total=(options.seeds + 1) * len(clip.layers) + 1, desc="aggregate", disable=options.quiet) as progress:
+    with Bar(total=(options.seeds + 1) * len(clip.layers) + 1, desc="aggregate", unit="run", quiet=options.quiet) as progress:
         for layer in clip.layers:
             for how, seeds in (("disturbed", options.seeds), ("undisturbed", 1)):
                 of_seeds = scores[how][layer] = []

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
@@ -29,6 +28,7 @@ from atlas.storage.stack import FrameStack
 from atlas.system.command import CommonOptions
 from atlas.system.cost import measured, read_costs
 from atlas.system.device import Device, choose_device
+from atlas.system.progress import Bar
 from edit.deflicker.options import DeflickerOptions
 from edit.deflicker.protocol import Deflicker, Guides
 from scripts.benchmarks.methods.disturbances import DISTURBANCES, disturbed
@@ -99,7 +99,7 @@ def bench_flicker(options: BenchFlickerOptions) -> dict[str, Any]:
             _fill(true, true_edit(clip, truth))
             bench = _Bench(clip, open_maps(clip, options.fit), true, given, result, options)
             rows = {}
-            with tqdm(total=len(disturbances) * len(ways), desc="flicker", disable=options.quiet) as bar:
+            with Bar(total=len(disturbances) * len(ways), desc="flicker", unit="run", quiet=options.quiet) as bar:
                 for name in disturbances:
                     _fill(given, (disturbed(frame, name, index, clip.frames, options.seed) for index, frame in enumerate(true)))
                     rows[name] = {GIVEN: bench.scores(given)} | {way: bench.row(way, bar) for way in ways}
@@ -125,9 +125,9 @@ class _Bench:
         source = lru_cache(_KEPT)(lambda index: to_float(clip.frame(index)))
         self.guides = Guides(source, maps, tuple(maps.layers), steady=True)
 
-    def row(self, way: str, bar: tqdm) -> dict[str, float | None]:
+    def row(self, way: str, bar: Bar) -> dict[str, float | None]:
         """Deflicker what is given, and measure."""
-        bar.set_postfix_str(way)
+        bar.note(way)
         with tempfile.TemporaryDirectory(prefix="bench-flicker-cost-") as folder:
             with measured(Path(folder), way):
                 _way(way).agree(self.given, self.guides, self.result, device=self.device)

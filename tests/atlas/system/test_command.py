@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import tyro
 from safetensors import SafetensorError
-from tqdm import tqdm
 
 from atlas.errors import BusyError, UserError
 from atlas.system.command import CommonOptions, parse_options, run_command
+from atlas.system.progress import Progress
 
 
 @dataclass(kw_only=True)
@@ -51,7 +51,7 @@ def test_results_go_to_standard_output(monkeypatch, capsys) -> None:
 @pytest.mark.parametrize("problem", [UserError("a.mp4 is damaged"), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_an_error_stands_on_the_last_line_of_its_own_below_progress_bars(problem: BaseException, monkeypatch, capsys) -> None:
     def stage(options: ToyOptions) -> None:
-        frames = iter(tqdm(range(3), desc="work"))
+        frames = iter(Progress(range(3), desc="work", unit="frame", quiet=False))
         for _ in frames:
             raise problem
 
