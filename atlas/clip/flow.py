@@ -77,10 +77,16 @@ def textured(image: np.ndarray) -> np.ndarray:
     return variance > _FLAT * _FLAT
 
 
-def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *, quiet: bool = False) -> None:
+Given = Callable[[int], tuple[np.ndarray, np.ndarray | None]]
+"""Flow from frame i to i + 1 and back, (H, W, 2) float32 pixels, NaN where it is not known; None: to be computed."""
+
+
+def write_flow(
+    folder: Path, frames: int, frame: Callable[[int], np.ndarray], *, given: Given | None = None, quiet: bool = False
+) -> None:
     """Write the flow of a clip into `folder`, replacing it as a whole.
 
-    frames: their number, at least 2; frame: reads one as (H, W, 3) uint8.
+    frames: their number, at least 2; frame: reads one as (H, W, 3) uint8; given: flow that was computed elsewhere.
     forward.npy, backward.npy (T-1, H, W, 2) float16 pixels; forward_valid.npy, backward_valid.npy (T-1, H, W) uint8.
     """
     height, width = frame(0).shape[:2]
@@ -96,11 +102,26 @@ def write_flow(folder: Path, frames: int, frame: Callable[[int], np.ndarray], *,
         previous = frame(0)
         for index in Progress(range(frames - 1), desc="flow", unit="frame", quiet=quiet):
             following = frame(index + 1)
-            both = pool.map(dense_flow, (previous, following), (following, previous))
+            if given is None:
+                both = list(pool.map(dense_flow, (previous, following), (following, previous)))
+            else:
+                known, returning = given(index)
+                both = [known, dense_flow(following, previous) if returning is None else returning]
+            unknown = [np.isnan(flow).any(axis=-1) for flow in both]
             # Rounded to float16 first: validity is that of the flow as it is stored.
-            there, back = (flow.astype(np.float16) for flow in both)
+            there, back = (_filled(flow, gaps).astype(np.float16) for flow, gaps in zip(both, unknown, strict=True))
             flows[0].append(there)
             flows[1].append(back)
-            valid[0].append(flow_validity(there, back, previous, following))
-            valid[1].append(flow_validity(back, there, following, previous))
+            valid[0].append(flow_validity(there, back, previous, following) & ~unknown[0])
+            valid[1].append(flow_validity(back, there, following, previous) & ~unknown[1])
             previous = following
+
+
+def _filled(flow: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    """Flow (H, W, 2) with the average of what is known around where nothing is; 0 far from anything."""
+    if not unknown.any():
+        return flow
+    known = np.where(unknown[..., None], 0, flow)
+    reach = max(flow.shape) / 30
+    share = cv2.GaussianBlur((~unknown).astype(np.float32), (0, 0), reach)[..., None]
+    return np.where(unknown[..., None], cv2.GaussianBlur(known, (0, 0), reach) / np.maximum(share, 1e-3), flow)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlas.clip.clip import Clip
-from atlas.clip.flow import write_flow
+from atlas.clip.flow import Given, write_flow
 from atlas.storage.images import write_image
 from atlas.storage.links import link_or_copy
 from atlas.system.progress import Progress
@@ -42,9 +42,9 @@ class ClipWriter:
             for layer in self.clip.objects:
                 link_or_copy(other.mask_path(layer, old), self.clip.mask_path(layer, new))
 
-    def write_flow(self) -> None:
-        """Measure the optical flow between the frames that were written."""
-        write_flow(self.clip.folder / "flow", self.clip.frames, self.clip.frame, quiet=self.quiet)
+    def write_flow(self, given: Given | None = None) -> None:
+        """Measure the optical flow between the frames that were written, or take that which is given."""
+        write_flow(self.clip.folder / "flow", self.clip.frames, self.clip.frame, given=given, quiet=self.quiet)
 
     def finish(self) -> Clip:
         """Write clip.json, by which the folder is a clip."""

@@ -13,6 +13,7 @@ import tyro
 
 from atlas.clip.at_work import making_clip
 from atlas.clip.clip import BACKGROUND, Clip, Source
+from atlas.clip.given_flow.steps import GivenFlow, open_given_flow
 from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError, a_few
 from atlas.masks.overview import mask_sheet
@@ -52,6 +53,9 @@ class PrepareOptions(StageOptions):
     """Folder of masks, as large as the source and named as its frames (some may be missing), an object by its colour, by a
     second number in the names or by a folder; a film of masks; `auto`: what moves against the background; `box:x,y,w,h`: the
     object in this box of the first frame taken, in the source's pixels; or `none`, for clips edited as whole frames."""
+    flow: Path | None = None
+    """Folder of optical flow computed elsewhere (.flo, .npy, 16-bit PNG as KITTI has it) at the source's size: `forward` and
+    `backward` with a file for each step, or files named by two frames; without backward flow that is computed here (DIS)."""
     max_side: int = 768
     """Frames are averaged down until their longer side is at most this many pixels, and both are even; they are never
     enlarged."""
@@ -74,6 +78,7 @@ class _Plan:
     indices: list[int]
     """The source's frame shown at each clip frame."""
     masks: MaskSource
+    flow: GivenFlow | None
 
 
 def prepare(options: PrepareOptions) -> Clip:
@@ -86,11 +91,18 @@ def prepare(options: PrepareOptions) -> Clip:
     """
     _check_numbers(options)
     _check_target(options)
-    # Masks in files are held against all frames of the source.
+    # Masks and flow in files are held against all frames of the source.
     source, indices = open_taken(
-        options.source, options.start, options.frames, options.fps, whole=os.path.exists(options.masks)
+        options.source,
+        options.start,
+        options.frames,
+        options.fps,
+        whole=os.path.exists(options.masks) or options.flow is not None,
     )
-    plan = _Plan(options, source, indices, open_mask_source(options.masks, source, indices))
+    masks = open_mask_source(options.masks, source, indices)
+    size = fitted_size(source.width, source.height, options.max_side)
+    flow = open_given_flow(options.flow, source, indices, size) if options.flow is not None else None
+    plan = _Plan(options, source, indices, masks, flow)
     made_from = _digest(plan)
     with reading(options.clip, inside=True, wait=options.wait):
         if (clip := _up_to_date(options.clip, made_from, is_held=False)) is not None:
@@ -125,6 +137,8 @@ def _prepared_anew(plan: _Plan, made_from: str) -> Clip:
         say(f"{options.source} {remark}")
     for remark in plan.masks.remarks():
         say(remark)
+    if plan.flow:
+        say(plan.flow.said)
     with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
         clip, kept = _build(making, plan, earlier if same else None)
         if moved := earlier.save_others(kept):
@@ -189,6 +203,9 @@ def _digest(plan: _Plan) -> str:
     text, files = plan.masks.digest_parts()
     settings = [_METHOD, options.max_side, options.fps, str(source.fps), plan.indices, text]
     settings += [options.cuts] * (options.cuts != "refuse")  # what has no cut is the same clip either way, and older clips stay
+    if plan.flow:
+        settings.append("flow")
+        files = [*files, *plan.flow.files]
     return digest(source.sha256, settings, *files)
 
 
@@ -211,7 +228,7 @@ def _build(making: Path, plan: _Plan, earlier: Prepared | None) -> tuple[Clip, d
     writer.write_frames(_frames(plan, (clip.width, clip.height)))
     kept = earlier.keep(clip, "frames/") if earlier else {}
     writer.write_masks(plan.masks.masks(clip, quiet=plan.options.quiet))
-    writer.write_flow()
+    writer.write_flow(plan.flow)
     for layer, filled in plan.masks.complete(clip).items():
         if filled:
             share = f"{len(filled)} of {clip.frames} masks"

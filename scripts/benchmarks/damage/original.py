@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -48,11 +49,21 @@ def _make_given(given: Path) -> None:
         write_image(given / "images" / f"{index:05d}.png", 255 - read_image(given / "frames" / f"{index:05d}.png"))
         people = [{"pose_keypoints_2d": [value for k in range(18) for value in (10 + 2 * k, 5 + 2 * k, 0.9)]}]
         write_json(given / "poses" / f"{index:05d}.json", {"people": people, "canvas_width": WIDTH, "canvas_height": HEIGHT})
+    _make_flow(given / "flow")
     write_image(given / "painted.png", np.full((96, 96, 4), (255, 0, 0, 128), np.uint8))
     points = ["clip,64,48,0,10.5,40.5,2,10.5,40.5", "clip,64,48,1,50.5,8.5,3,50.5,8.5"]
     (given / "points.csv").write_text("\n".join([",".join(COLUMNS), *points]) + "\n", encoding="utf-8")
     save_file({"emb_params": torch.ones(1, 8)}, given / "word.safetensors", {"format": "pt"})
     _make_film(given / "film.mp4", given / "frames")
+
+
+def _make_flow(folder: Path) -> None:
+    """No motion, a step in each kind of file."""
+    still = np.zeros((HEIGHT, WIDTH, 2), "<f4")
+    folder.mkdir()
+    (folder / "00000.flo").write_bytes(b"PIEH" + struct.pack("<ii", WIDTH, HEIGHT) + still.tobytes())
+    np.save(folder / "00001.npy", still)
+    write_image(folder / "00002.png", np.full((HEIGHT, WIDTH, 3), (1 << 15, 1 << 15, 1), np.uint16))
 
 
 def _make_film(path: Path, frames: Path) -> None:

@@ -75,6 +75,14 @@ def _prepare_film(case: Path) -> object:
     return prepare(options)
 
 
+def _prepare_flow(case: Path) -> object:
+    given = case / "given"
+    options = PrepareOptions(
+        source=given / "frames", clip=case / "room/new", masks=str(given / "masks"), flow=given / "flow", quiet=True
+    )
+    return prepare(options)
+
+
 def _poses(case: Path) -> object:
     return Poses(case / "given/poses", WIDTH, HEIGHT, 3)
 
@@ -127,6 +135,8 @@ SUBJECTS = (
     Subject("mask folder", "given/masks", 10, (_prepare,), is_folder=True),
     Subject("frame folder", "given/frames", 4, (_prepare,), is_folder=True),
     Subject("image folder", "given/images", 3, (_images,), is_folder=True),
+    Subject("flow", "given/flow/*", 6, (_prepare_flow,)),
+    Subject("flow folder", "given/flow", 2, (_prepare_flow,), is_folder=True),
     Subject("CSV", "given/points.csv", 2, (_points,)),
 )
 """What is damaged, and who reads it: quick readers more often than slow ones."""

@@ -163,6 +163,30 @@ def test_auto_and_box(shots: Path, tmp_path: Path) -> None:
             assert np.count_nonzero(found & truth) / np.count_nonzero(found | truth) > 0.6, (name, index)
 
 
+def test_flow_that_is_given(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tmp_path / "flow"
+    given.mkdir()
+    for name, shift in (("{0:05d}_{1:05d}", 2), ("{1:05d}_{0:05d}", -2)):
+        for step in range(FRAMES - 1):
+            flow = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+            flow[14:34, 10 + 2 * (step + (shift < 0)) :][:, :20] = shift, 0
+            np.save(given / f"{name.format(step, step + 1)}.npy", flow)
+    made = run(shots, tmp_path / "clip", tmp_path / "masks", flow=given)
+    assert f"{given} was understood as flow: 5 steps, forward and backward" in capsys.readouterr().out
+    assert (made.flow("forward")[1][20, 20] == (2, 0)).all() and made.flow_validity("forward")[1][20, 20]
+    before = content(tmp_path / "clip")
+    run(shots, tmp_path / "clip", tmp_path / "masks", flow=given)
+    assert "up to date" in capsys.readouterr().out and content(tmp_path / "clip") == before
+    np.save(given / "00002_00003.npy", np.zeros((HEIGHT, WIDTH, 2), np.float32))
+    made = run(shots, tmp_path / "clip", tmp_path / "masks", flow=given)
+    assert not made.flow("forward")[2].any(), "the files are part of what the clip is made from"
+    before = content(tmp_path / "clip")
+    np.save(given / "00002_00003.npy", np.zeros((HEIGHT, WIDTH + 1, 2), np.float32))
+    with pytest.raises(UserError, match="00002_00003.npy is 65x48, the source 64x48"):
+        run(shots, tmp_path / "clip", tmp_path / "masks", flow=given)
+    assert content(tmp_path / "clip") == before
+
+
 def test_bad_targets_are_left_alone(shots: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
