@@ -23,7 +23,7 @@ from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
-from atlas.errors import DEFLICKER, EDIT, UserError
+from atlas.errors import DEFLICKER, EDIT, UserError, a_few
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import visibility
 from atlas.recolour.change import ColourChange, recoloured_atlas
@@ -31,6 +31,7 @@ from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import write_image
 from atlas.storage.links import remove
+from atlas.storage.own.listed import finish_listed
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
@@ -180,10 +181,12 @@ def _merge_layer(options: AggregateOptions, edit: Edit, keyframes: LayerKeyframe
     """Place the keyframes in the atlas, merge them, and write the edited atlas, its reference and the partial atlases."""
     layer, indices, frames = keyframes.layer, keyframes.indices, keyframes.clip.frames
     seen_by = visibility(keyframes.maps, layer) if len(indices) > FEW or len(indices) < frames else None
-    with atomic_folder(edit.partial_folder(layer)) as folder:
+    result, partial = LayerResult(layer, indices), edit.partial_folder(layer)
+    with atomic_folder(partial) as folder:
         merged = _merged(options, keyframes, learned_from(seen_by, indices), folder, device)
+        if kept := finish_listed(folder, partial):
+            result.notes.append(f"changed since they were made, and replaced: {a_few(kept)}")
 
-    result = LayerResult(layer, indices)
     if merged.repainted:
         named = f"keyframe{'s' if len(merged.repainted) > 1 else ''} {', '.join(map(str, merged.repainted[:FEW]))}"
         named += f" and {len(merged.repainted) - FEW} more" if len(merged.repainted) > FEW else ""

@@ -11,8 +11,9 @@ import numpy as np
 
 from atlas.clip.edits import Edit
 from atlas.errors import a_few
-from atlas.storage.atomic import put_in_place
-from atlas.storage.links import remove
+from atlas.storage.atomic import keep_others, put_in_place
+from atlas.storage.own.listed import remove_unchanged
+from atlas.storage.own.others import NUMBERED, others, remove_ours
 from atlas.storage.stamps import digest, is_up_to_date, write_stamp, write_stamps
 from edit.request.request import EditRequest
 
@@ -54,7 +55,10 @@ def forget(entry: Edit, layer: str, notes: list[str]) -> None:
             notes.append(f"{what} by hand: kept as {entry.set_aside(path)}{others}")
         else:
             entry.signatures.unsign(path)
-            remove(path)
+            if path == entry.partial_folder(layer):
+                remove_unchanged(path)
+            else:
+                remove_ours(path, NUMBERED)
 
 
 @contextlib.contextmanager
@@ -65,13 +69,14 @@ def replaced_when_done(entry: Edit, layer: str, notes: list[str], *, in_place: b
     until the next one. in_place: where there is no earlier edit, write to their place at once.
     """
     final, beside = entry.keyframes_folder(layer), entry.unfinished_folder(layer)
-    remove(beside)
+    remove_ours(beside, NUMBERED)
     if in_place and not any(path.exists() for path in _made(entry, layer)):
         yield final
         return
     yield beside
     forget(entry, layer, notes)
     final.parent.mkdir(parents=True, exist_ok=True)
+    keep_others(final, beside, others(final, NUMBERED))
     entry.signatures.expect(final, digest(beside))
     put_in_place(beside, final)
     with contextlib.suppress(OSError):  # another layer's may still lie there

@@ -19,6 +19,7 @@ from atlas.rendering.output import choose_output
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import write_image
 from atlas.storage.lease.lease import writing
+from atlas.storage.own.others import NUMBERED
 
 
 @with_keywords_of(preparation.PrepareOptions)
@@ -91,7 +92,7 @@ def _written(
     folder: Path,
 ) -> Path:
     """Write an array as PNGs named by frame number, in place of what was there; returns the folder."""
-    with atomic_folder(folder) as making:
+    with atomic_folder(folder, NUMBERED) as making:
         for number, image in enumerate(images):
             write_image(making / f"{number:05d}.png", np.ascontiguousarray(image))
     return folder

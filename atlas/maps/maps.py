@@ -12,6 +12,7 @@ All of it stands in the folder of a fit; beside maps/ there may be maps-<W>x<H>/
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,8 @@ from atlas.storage.pictures import picture_header
 from atlas.storage.stamps import digest, read_stamp, read_versioned, write_json
 
 VERSION = 1
+MAPS_FILES = re.compile(r"(maps|stamp)\.json|[^/]+/(uv|opacity|light)\.npy")
+"""Names of the files in a folder of maps."""
 LARGEST_ATLAS = 4096
 """Texels along an atlas that a fit makes; the sample's true ones grow with its frames."""
 _STEPS = 65535.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,18 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.storage.atomic import set_aside
 from atlas.storage.images import read_image
+from atlas.storage.own.others import NUMBERED, others
 from atlas.storage.pictures import WantedSize, picture_bytes
 from atlas.storage.stamps import digest, read_json, write_json
 
 FILES = "files.json"
 _PICTURES = ("frames/", "masks/")
+_PARTS = {
+    "frames": NUMBERED,
+    "masks": re.compile(rf"[^/]+/{NUMBERED.pattern}"),
+    "flow": re.compile(r"(forward|backward)(_valid)?\.npy"),
+}
+"""The folders that are made, and the names of what is made there."""
 _FLOW_OF = "flow of"
 """What stands in files.json beside the files: a digest of the frames that the flow was computed from."""
 
@@ -73,13 +81,14 @@ class Prepared:
 
     def save_others(self, kept: dict[str, str]) -> list[Path]:
         """Move what was repainted and is not `kept`, and what else somebody put there, to the clip's replaced/; where it is."""
-        others = [name for name in self.present if name not in self.written] if self.written else []
-        names = dict.fromkeys([*self.repainted(), *others])
+        added = [name for name in self.present if name not in self.written] if self.written else []
+        foreign = [f"{part}/{name}" for part, ours in _PARTS.items() for name in others(self.folder / part, ours)]
+        names = dict.fromkeys([*self.repainted(), *added, *foreign])
         return [set_aside(self.folder / name, self.folder) for name in names if name not in kept]
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(file for part in ("frames", "masks", "flow") for file in (folder / part).rglob("*") if file.is_file())
+    files = sorted(file for part in _PARTS for file in (folder / part).rglob("*") if file.is_file())
     return {file.relative_to(folder).as_posix(): digest(file) for file in files if not file.name.startswith(".")}
 
 

@@ -8,19 +8,20 @@ from typing import Any, Protocol
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError, a_few
-from atlas.maps.maps import Maps
+from atlas.maps.maps import MAPS_FILES, Maps
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import report_quality
 from atlas.quality.weaknesses import Weakness
 from atlas.storage.atomic import atomic_folder, keep_others
+from atlas.storage.run_state import STATE
 from atlas.storage.stamps import own_files, write_json, write_whole_stamp
 from atlas.system.terminal import say
 
 VERSION = 1
 
 
-_OF_LATER_STAGES = re.compile(r"(resume|maps-\d+x\d+)/")
-"""Folders in that of a fit that hold what can be made again."""
+_OF_LATER_STAGES = re.compile(rf"resume/({STATE.pattern})|maps-\d+x\d+/({MAPS_FILES.pattern})")
+"""Files in the folder of a fit that can be made again."""
 
 
 class Finished(Protocol):
@@ -62,4 +63,4 @@ def is_whole_fit(folder: Path) -> bool:
 
 def _others(folder: Path) -> list[str]:
     """Names of the files that somebody put into the folder of a fit."""
-    return [name for name in own_files(folder) if not _OF_LATER_STAGES.match(name)]
+    return [name for name in own_files(folder) if not _OF_LATER_STAGES.fullmatch(name)]

@@ -25,6 +25,7 @@ from atlas.rendering.output import check_writable, refuse_what_is_needed
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint8, to_uint16, write_image
 from atlas.storage.lease.lease import writing
+from atlas.storage.own.others import NOBODYS
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
 from atlas.system.command import StageOptions
 from atlas.system.cost import measured
@@ -34,8 +35,6 @@ from atlas.system.progress import Progress
 from atlas.system.terminal import in_one_line
 
 _VERSION = 2
-_NOBODYS = {STAMP, ".DS_Store", "Thumbs.db", "desktop.ini"}
-"""Names of files that nobody misses: the stamp, and what file managers leave."""
 
 
 @dataclass(kw_only=True)
@@ -105,7 +104,7 @@ def _written(options: ExportOptions, clip: Clip, maps: Maps, rendering: Renderin
 
 def _contents(folder: Path) -> dict[str, str]:
     """Digest the files in an export, by their names within it."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in _NOBODYS)
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in {STAMP, *NOBODYS})
     return {file.relative_to(folder).as_posix(): digest(file) for file in files}
 
 

@@ -16,7 +16,7 @@ import torch
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.compositing import FrameMaps, ScaledMaps
-from atlas.maps.maps import Maps, MapsWriter
+from atlas.maps.maps import MAPS_FILES, Maps, MapsWriter
 from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import unpack_depth
 from atlas.model.checkpoint import FrameModel, open_model
@@ -88,7 +88,7 @@ def _evaluate(clip: Clip, maps: Maps, folder: Path, made_from: str, device: torc
     needed, free = _BYTES * len(maps.layers) * maps.frames * height * width, shutil.disk_usage(maps.folder).free
     if needed > 0.9 * free:
         raise UserError(f"they would take {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free on the disk")
-    with atomic_folder(folder) as making:
+    with atomic_folder(folder, MAPS_FILES) as making:
         with MapsWriter(making.parent, maps.layers, maps.frames, height, width, making.name) as writer:
             follow = bool(read_json(maps.folder / "config.json").get("follow_edges"))
             with one_thread():

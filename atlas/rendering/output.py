@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ import numpy as np
 
 from atlas.clip.clip import Clip
 from atlas.errors import UserError, a_few
-from atlas.storage.atomic import keep_others, put_in_place, scratch_folder
+from atlas.storage.atomic import put_in_place, scratch_folder
 from atlas.storage.images import to_8_bit, write_image
-from atlas.storage.stamps import contents, digest, read_json, unlisted, write_json
+from atlas.storage.own.listed import LIST, finish_listed, written
+from atlas.storage.stamps import contents, digest
 from atlas.system.terminal import say
 from atlas.video.reading import probe
 from atlas.video.sound import Sound
@@ -25,34 +25,13 @@ from atlas.video.writing import FORMATS, write_video
 
 IMAGES = {"png": 8, "png16": 16}
 """Formats that are folders of images, and the bits of a channel."""
-_MARK = ".rendered"
-"""File that tells a folder of images written here from one that someone needs: what was written."""
-_NUMBERED = re.compile(r"\d{5}\.png")
 
 
 def _signature(path: Path) -> str:
     if path.is_file():
         return digest(contents(path))
-    written, there = _written(path), contents(path)
-    return digest(written) if written and all(there.get(name) == entry for name, entry in written.items()) else ""
-
-
-def _written(folder: Path) -> dict[str, str]:
-    """What was rendered into a folder of images, as `contents` had it; {} where an older version did."""
-    try:
-        written = read_json(folder / _MARK)
-    except UserError:
-        return {}
-    return written if isinstance(written, dict) else {}
-
-
-def _theirs(folder: Path) -> list[str]:
-    """Names of the files in a folder of images that were not rendered, or were changed since."""
-    written, there = _written(folder), contents(folder)
-    hidden = [name for name in unlisted(folder) if name != _MARK]
-    if not written and (folder / _MARK).is_file():
-        return [*(name for name in there if not _NUMBERED.fullmatch(name)), *hidden]
-    return [*(name for name, entry in there.items() if written.get(name) != entry), *hidden]
+    listed, there = written(path), contents(path)
+    return digest(listed) if listed and all(there.get(name) == entry for name, entry in listed.items()) else ""
 
 
 @dataclass(frozen=True)
@@ -88,8 +67,7 @@ class Output:
     def _write_images(self, made: Path, frames: Iterable[np.ndarray]) -> None:
         for index, frame in enumerate(frames):
             write_image(made / f"{index:05d}.png", frame)
-        write_json(made / _MARK, contents(made))
-        if moved := keep_others(self.path, made, _theirs(self.path)):
+        if moved := finish_listed(made, self.path, named_by_user=True):
             say(f"changed since they were rendered, and replaced: {a_few(moved)}")
 
     def _write_film(self, made: Path, frames: Iterable[np.ndarray], clip: Clip) -> None:
@@ -167,7 +145,7 @@ def choose_output(
         chosen = path or folder / usual
         if chosen.exists() and not chosen.is_dir():
             raise UserError(f"{chosen} is a file, --format {name} is a folder of images: choose another --output")
-        if path and not force and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / _MARK).is_file():
+        if path and not force and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / LIST).is_file():
             raise UserError(f"{chosen} holds other files: choose another --output, or --force to write among them")
     else:
         suffix = FORMATS[name].suffix

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from atlas.storage.lease.remnants import (
     own_prefix,
 )
 from atlas.storage.links import link_or_copy
+from atlas.storage.own.others import others
 
 REPLACED = "replaced"
 """Folder of what somebody made or changed that had to make room."""
@@ -60,12 +62,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that replaces `path` as a whole when the block ends well."""
+def atomic_folder(path: Path, ours: re.Pattern[str] | None = None) -> Iterator[Path]:
+    """An empty folder beside `path` that replaces `path` as a whole when the block ends well.
+
+    ours: names of the files that belong to a stage, where what else is in `path` is to stay in it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     bring_back(path)
     with scratch_folder(path.parent, path.name) as temporary:
         yield temporary
+        if ours is not None:
+            keep_others(path, temporary, others(path, ours))
         put_in_place(temporary, path)
 
 

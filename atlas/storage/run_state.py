@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from atlas.errors import FIT, UserError
-from atlas.storage.links import remove
+from atlas.storage.own.others import remove_ours
 from atlas.storage.tensors import load_tensors, read_description, save_tensors
 
 _STATE = "state.safetensors"
+STATE = re.compile(r"state\.safetensors|(frames|masks|depth-\d+|(forward|backward)_valid)\.npy")
+"""Names of the files in the folder of a run: its state, and what the units read."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,17 @@ def taking_up(folder: Path) -> Iterator[None]:
 
 
 def start_folder(folder: Path, fill: Callable[[], None]) -> None:
-    """Make `folder` anew and let `fill` write what the run reads, and its first state; nothing is left where that fails."""
-    remove(folder)
-    folder.mkdir(parents=True)
+    """Make `folder` anew and let `fill` write what the run reads, and its first state; nothing is left where that fails.
+
+    What is somebody's own there stays.
+    """
+    remove_ours(folder, STATE)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         fill()
     except BaseException:  # a damaged frame, a full disk: without a state there is nothing to go on with
-        shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # the folder of an earlier fit is not empty, and stays
+            remove_ours(folder, STATE)
             folder.parent.rmdir()
         raise
 

@@ -14,6 +14,7 @@ from atlas.errors import UserError
 from atlas.maps.maps import fit_identity
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint8, write_image
+from atlas.storage.own.others import NUMBERED
 from atlas.storage.stack import FrameStack
 from atlas.storage.stamps import digest
 from atlas.system.progress import Progress
@@ -155,7 +156,7 @@ class RecipeRun:
         return Sample(start="frames", strength=stage.strength, steps=self.recipe.samples[-1].steps)
 
     def _write(self, frames: FrameStack) -> None:
-        with atomic_folder(self.made) as folder:
+        with atomic_folder(self.made, NUMBERED) as folder:
             for index in range(len(frames)):
                 write_image(folder / f"{index:05d}.png", to_uint8(frames[index]))
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from atlas.clip.edits import Edit
 from atlas.maps.tracks import Tracks
-from atlas.storage.links import remove
+from atlas.storage.own.others import remove_ours
+from atlas.storage.run_state import STATE
 from atlas.storage.stack import FrameStack
 from atlas.storage.tensors import load_tensors, save_tensors
 from atlas.system.progress import Bar
@@ -61,7 +62,7 @@ class Sampler:
         state = LoopState(self.folder / f"state-{key}", key)
         latents = self._denoised(sample, begin_sampling(self.model, self.scene, sample, self.seed, other), None, state)
         save_tensors(kept, {"latents": latents}, {"key": key})
-        remove(state.folder)
+        remove_ours(state.folder, STATE)
         return latents
 
     def one(self, sample: Sample, frame: int) -> Tensor:  # (C, h, w)

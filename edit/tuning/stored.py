@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from edit.tuning.lora import stored_lora
 from edit.tuning.whole import own_weights, replaced_weights
 
 _NETWORK = "diffusion_pytorch_model.safetensors"  # as diffusers names the file in a folder of its own
+_OURS = re.compile(rf"config\.json|{re.escape(_NETWORK)}")
 _ORIGIN = "_name_or_path"  # where the base model lay on this machine, in its description
 
 
@@ -37,7 +39,7 @@ def save_lora(weights: Mapping[str, Tensor], path: Path) -> None:
 def save_unet(unet: Any, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write all weights of a UNet with its description, atomically; UNet2DConditionModel.from_pretrained reads the folder."""
     description = json.loads(unet.to_json_string())
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, _OURS) as temporary:
         write_json(temporary / "config.json", {name: value for name, value in description.items() if name != _ORIGIN})
         _save(weights, temporary / _NETWORK)
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from atlas.errors import UserError
-from atlas.storage.links import remove
-from atlas.storage.run_state import load_state, optimiser_tensors, restore_optimiser, save_state
+from atlas.storage.own.others import remove_ours
+from atlas.storage.run_state import STATE, load_state, optimiser_tensors, restore_optimiser, save_state
 from atlas.storage.stamps import digest
 from atlas.system.progress import Bar
 from edit.diffusion.model import StableDiffusion
@@ -73,7 +73,7 @@ def tune(
             save_unet(model.pipeline.unet, weights, path)
         else:
             save_lora(weights, path)
-    remove(resume)
+    remove_ours(resume, STATE)
     notes.append(training.summary())
 
 

@@ -21,6 +21,7 @@ from atlas.rendering.settings import RenderSettings
 from atlas.sample.files import write_clip, write_truth_fit
 from atlas.sample.scene import Sample, make_sample
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
+from atlas.storage.own.listed import LIST
 from atlas.storage.stamps import read_stamp
 from atlas.system.command import parse_options
 from edit.editors import EditOptions
@@ -100,7 +101,7 @@ def test_files_and_their_formats(fresh_clip: Clip) -> None:
         image = read_image(path)
         assert image.shape == size and image.dtype == np.uint16 and image[..., 3].max() == 65535 and image[..., 3].min() == 0
     partials = sorted(p.name for p in made.partial_folder("foreground").iterdir())
-    assert partials == ["00000.png", "00006.png", "00011.png"]
+    assert partials == [LIST, "00000.png", "00006.png", "00011.png"]
     assert read_image(made.partial_folder("foreground") / "00006.png").shape == size
     coverage = [read_image(made.partial_folder("foreground") / f"{i:05d}.png")[..., 3] for i in (0, 6, 11)]
     merged = read_image(made.atlas_path("foreground"))[..., 3] / 257
@@ -247,7 +248,9 @@ def test_an_edit_on_frames_is_merged_as_keyframes_are(many: Clip, tmp_path: Path
     made = on_frames(many, tmp_path)
     clip = Clip.open(tmp_path / "clip")
     assert made.is_on_frames("foreground") and "14 keyframes cover" in run(clip, method)
-    assert len(list(made.partial_folder("foreground").iterdir())) == 14  # and nothing that only served to make them
+    assert (
+        len(list(made.partial_folder("foreground").iterdir())) == 15
+    )  # with their list, and nothing that only served to make them
     first = made.atlas_path("foreground").read_bytes()
     for index in (2, 7, 12):
         inside = Maps(clip.fit_folder("truth")).opacity("foreground", index) > 0.9
@@ -301,3 +304,18 @@ def test_colours_beyond_white_keep_their_difference() -> None:
     first, second = writable(edited, reference, torch.ones(2, 2))
     assert np.abs((first[..., :3].astype(float) - second[..., :3]) / 65535 - 0.3).max() < 1e-4
     assert first.max() == 65535
+
+
+def test_what_somebody_put_among_partial_atlases_stays(fresh_clip: Clip) -> None:
+    made = filtered(fresh_clip)
+    run(fresh_clip)
+    partial = made.partial_folder("foreground")
+    (partial / "notes.txt").write_text("mine")
+    (partial / "00006.png").write_text("painted over")
+    assert f"{partial / 'replaced' / '00006.png'}" in run(fresh_clip, "median")
+    filtered(fresh_clip, keyframes="0,11", filter="grey")
+    (partial / "replaced" / "00006.png").unlink()
+    assert "replaced" not in run(fresh_clip)
+    assert sorted(path.name for path in partial.rglob("*.*") if not path.name.startswith(".")) == [
+        "00000.png", "00011.png", "notes.txt",
+    ]  # fmt: skip

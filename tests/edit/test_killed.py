@@ -68,7 +68,9 @@ def test_killed_while_the_earlier_keyframes_go(fresh_clip: Clip, monkeypatch: py
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("edit.record.remove", lambda path: half(path) if path == first.keyframes_folder("foreground") else None)
+        patch.setattr(
+            "edit.record.remove_ours", lambda path, ours: half(path) if path == first.keyframes_folder("foreground") else None
+        )
         edit(_options(fresh_clip, "grey"))
     again = edit(_options(fresh_clip, "grey"))
     assert again.notes == [] and list(again.edit.keyframes("foreground")) == [0, 6]

@@ -158,3 +158,19 @@ def test_edits_that_cannot_be_opened(fresh_clip: Clip) -> None:
         write_json(made.folder / "edit.json", description | change)
         with pytest.raises(UserError, match=said):
             Edit.open(fresh_clip, "test")
+
+
+def test_what_somebody_put_into_its_folders_stays(fresh_clip: Clip) -> None:
+    first = edit(options(fresh_clip)).edit
+    places = [first.made_folder("foreground"), first.partial_folder("foreground"), first.cache_folder("foreground")]
+    unfinished, keyframes = first.unfinished_folder("foreground"), first.keyframes_folder("foreground")
+    for place in (*places, unfinished):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / ".hidden").write_text("mine")
+        (place / f"of {place.parent.name}.txt").write_text("mine")
+    (keyframes / ".kept").write_text("mine")
+    again = edit(options(fresh_clip, filter="grey"))
+    assert again.notes == [] and list(again.edit.keyframes("foreground")) == [0, 6]
+    for place in places:
+        assert (place / f"of {place.parent.name}.txt").read_text() == "mine" == (place / ".hidden").read_text()
+    assert {path.name for path in keyframes.iterdir()} == {"00000.png", "00006.png", ".kept", ".hidden", "of unfinished.txt"}

@@ -29,6 +29,7 @@ from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import read_image, to_float, to_uint8, write_image
+from atlas.storage.own.others import NUMBERED
 from atlas.storage.stamps import write_json
 from atlas.system.command import StageOptions
 from edit.editors import EditOptions
@@ -95,7 +96,7 @@ def _measured(
 ) -> dict[str, Any]:
     """Make the edit, which is held for it, and compare it with the truth."""
     recoloured = clip.edit_folder(name) / "given"
-    with atomic_folder(recoloured) as folder:
+    with atomic_folder(recoloured, NUMBERED) as folder:
         for index in keyframes:
             write_image(folder / f"{index:05d}.png", truth.frame(index))
 

@@ -30,7 +30,12 @@ def test_what_was_deleted_from_a_fit_is_made_again(deleted: str, fitted: Clip) -
     path = folder / deleted
     assert "up to date" in fit(options(fitted))
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (folder / "layers" / "notes.txt").write_text("somebody's own")
+    mine = ("layers/notes.txt", "resume/notes.txt", "maps-192x128/foreground/notes.txt", ".hidden")
+    for name in mine:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("somebody's own")
+    (folder / "maps-192x128" / "maps.json").write_text("of the fit that goes")
     assert "up to date" not in fit(options(fitted))
     assert path.exists() and Maps(folder).layers == fitted.layers
-    assert (folder / "layers" / "notes.txt").read_text() == "somebody's own"
+    assert [(folder / name).read_text() for name in mine] == ["somebody's own"] * len(mine)
+    assert not (folder / "maps-192x128" / "maps.json").exists()

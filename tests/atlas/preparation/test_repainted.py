@@ -33,10 +33,15 @@ def test_a_repainted_mask_stays_and_is_told(shots: Path, tmp_path: Path, capsys:
 
 def test_files_of_somebodys_own_among_the_frames_move_aside(shots: Path, tmp_path: Path) -> None:
     clip = run(shots, tmp_path / "clip", tmp_path / "masks").folder
-    (clip / "frames" / "notes.txt").write_text("mine")
+    mine = ("frames/notes.txt", "frames/.hidden", "masks/foreground/sketch/1.png", "flow/arrows.svg", "masks/.todo")
+    for name in mine:
+        (clip / name).parent.mkdir(exist_ok=True)
+        (clip / name).write_text("mine")
+    (clip / "frames" / ".DS_Store").touch()
     (clip / "frames" / "00001.png").unlink()
     run(shots, clip, tmp_path / "masks")
-    assert (clip / "replaced" / "frames" / "notes.txt").read_text() == "mine"
+    assert [(clip / "replaced" / name).read_text() for name in mine] == ["mine"] * len(mine)
+    assert len([path for path in (clip / "replaced").rglob("*") if path.is_file()]) == len(mine)
     assert not list(clip.glob(".lease*"))
 
 
