@@ -62,7 +62,7 @@ def check_description(file: Path) -> None:
     for name, value in _entries(described(file)):
         if name in _REFUSED and value:
             raise UserError(f"{file} has the entry {name!r}, which can load programs or other weights: nothing is loaded")
-        if "_implementation" in name and value not in _ATTENTION:
+        if "_implementation" in name and value not in _ATTENTION and not name.endswith("_autoset"):
             raise UserError(f"{file} has the entry {name!r} with {_short(value)}, which can load programs: nothing is loaded")
         if isinstance(value, int | float) and largest < abs(value) < math.inf:
             excess = (

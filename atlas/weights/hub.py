@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +23,8 @@ Kind = Literal[
     "depth estimator",
     "CLIP model",
     "DINOv2 model",
+    "segmenter",
+    "detector",
 ]
 
 # What of a repository is fetched: repositories often hold the same weights in several formats.
@@ -34,6 +37,9 @@ _PATTERNS: dict[str, list[str]] = {
     "depth estimator": ["config.json", "preprocessor_config.json", "model.safetensors"],
     "CLIP model": ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"],
     "DINOv2 model": ["config.json", "preprocessor_config.json", "model.safetensors"],
+    "segmenter": ["config.json", "model.safetensors"],
+    # Tokenizers differ in their files: tokenizer.json, special_tokens_map.json, vocab.json, and texts.
+    "detector": ["config.json", "[stv]*.json", "*.txt", "model.safetensors"],
 }
 _HALF = ".fp16."  # in the names of weights in half precision
 _SKIPPED = ["*non_ema*", "safety_checker/*"]
@@ -46,6 +52,8 @@ _MARK = {
     "depth estimator": "config.json",
     "CLIP model": "config.json",
     "DINOv2 model": "config.json",
+    "segmenter": "config.json",
+    "detector": "config.json",
 }
 _PATIENCE = 5.0  # seconds that the hub may take to answer
 _ID = re.compile(r"(?!.*(?:--|\.\.))\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)  # as the hub has them
@@ -83,6 +91,16 @@ def named(name: str, kind: Kind) -> Path | None:
     if not _ID.fullmatch(name) or path.suffix == ".safetensors":
         raise UserError(f"{_shown(name)} is no folder, no file and no hub id (such as owner/name): check the {kind}'s name")
     return None
+
+
+def is_at_hand(name: str, kind: Kind) -> bool:
+    """Whether `located` would find these weights without fetching any; UserError as it raises for a name that can be none."""
+    if named(name, kind) is not None:
+        return True
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return False
+    cached = _cached(name, _PATTERNS[kind])
+    return cached is not None and _is_whole(cached, kind, _PATTERNS[kind])
 
 
 def fingerprint(path: Path) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from atlas.errors import UserError, one_line
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
-from edit.models.networks import variant
+from atlas.weights.networks import variant
 
 _METRIC = ("zoedepth", "glpn")  # kinds of transformers' networks that give distances alone
 _NEAREST = 0.1  # metres: nearer, the inverse would push all the rest together

@@ -9,10 +9,10 @@ from typing import Any
 from atlas.errors import UserError
 from atlas.weights.folder import check_folder, described, weight_bytes, weights_header
 from atlas.weights.hub import located
+from atlas.weights.networks import check_complete, loaded_network
 from edit.models.folder import INDEX, check_model, check_model_room, check_network, network_classes
 from edit.models.kinds import base_kind, check_all_used, check_base
 from edit.models.match import check_kinds, check_vae, check_widths
-from edit.models.networks import check_complete, loaded_network
 from edit.models.weights import Weights
 
 # Stability's own repositories of 2.x are gone since November 2025; sd2-community keeps what was in them.

@@ -9,9 +9,9 @@ from typing import Any
 from atlas.errors import UserError
 from atlas.weights.folder import check_folder, described, weight_bytes
 from atlas.weights.hub import located
+from atlas.weights.networks import check_complete, loaded_network
 from edit.models.folder import check_network
 from edit.models.kinds import check_controlnet_used, inferred, other_kind
-from edit.models.networks import check_complete, loaded_network
 from edit.models.weights import Weights
 
 _CONFIGS = {

@@ -10,8 +10,8 @@ import torch
 from atlas.errors import UserError, one_line
 from atlas.weights.folder import check_folder, weight_bytes, weights_header
 from atlas.weights.hub import located
+from atlas.weights.networks import loaded_network
 from edit.models.folder import check_network
-from edit.models.networks import loaded_network
 
 _PUBLISHED = {False: ("models", "ip-adapter_sd15.safetensors"), True: ("sdxl_models", "ip-adapter_sdxl.safetensors")}
 _ENCODER = "image_encoder"

@@ -20,10 +20,13 @@ _WHOLE = re.compile(r"(diffusion_pytorch_model|model)(\.\w+)?\.safetensors")
 _SHOWN = 3  # names of weights in a message
 
 
-def loaded_network(folder: Path, what: str, network: Any, dtype: torch.dtype) -> Any:
+def loaded_network(
+    folder: Path, what: str, network: Any, dtype: torch.dtype, *, config: Any = None, beside: re.Pattern[str] = _BESIDE_TEXT
+) -> Any:
     """Load the network of this class that a checked folder holds; UserError where weights and description do not match.
 
     Of several precisions the usual file is taken, else `fp16`, else any other: many repositories hold that alone.
+    config: its description; None for the folder's own. beside: names of weights that may lie there without being its.
     """
     loaded, found = network.from_pretrained(
         str(folder),
@@ -32,8 +35,9 @@ def loaded_network(folder: Path, what: str, network: Any, dtype: torch.dtype) ->
         local_files_only=True,
         variant=variant(folder),
         output_loading_info=True,
+        **({} if config is None else {"config": config}),
     )
-    unused = sorted(name for name in found["unexpected_keys"] if not _BESIDE_TEXT.fullmatch(name))
+    unused = sorted(name for name in found["unexpected_keys"] if not beside.fullmatch(name))
     check_names(folder, what, unused, sorted(found["missing_keys"]))
     return loaded
 
