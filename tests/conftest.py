@@ -20,6 +20,7 @@ SLOW = (
     "atlas/evaluation/test_stage.py",
     "atlas/fitting/test_deleted.py",
     "atlas/fitting/test_stage.py",
+    "atlas/masks/learned/test_prompted.py",
     "atlas/nla",
     "atlas/preparation/test_stage.py",
     "atlas/rendering/test_full_size.py",

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.weights": _of("atlas", "storage errors"),
     "atlas.clip": _of("atlas", "video storage system errors"),
     "atlas.masks.depth": set(),
-    "atlas.masks": _of("atlas", "masks.depth clip video geometry system storage errors"),
+    "atlas.masks": _of("atlas", "masks.depth weights clip video geometry system storage errors"),
     "atlas.maps": _of("atlas", "clip geometry system storage errors"),
     "atlas.recolour": _of("atlas", "maps clip video geometry storage errors"),
     "atlas.model": _of("atlas", "masks.depth geometry storage errors"),

@@ -25,7 +25,7 @@ from atlas.storage.own.others import NUMBERED
 @with_keywords_of(preparation.PrepareOptions)
 def prepare(
     source: Path | str | np.ndarray,
-    clip: Path | str,
+    clip: Path | str | None = None,
     *,
     masks: Path | str | np.ndarray = "auto",
     **options: Any,
@@ -34,8 +34,13 @@ def prepare(
 
     masks: as `prepare.py --masks` takes them, or an array (T, H, W) uint8, 0 outside. Arrays are written beside the clip,
     to the folder CLIP-source, where the full size stays reachable. Further keywords: the fields of `PrepareOptions`.
+    A clip's folder alone gets other masks: `prepare("clips/swan", masks="points:40:310,200,-20,30")` adds points to those that
+    were given before.
     """
-    kept = Path(clip).with_name(f"{Path(clip).name}-source")
+    folder = source if clip is None else clip
+    if isinstance(folder, np.ndarray):
+        raise TypeError("name the folder of the clip that is to be made of an array: prepare(array, folder)")
+    kept = Path(folder).with_name(f"{Path(folder).name}-source")
     with ExitStack() as stack:
         if isinstance(source, np.ndarray) or isinstance(masks, np.ndarray):
             stack.enter_context(writing(kept, wait=bool(options.get("wait"))))

@@ -90,8 +90,8 @@ class BoxMasks:
         return {}
 
     def remarks(self) -> list[str]:
-        """Nothing had to be guessed."""
-        return []
+        """What finds the object."""
+        return ["the box is followed by GrabCut and optical flow; SAM 2 finds more: name its weights with --segmenter"]
 
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
         """The text."""

@@ -12,6 +12,8 @@ from atlas.clip.clip import Clip
 from atlas.masks.box import BoxMasks
 from atlas.masks.film import MaskFilm
 from atlas.masks.folder import MaskFolder
+from atlas.masks.learned.options import NetworkOptions
+from atlas.masks.learned.prompted import PromptedMasks
 from atlas.masks.motion import MotionMasks
 from atlas.masks.none import NoMasks
 from atlas.video.source import FrameSource
@@ -47,6 +49,14 @@ SOURCES: tuple[Callable[[str, FrameSource, list[int]], MaskSource | None], ...] 
 """(text of --masks, source, its frames that make the clip) -> masks, None where the text means others; the last takes all."""
 
 
-def open_mask_source(text: str, source: FrameSource, indices: list[int]) -> MaskSource:
+BY_NETWORKS: tuple[Callable[[str, FrameSource, list[int], NetworkOptions], MaskSource | None], ...] = (PromptedMasks.parse,)
+"""The same of those that networks find, which are asked first: they leave a box to others where they lack weights."""
+
+
+def open_mask_source(text: str, source: FrameSource, indices: list[int], networks: NetworkOptions | None = None) -> MaskSource:
     """Open the mask source that the text of --masks names; UserError where it will not do."""
+    networks = networks or NetworkOptions()
+    for parse in BY_NETWORKS:
+        if (found := parse(text, source, indices, networks)) is not None:
+            return found
     return next(masks for parse in SOURCES if (masks := parse(text, source, indices)) is not None)

@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import tyro
 
 from atlas.clip.at_work import making_clip
 from atlas.clip.clip import BACKGROUND, Clip, Source
@@ -18,55 +16,27 @@ from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError, a_few
 from atlas.masks.overview import mask_sheet
 from atlas.masks.source import MaskSource, open_mask_source
+from atlas.preparation.again import RECORD, options_again, write_record
 from atlas.preparation.building_site import building_site, site_prefix
 from atlas.preparation.cuts import CutFinder, refuse_cuts
+from atlas.preparation.options import PrepareOptions, check_numbers
 from atlas.preparation.repainted import FILES, Prepared, record
 from atlas.preparation.taken import open_taken
 from atlas.storage.atomic import flush_folder, flush_tree
-from atlas.storage.bounds import FASTEST, MOST_FRAMES, SLOWEST, is_rate
 from atlas.storage.images import write_image
 from atlas.storage.lease.file import LeaseFile
 from atlas.storage.lease.lease import check_ours, reading
 from atlas.storage.links import refuse_outward_links, remove
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_stamp
-from atlas.system.command import StageOptions
 from atlas.system.cost import measured
 from atlas.system.decoration import decoration
 from atlas.system.terminal import say
-from atlas.video.source import SMALLEST, FrameSource, fit_image, fitted_size
+from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _METHOD = 6
 """Counts up when the same inputs give another clip than before."""
 _SHEET = "masks.png"
-_PARTS = ("frames", "masks", "flow", _SHEET)
-
-
-@dataclass(kw_only=True)
-class PrepareOptions(StageOptions):
-    """Make a clip from a video file (mp4, mov, webm, gif) or a folder of frames (JPEG, PNG)."""
-
-    source: tyro.conf.Positional[Path]
-    """Video file or folder of frames; transparent pixels are put over black."""
-    clip: tyro.conf.Positional[Path]
-    """Folder of the clip to make; fits and edits in it are kept when it is made again."""
-    masks: str = "auto"
-    """Folder of masks, as large as the source and named as its frames (some may be missing), an object by its colour, by a
-    second number in the names or by a folder; a film of masks; `auto`: what moves against the background; `box:x,y,w,h`: the
-    object in this box of the first frame taken, in the source's pixels; or `none`, for clips edited as whole frames."""
-    flow: Path | None = None
-    """Folder of optical flow computed elsewhere (.flo, .npy, 16-bit PNG as KITTI has it) at the source's size: `forward` and
-    `backward` with a file for each step, or files named by two frames; without backward flow that is computed here (DIS)."""
-    max_side: int = 768
-    """Frames are averaged down until their longer side is at most this many pixels, and both are even; they are never
-    enlarged."""
-    start: int = 0
-    """First frame taken, counted from 0."""
-    frames: int | None = None
-    """How many frames are taken; default: to the end."""
-    fps: float | None = None
-    """Frames per second: a video is resampled to it, by the times of its frames; a folder plays at it (default 24)."""
-    cuts: Literal["refuse", "ignore"] = "refuse"
-    """What is done where another shot starts inside the clip: say where and stop, or go on (the layers of both shots mix)."""
+_PARTS = ("frames", "masks", "flow", _SHEET, RECORD)
 
 
 @dataclass(frozen=True)
@@ -82,14 +52,17 @@ class _Plan:
 
 
 def prepare(options: PrepareOptions) -> Clip:
-    """Make the clip `options.clip` of `options.source`, or find it up to date.
+    """Make the clip `options.clip` of `options.source`, or find it up to date; without a source, give a clip other masks.
 
     Frames and masks that were repainted since count: they stay where the same clip is made again because something of it is
     missing or damaged, and are moved to the clip's replaced/ where another takes its place. Everything is built beside the
     clip and moved into it at the end, `clip.json` last. Raises UserError where the source, the masks or the clip's folder
     will not do, or another shot starts in it; nothing has been written then.
     """
-    _check_numbers(options)
+    earlier = read_stamp(options.source) if options.clip is None else None
+    if earlier is not None:  # a clip's folder stands alone
+        options = options_again(options)
+    check_numbers(options)
     _check_target(options)
     # Masks and flow in files are held against all frames of the source.
     source, indices = open_taken(
@@ -99,17 +72,19 @@ def prepare(options: PrepareOptions) -> Clip:
         options.fps,
         whole=os.path.exists(options.masks) or options.flow is not None,
     )
-    masks = open_mask_source(options.masks, source, indices)
+    masks = open_mask_source(options.masks, source, indices, options)
     size = fitted_size(source.width, source.height, options.max_side)
     flow = open_given_flow(options.flow, source, indices, size) if options.flow is not None else None
     plan = _Plan(options, source, indices, masks, flow)
     made_from = _digest(plan)
-    with reading(options.clip, inside=True, wait=options.wait):
-        if (clip := _up_to_date(options.clip, made_from, is_held=False)) is not None:
+    with reading(options.folder, inside=True, wait=options.wait):
+        if (clip := _up_to_date(options.folder, made_from, is_held=False)) is not None:
             return clip
-    with making_clip(options.clip, wait=options.wait):
+    with making_clip(options.folder, wait=options.wait):
         _check_target(options)  # somebody else may have made something there while we waited
-        return _up_to_date(options.clip, made_from, is_held=True) or _prepared_anew(plan, made_from)
+        if earlier is not None and read_stamp(options.folder) != earlier:
+            raise UserError(f"{options.folder} got other masks meanwhile: look at {_SHEET} there, and run the command again")
+        return _up_to_date(options.folder, made_from, is_held=True) or _prepared_anew(plan, made_from)
 
 
 def _up_to_date(folder: Path, made_from: str, *, is_held: bool) -> Clip | None:
@@ -130,8 +105,8 @@ def _up_to_date(folder: Path, made_from: str, *, is_held: bool) -> Clip | None:
 def _prepared_anew(plan: _Plan, made_from: str) -> Clip:
     """Build a clip and put it into its folder, which is held for that."""
     options = plan.options
-    earlier, same = Prepared(options.clip), is_up_to_date(options.clip, made_from)
-    if same and (clip := _opened(options.clip)) is not None:
+    earlier, same = Prepared(options.folder), is_up_to_date(options.folder, made_from)
+    if same and (clip := _opened(options.folder)) is not None:
         say(f"{earlier.damaged(clip)} is missing, damaged or of other frames: {clip.folder} is made again")
     for remark in plan.source.remarks():
         say(f"{options.source} {remark}")
@@ -139,11 +114,11 @@ def _prepared_anew(plan: _Plan, made_from: str) -> Clip:
         say(remark)
     if plan.flow:
         say(plan.flow.said)
-    with measured(options.clip, "prepare") as cost, building_site(options.clip) as making:
+    with measured(options.folder, "prepare") as cost, building_site(options.folder) as making:
         clip, kept = _build(making, plan, earlier if same else None)
         if moved := earlier.save_others(kept):
             say(f"changed since they were made, and replaced: {a_few(moved)}")
-        _move_in(clip, options.clip, made_from, kept)
+        _move_in(clip, options.folder, made_from, kept)
         cost.update(frames=clip.frames, width=clip.width, height=clip.height)
     _report(clip, list(kept))
     return clip
@@ -153,22 +128,9 @@ def _kept(names: list[str]) -> str:
     return f"; changed since they were made, and kept: {a_few(names)} (delete them to have them made again)" if names else ""
 
 
-def _check_numbers(options: PrepareOptions) -> None:
-    if options.max_side < SMALLEST:
-        raise UserError(f"--max-side {options.max_side} is too small: choose at least {SMALLEST}")
-    if options.start < 0:
-        raise UserError(f"--start {options.start} is negative: frames count from 0")
-    if options.frames is not None and options.frames < 2:
-        raise UserError(f"--frames {options.frames} is too few: a fit needs at least two frames")
-    if options.frames is not None and options.frames > MOST_FRAMES:
-        raise UserError(f"--frames {options.frames} is too many: a clip holds at most {MOST_FRAMES}")
-    if options.fps is not None and not is_rate(float(options.fps)):
-        raise UserError(f"--fps {options.fps:g} is no frame rate: choose one between {SLOWEST:g} and {FASTEST:g}")
-
-
 def _check_target(options: PrepareOptions) -> None:
     """Nothing that is not a clip is ever overwritten."""
-    target, source = options.clip, options.source
+    target, source = options.folder, options.source
     if target.exists() and not target.is_dir():
         raise UserError(f"{target} is a file: name a folder for the clip")
     if (target / "clip.json").is_file() or (target / STAMP).is_file():  # what is no clip is not touched
@@ -236,6 +198,7 @@ def _build(making: Path, plan: _Plan, earlier: Prepared | None) -> tuple[Clip, d
     if earlier:
         kept |= earlier.keep(clip, "masks/")
     _draw_masks(clip)
+    write_record(making, plan.options)
     return clip, kept
 
 
@@ -263,7 +226,7 @@ def _described(making: Path, plan: _Plan) -> Clip:
         colour=source.colour,
         deep=source.deep,
     )
-    name, fps, layers = options.clip.resolve().name, float(options.fps or source.fps), [*plan.masks.layers, BACKGROUND]
+    name, fps, layers = options.folder.resolve().name, float(options.fps or source.fps), [*plan.masks.layers, BACKGROUND]
     return Clip(making, name, len(plan.indices), width, height, fps, layers, origin)
 
 

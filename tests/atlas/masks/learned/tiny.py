@@ -1,0 +1,147 @@
+"""Tiny randomly initialised networks, like SAM 2, Grounding DINO and OWLv2 in all but size: built and saved in a moment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SIDE = 128
+"""Pixels of the square that the tiny SAM 2 sees."""
+
+
+def save_segmenter(folder: Path, seed: int = 0, bias: float = 0.0) -> Path:
+    """Build a SAM 2 that sees an object everywhere and whose masks depend on prompts and pictures, and save it.
+
+    bias: of its masks' logits; far below 0 they are empty.
+    """
+    from transformers import Sam2VideoModel
+
+    torch.manual_seed(seed)
+    network = Sam2VideoModel(segmenter_config())
+    score = network.mask_decoder.pred_obj_score_head.proj_out
+    with torch.no_grad():
+        # Weights as they are drawn are so small that all masks are alike, and next to 0.
+        for name, values in network.named_parameters():
+            if values.ndim > 1 and not name.startswith("memory"):
+                values.mul_(3)
+        for layer in network.mask_decoder.output_hypernetworks_mlps:
+            layer.proj_out.weight.mul_(20)
+        if bias:
+            for layer in network.mask_decoder.output_hypernetworks_mlps:
+                layer.proj_out.weight.zero_()
+                layer.proj_out.bias.fill_(bias)
+            network.mask_decoder.upscale_conv2.weight.zero_()
+            network.mask_decoder.upscale_conv2.bias.fill_(1)
+        score.weight.zero_()  # a random head sees no object
+        score.bias.fill_(5)
+    network.save_pretrained(folder)
+    return folder
+
+
+def segmenter_config(side: int = SIDE) -> Any:
+    """The description of a SAM 2 of about a million weights."""
+    from transformers import Sam2VideoConfig
+
+    backbone = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": 16,
+        "num_attention_heads": 1,
+        "image_size": [side, side],
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [16, 32, 64, 128],
+        "num_attention_heads_per_stage": [1, 2, 4, 8],
+        "window_size_per_stage": [8, 4, 4, 4],
+        "global_attention_blocks": [3],
+        "window_positional_embedding_background_size": [4, 4],
+    }
+    vision = {
+        "model_type": "sam2_vision_model",
+        "backbone_config": backbone,
+        "backbone_channel_list": [128, 64, 32, 16],
+        "backbone_feature_sizes": [[side // step] * 2 for step in (4, 8, 16)],
+        "fpn_hidden_size": 128,
+    }
+    return Sam2VideoConfig(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": 128, "image_size": side},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 4, "iou_head_hidden_dim": 32},
+        image_size=side,
+        memory_attention_hidden_size=128,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=64,
+        memory_attention_rope_feat_sizes=[side // 16] * 2,
+        memory_encoder_hidden_size=128,
+        memory_encoder_output_channels=64,  # attention to memories is made for 64
+        mask_downsampler_embed_dim=128,
+        memory_fuser_num_layers=1,
+        memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=64,
+    )
+
+
+def change_config(folder: Path, change: dict[str, object]) -> None:
+    """Change entries of a folder's description."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+
+def save_grounding_dino(folder: Path, seed: int = 0) -> Path:
+    """Build a Grounding DINO whose tokenizer knows letters and a few words, and save both."""
+    from transformers import BertTokenizer, GroundingDinoConfig, GroundingDinoForObjectDetection
+
+    torch.manual_seed(seed)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "a", "swan", "duck", "black"]
+    letters = [mark + letter for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##")]
+    vocabulary = dict.fromkeys([*words, *letters])
+    config = GroundingDinoConfig(
+        backbone_config={
+            "model_type": "swin",
+            "embed_dim": 8,
+            "depths": [1, 1, 1, 1],
+            "num_heads": [1, 1, 2, 2],
+            "window_size": 4,
+            "out_indices": [2, 3, 4],
+        },
+        text_config={
+            "model_type": "bert",
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "vocab_size": len(vocabulary),
+        },
+        num_queries=20,
+        encoder_layers=1,
+        decoder_layers=2,
+        d_model=32,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_feature_levels=4,
+    )
+    network = GroundingDinoForObjectDetection(config)
+    network.save_pretrained(folder)
+    BertTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
+    return folder
+
+
+def save_owl(folder: Path, seed: int = 0) -> Path:
+    """Build an OWLv2 whose tokenizer knows letters, and save both."""
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    from tests.edit.tiny import tokenizer
+
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Owlv2Config(
+        text_config={**sizes, "vocab_size": 514, "max_position_embeddings": 16, "bos_token_id": 512, "eos_token_id": 513},
+        vision_config={**sizes, "image_size": 64, "patch_size": 16},
+        projection_dim=16,
+    )
+    Owlv2ForObjectDetection(config).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
