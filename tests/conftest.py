@@ -32,6 +32,7 @@ SLOW = (
     "scripts/benchmarks/edits",
     "scripts/benchmarks/test_bench.py",
     "scripts/benchmarks/test_parts.py",
+    "scripts/jobs/test_job.py",
     "scripts/pipeline",
     "scripts/test_help.py",
     "scripts/test_test.py",

@@ -89,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
-    "scripts.jobs": {"scripts.pipeline"},
+    "scripts.jobs": _of("atlas", "storage system errors"),
     "scripts.benchmarks": {"scripts.jobs"} | _ALL,
     "scripts": _of("scripts", "pipeline jobs benchmarks") | _ALL,  # the commands
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -18,12 +19,16 @@ def end_at_once() -> None:
     """From here on Ctrl-C ends the process with one line, whatever it is importing; where it is ignored, it stays so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+    if sys.platform == "win32":  # what a program sends to a group of its own, which Ctrl-C does not reach
+        signal.signal(signal.SIGBREAK, _end)
 
 
 def raise_again() -> None:
     """From here on Ctrl-C is a KeyboardInterrupt again: there is something to tidy up."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if sys.platform == "win32" and signal.getsignal(signal.SIGBREAK) is _end:
+        signal.signal(signal.SIGBREAK, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

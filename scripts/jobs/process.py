@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import subprocess
 from pathlib import Path
 
+from atlas.system.terminal import in_one_line
+
 ROOT = Path(__file__).resolve().parents[2]
 """The project's folder."""
+TAIL = 1 << 16
+"""Bytes of a log, from its end, that are enough to know how a command stands."""
 _PATIENCE = 10.0  # seconds that a process has to end when it is told to
 
 
@@ -31,7 +37,18 @@ def run_process(command: list[str], log: Path, result: Path | None = None) -> in
             raise
 
 
-def last_line(path: Path) -> str:
-    """The last line of a process's log: where it failed, the reason."""
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else ""
+def last_line(log: Path) -> str:
+    """The last line of a command's log, without "error: " or "busy: " before it: where it failed, the reason. "": none yet."""
+    # A bar begins its line anew, and leaves what it showed before the message.
+    lines = re.split(r"[\r\n]+", tail(log).decode(errors="replace").strip())
+    return in_one_line(lines[-1].removeprefix("error: ").removeprefix("busy: "))
+
+
+def tail(path: Path, most: int = TAIL) -> bytes:
+    """The end of a file that may still grow, at most so many bytes; nothing where there is no file."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - most))
+            return stream.read(most)
+    except OSError:
+        return b""

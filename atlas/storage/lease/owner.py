@@ -44,6 +44,12 @@ class Owner:
         return cls(_shown(platform.node()), machine(), os.getpid(), _own_start(), _command(), since, secrets.token_hex(8))
 
     @classmethod
+    def of_process(cls, pid: int, command: str) -> Owner:
+        """Another process of this machine, which has just been started to run `command`."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        return cls(_shown(platform.node()), machine(), pid, _start(pid), _shown(command), since, secrets.token_hex(8))
+
+    @classmethod
     def of(cls, saved: Any) -> Owner | None:
         """From what a lease's file holds, which may come from anyone; None where it is none."""
         texts = ("host", "machine", "started", "command", "since", "token")
