@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
 
 import torch
-import tyro
 from torch import Tensor
 
 from aggregate.change.confirmed import believed, confirmed
@@ -16,6 +14,7 @@ from aggregate.keyframes import LayerKeyframes, PlacedKeyframe, learned_from
 from aggregate.lighting import unlit_share
 from aggregate.merging import merge, rgba, writable
 from aggregate.network import Training
+from aggregate.options import AggregateOptions
 from aggregate.partials import Partials
 from aggregate.stack import FEW, ImageStack
 from aggregate.windows import View
@@ -33,9 +32,8 @@ from atlas.storage.images import write_image
 from atlas.storage.links import remove
 from atlas.storage.own.listed import finish_listed
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
-from atlas.system.command import StageOptions
 from atlas.system.cost import measured
-from atlas.system.device import Device, choose_device
+from atlas.system.device import choose_device
 from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 from atlas.system.terminal import visible
@@ -43,33 +41,6 @@ from atlas.system.terminal import visible
 VERSION = 7  # of the method: a changed one makes earlier results out of date
 _PLACED = 2  # keyframes that are placed at once: each holds several images of the atlas's size
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
-
-
-@dataclass(kw_only=True)
-class AggregateOptions(StageOptions):
-    """Merge the edited keyframes of an edit into one atlas per layer."""
-
-    clip: tyro.conf.Positional[Path]
-    """Folder of the clip."""
-    edit: str
-    """Name of the edit."""
-    method: Literal["network", "mean", "median"] = "network"
-    """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
-    keyframe from the others (of more than 12, the 12 that together see most); mean, median: coverage-weighted."""
-    colours: Literal["learned", "kept"] = "learned"
-    """What the edit does to colours: learned from the keyframes, and then applied to each frame's own pixels, so that only what
-    it does not explain goes through the atlas; or kept out of it."""
-    # Their help stands beside --no-match-gain and --no-match-shift.
-    match_gain: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are evened out)")] = True
-    """Leave keyframes as bright as they are against each other. Evening them out does not change what they have in common."""
-    match_shift: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: they are moved)")] = True
-    """Leave keyframes where they are, also those that sit a little aside of the others (by up to 3 texels of 512)."""
-    merge_steps: Annotated[int, tyro.conf.arg(name="steps")] = 160
-    """At most so many training steps of the network; it stops earlier where it no longer improves."""
-    seed: int = 0
-    """Seed of the network's training, and of the pixels that the change of colours is learned from."""
-    device: Device = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
 
 
 @dataclass

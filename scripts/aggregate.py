@@ -12,8 +12,15 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from aggregate.stage import AggregateOptions, aggregate
+from aggregate.options import AggregateOptions
 from atlas.system.command import run_command
 
+
+def _aggregate(options: AggregateOptions) -> object:
+    from aggregate.stage import aggregate  # torch is loaded when there is something to do: --help is there at once
+
+    return aggregate(options)
+
+
 if __name__ == "__main__":
-    run_command(AggregateOptions, aggregate)
+    run_command(AggregateOptions, _aggregate)

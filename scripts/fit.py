@@ -12,8 +12,15 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.fitting.stage import FitOptions, fit
+from atlas.options.fit import FitOptions
 from atlas.system.command import run_command
 
+
+def _fit(options: FitOptions) -> object:
+    from atlas.fitting.stage import fit  # torch is loaded when there is something to do: --help is there at once
+
+    return fit(options)
+
+
 if __name__ == "__main__":
-    run_command(FitOptions, fit)
+    run_command(FitOptions, _fit)

@@ -12,8 +12,15 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.rendering.stage import RenderOptions, render
+from atlas.options.render import RenderOptions
 from atlas.system.command import run_command
 
+
+def _render(options: RenderOptions) -> object:
+    from atlas.rendering.stage import render  # torch is loaded when there is something to do: --help is there at once
+
+    return render(options)
+
+
 if __name__ == "__main__":
-    run_command(RenderOptions, render)
+    run_command(RenderOptions, _render)

@@ -22,13 +22,15 @@ def _of(package: str, names: str) -> set[str]:
     return {f"{package}.{name}" for name in names.split()}
 
 
-_SHARED = _of("atlas", "clip recolour maps geometry storage system errors")
+_SHARED = _of("atlas", "clip recolour maps geometry storage options system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
 _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
 _EDIT = _of("edit", "prompts request recipes models diffusion strategies deflicker tuning controls sampling all_frames") | _of(
     "edit", "editors record questions"
 )
-_AGGREGATE = _of("aggregate", "stack averages windows match network partials merging keyframes lighting repainted stage")
+_AGGREGATE = _of(
+    "aggregate", "stack averages windows match network partials merging keyframes lighting repainted options stage"
+)
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
 
 ALLOWED: dict[str, set[str]] = {
@@ -36,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.geometry": set(),
     "atlas.storage": _of("atlas", "errors"),
     "atlas.system": _of("atlas", "storage errors"),
+    "atlas.options": _of("atlas", "system"),
     "atlas.video": _of("atlas", "storage errors"),
     "atlas.weights": _of("atlas", "storage errors"),
     "atlas.clip": _of("atlas", "video storage system errors"),
@@ -48,10 +51,12 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.quality": _of("atlas", "metrics maps clip video geometry system storage errors"),
     "atlas.preparation": _of("atlas", "masks clip video geometry system storage errors"),
     "atlas.sample": _of("atlas", "maps clip geometry system storage errors"),
-    "atlas.rendering": _of("atlas", "model recolour maps masks masks.depth clip video geometry system storage errors"),
+    "atlas.rendering": _of("atlas", "options model recolour maps masks masks.depth clip video geometry system storage errors"),
     "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
-    "atlas.fitting": _of("atlas", "nla quality model maps masks masks.depth clip video geometry system storage errors"),
-    "atlas.evaluation": _of("atlas", "rendering recolour quality metrics weights maps clip video system storage errors"),
+    "atlas.fitting": _of("atlas", "options nla quality model maps masks masks.depth clip video geometry system storage errors"),
+    "atlas.evaluation": _of(
+        "atlas", "options rendering recolour quality metrics weights maps clip video system storage errors"
+    ),
     "atlas.api": _STAGES | _SHARED,
     "atlas": _of("atlas", "api clip errors"),  # its face: what others import from Python
     "edit.request": {"edit.prompts"} | _of("atlas", "clip maps system errors"),
@@ -85,7 +90,8 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate.keyframes": _of("aggregate", "change repainted stack windows") | _SHARED,
     "aggregate.network": _of("aggregate", "averages windows stack") | _SHARED,
     "aggregate.merging": _of("aggregate", "match network averages windows partials") | _SHARED,
-    "aggregate.stage": _of("aggregate", "change keyframes merging network lighting partials stack windows") | _SHARED,
+    "aggregate.options": _of("atlas", "system"),
+    "aggregate.stage": _of("aggregate", "options change keyframes merging network lighting partials stack windows") | _SHARED,
     "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,

@@ -18,11 +18,11 @@ from atlas.evaluation.learned import Learned, LearnedOptions
 from atlas.evaluation.points import measure_points, points_of
 from atlas.maps.maps import Maps, open_maps
 from atlas.metrics.mapping import mapping_accuracy, open_truth
+from atlas.options.render import Light, Mode, Transfer
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import finite, report_quality
-from atlas.rendering.edited import Light, Transfer
 from atlas.rendering.frames import Rendering
-from atlas.rendering.settings import Mode, RenderSettings
+from atlas.rendering.settings import RenderSettings
 from atlas.system.command import StageOptions
 from atlas.system.cost import read_costs
 

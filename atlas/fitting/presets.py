@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from atlas.errors import UserError
 from atlas.model.fields import NetworkConfig
-
-PresetName = Literal["preview", "standard", "best", "nla"]
 
 
 @dataclass(frozen=True)

@@ -4,52 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
 from atlas.errors import PREPARE, UserError
 from atlas.fitting.kinds import Config, kind_of_preset
-from atlas.fitting.presets import PresetName
+from atlas.options.fit import FitOptions
 from atlas.quality.finish import VERSION, is_whole_fit, write_fit
 from atlas.quality.job import FitJob
 from atlas.quality.summary import worst_lines
 from atlas.storage.lease.lease import waited
 from atlas.storage.stamps import digest, is_up_to_date
-from atlas.system.command import StageOptions, began
+from atlas.system.command import began
 from atlas.system.cost import measured
-from atlas.system.device import Device, choose_device
+from atlas.system.device import choose_device
 
 _METHOD = 3  # raise it when the same clip and config give another fit: those on disk are then made again
 _OVER = 1.25
 """How far a fit may go beyond its seconds before that is told."""
-
-
-@dataclass(kw_only=True)
-class FitOptions(StageOptions):
-    """Decompose a clip into layers: an atlas, a mapping, an opacity and a light for each."""
-
-    clip: tyro.conf.Positional[Path]
-    """Folder of a prepared clip."""
-    name: str = "default"
-    """Name of the fit: a clip can have several."""
-    preset: PresetName = "standard"
-    """preview: a quick look. standard: what edits are made on. best: a finer atlas and more of everything. nla: the
-    published Layered Neural Atlases, to compare with."""
-    seconds: float | None = None
-    """Aim for about this many seconds in all: sets how many rounds of registration and gradient steps are made. Where the
-    least of them takes longer, a line in the end says so."""
-    iterations: int | None = None
-    """Gradient steps in all, instead of the preset's. nla makes 200 a frame before them, to lay out its mappings."""
-    device: Device = "auto"
-    """Where to compute; auto takes a GPU if there is one."""
-    seed: int = 0
-    """The same seed gives the same fit."""
 
 
 @holds_clip

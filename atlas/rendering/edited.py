@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,14 +18,13 @@ from atlas.geometry.filling import nearest_seen
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaKind, DeltaTexture
 from atlas.maps.maps import Maps
+from atlas.options.render import Light, Transfer
 from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.rendering.transfer import transferred
 from atlas.storage.images import read_image, to_8_bit, to_float
 from atlas.storage.pictures import WantedSize
 from atlas.storage.stamps import digest, read_json
 
-Transfer = Literal["local", "additive"]
-Light = Literal["auto", "on", "off"]
 RIM = 8
 """Texels around what was ever seen that an edit is carried on over."""
 

@@ -8,10 +8,8 @@ from typing import Literal
 from atlas.clip.clip import WHOLE_FRAME
 from atlas.clip.edits import Edit
 from atlas.errors import UserError
-from atlas.rendering.edited import Light, Transfer
+from atlas.options.render import Light, Mode, Transfer
 from atlas.system.device import Device
-
-Mode = Literal["auto", "delta", "full", "frames"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,9 +27,18 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "--quiet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("modules", ["edit.editors, edit.questions", "atlas.preparation.stage"])
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "edit.editors, edit.questions",
+        "atlas.preparation.stage",
+        "atlas.options.fit",
+        "atlas.options.render",
+        "aggregate.options",
+    ],
+)
 def test_options_that_need_no_torch_load_none(modules: str) -> None:
-    """What edit.py and prepare.py load before they have something to do: torch would take several times as long as the rest."""
+    """What these commands load before they have something to do: torch would take several times as long as the rest."""
     root = str(SCRIPTS.parent)
     code = f"import sys; sys.path.insert(0, {root!r}); import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -24,7 +24,7 @@ from atlas.maps.compositing import composite_frame
 from atlas.maps.maps import open_maps
 from atlas.metrics import definitions as metrics
 from atlas.metrics.mapping import open_truth
-from atlas.rendering.edited import Transfer
+from atlas.options.render import Transfer
 from atlas.rendering.frames import Rendering, RenderSettings
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.atomic import atomic_folder

@@ -12,7 +12,8 @@ from atlas.errors import UserError
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaTexture
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
-from atlas.rendering.edited import RIM, EditedLayer, Transfer, delta_textures, full_changes, read_edited_layers
+from atlas.options.render import Transfer
+from atlas.rendering.edited import RIM, EditedLayer, delta_textures, full_changes, read_edited_layers
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.stamps import write_json
 
