@@ -14,7 +14,6 @@ from aggregate.keyframes import LayerKeyframes, PlacedKeyframe, learned_from
 from aggregate.lighting import unlit_share
 from aggregate.merging import merge, rgba, writable
 from aggregate.network import Training
-from aggregate.options import AggregateOptions
 from aggregate.partials import Partials
 from aggregate.stack import FEW, ImageStack
 from aggregate.windows import View
@@ -25,6 +24,7 @@ from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError, a_few
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import visibility
+from atlas.options.aggregate import AggregateOptions
 from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder

@@ -12,7 +12,7 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from aggregate.options import AggregateOptions
+from atlas.options.aggregate import AggregateOptions
 from atlas.system.command import run_command
 
 

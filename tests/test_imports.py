@@ -28,9 +28,7 @@ _ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model
 _EDIT = _of("edit", "prompts request recipes models diffusion strategies deflicker tuning controls sampling all_frames") | _of(
     "edit", "editors record questions"
 )
-_AGGREGATE = _of(
-    "aggregate", "stack averages windows match network partials merging keyframes lighting repainted options stage"
-)
+_AGGREGATE = _of("aggregate", "stack averages windows match network partials merging keyframes lighting repainted stage")
 _ALL = _ATLAS | _EDIT | {"edit.stage"} | _AGGREGATE
 
 ALLOWED: dict[str, set[str]] = {
@@ -90,14 +88,14 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate.keyframes": _of("aggregate", "change repainted stack windows") | _SHARED,
     "aggregate.network": _of("aggregate", "averages windows stack") | _SHARED,
     "aggregate.merging": _of("aggregate", "match network averages windows partials") | _SHARED,
-    "aggregate.options": _of("atlas", "system"),
-    "aggregate.stage": _of("aggregate", "options change keyframes merging network lighting partials stack windows") | _SHARED,
+    "aggregate.stage": _of("aggregate", "change keyframes merging network lighting partials stack windows") | _SHARED,
     "aggregate.api": {"aggregate.stage", "atlas.api", "atlas.clip"},
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
     "scripts.jobs": _of("atlas", "storage system errors"),
     "scripts.benchmarks": {"scripts.jobs"} | _ALL,
-    "scripts": _of("scripts", "pipeline jobs benchmarks") | _ALL,  # the commands
+    "scripts.webapp": {"scripts.jobs"} | _ALL,
+    "scripts": _of("scripts", "pipeline jobs benchmarks webapp") | _ALL,  # the commands
 }
 """For each package (of edit and aggregate: each file too) what it may import. A package's own line covers those below it."""
 ABOVE = ("edit", "aggregate", "scripts")

@@ -188,30 +188,31 @@ class Job:
         return False
 
 
-def start(clip: Path, stage: str, arguments: list[str]) -> Job:
+def start(clip: Path, stage: str, arguments: list[str], folder: Path | None = None) -> Job:
     """Start a stage's command for a clip, whose folder need not exist; returns at once.
 
-    arguments: what stands behind the command's name, the clip's folder included. UserError for an unknown stage. The job
-    goes on when this process ends, unless `interrupt` is called before.
+    arguments: what stands behind the command's name, the clip's folder included. folder: where relative paths count from;
+    default: this process's. UserError for an unknown stage. The job goes on when this process ends, unless `interrupt` is called.
     """
     if stage not in STAGES:
         raise UserError(f"{stage!r} cannot be a job: choose one of {', '.join(STAGES)}")
     now = datetime.now(timezone.utc)
-    folder = clip.absolute() / FOLDER / f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(8)}"
-    folder.mkdir(parents=True)
-    job = Job(folder, stage, list(arguments), round(now.timestamp(), 3))
+    own = clip.absolute() / FOLDER / f"{now:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(8)}"
+    own.mkdir(parents=True)
+    job = Job(own, stage, list(arguments), round(now.timestamp(), 3))
     _record(job)
     command = [sys.executable, str(_SCRIPTS / f"{stage}.py"), "--quiet", *arguments]  # bars would fill the log
-    with (folder / LOG).open("wb") as log:
+    with (own / LOG).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-I", str(_SUPERVISOR), str(folder), *command],
+            [sys.executable, "-I", str(_SUPERVISOR), str(own), *command],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | {PROGRESS_FILE: str(folder / PROGRESS), "PYTHONUNBUFFERED": "1"},
+            env=os.environ | {PROGRESS_FILE: str(own / PROGRESS), "PYTHONUNBUFFERED": "1"},
             **_own_group(),
         )
-    job = Job(folder, stage, list(arguments), job.started, Owner.of_process(process.pid, f"{stage}.py"))
+    job = Job(own, stage, list(arguments), job.started, Owner.of_process(process.pid, f"{stage}.py"))
     _record(job)
     threading.Thread(target=process.wait, name=f"job {job.id}", daemon=True).start()  # no zombie is left
     return job

@@ -34,7 +34,7 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "atlas.preparation.stage",
         "atlas.options.fit",
         "atlas.options.render",
-        "aggregate.options",
+        "atlas.options.aggregate",
     ],
 )
 def test_options_that_need_no_torch_load_none(modules: str) -> None:
