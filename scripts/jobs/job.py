@@ -192,7 +192,7 @@ def start(clip: Path, stage: str, arguments: list[str], folder: Path | None = No
     """Start a stage's command for a clip, whose folder need not exist; returns at once.
 
     arguments: what stands behind the command's name, the clip's folder included. folder: where relative paths count from;
-    default: this process's. UserError for an unknown stage. The job goes on when this process ends, unless `interrupt` is called.
+    default: this process's. UserError for an unknown stage. The job goes on when this process ends, if nobody cancels it.
     """
     if stage not in STAGES:
         raise UserError(f"{stage!r} cannot be a job: choose one of {', '.join(STAGES)}")

@@ -167,6 +167,16 @@ def field_of(stage: str, message: str, values: Mapping[str, Any] | None = None) 
     return next((name for name in longest if told[name] in message and any(field.name == name for field in fields)), "")
 
 
+def values_of(stage: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """What a form would hold that gives these arguments: its fields that are not at their defaults; {} for no command."""
+    try:
+        options = parse_options(options_of(stage), list(arguments))
+    except UserError:
+        return {}
+    values = {field.name: _plain(getattr(options, field.name)) for field in form_of(stage)}
+    return {field.name: values[field.name] for field in form_of(stage) if values[field.name] != field.default}
+
+
 def _shape(hint: Any) -> tuple[Kind, tuple[str, ...], bool, int | None]:
     """Kind, choices, whether None is allowed, and the number of values of a type."""
     optional, count = False, 1

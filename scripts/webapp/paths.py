@@ -9,7 +9,8 @@ from pathlib import Path
 from atlas.clip.clip import is_path
 from atlas.errors import UserError
 
-_BETWEEN = re.compile(r"[\s:=,;'\"|<>()\[\]]+")
+_BETWEEN = re.compile(r"[:=,;|]+")
+"""What parts a path from the rest of a text, in the commands' own ways of writing."""
 
 
 def below(root: Path, text: str) -> Path:
@@ -43,7 +44,7 @@ def refuse_outside(root: Path, text: str) -> None:
 
     What a command is told as text may be a prompt, an id of the hub or a path; relative ones count from the root.
     """
-    for part in (text, *_BETWEEN.split(text)):
+    for part in map(str.strip, (text, *_BETWEEN.split(text))):
         if not part.strip("/\\."):
             continue  # a lone slash is no path to anything, only a way to write
         # Backslashes part folders on Windows alone; a text that would lead out there is refused everywhere.

@@ -1,0 +1,19 @@
+"""Edit clips in a browser: scripts/app.py [ROOT] [--host 127.0.0.1] [--port 7860]"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from atlas.system.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # on Ctrl-C, while the rest is loading
+
+from atlas.system.command import run_command
+from scripts.webapp.serve import AppOptions, serve
+
+if __name__ == "__main__":
+    run_command(AppOptions, serve)
