@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +14,15 @@ import torch
 
 from atlas.errors import UserError, one_line
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
-from atlas.weights.networks import variant
+from atlas.weights.networks import check_names, variant
 
 _METRIC = ("zoedepth", "glpn")  # kinds of transformers' networks that give distances alone
+# What depth estimators are published with, or without, that no depth comes from: tables of positions, what summarises a picture
+# or masks parts of it in training, another network beside it, and DPT's unit for what its first stage is never handed.
+_NOT_OF_DEPTH = re.compile(
+    r"(.*\.)?(relative_position_index|position_ids|mask_token|num_batches_tracked)|(.*\.)?pooler\..*|(fov_model|auxiliary_head)\..*"
+    r"|neck\.fusion_stage\.layers\.0\.residual_layer1\..*"
+)
 _NEAREST = 0.1  # metres: nearer, the inverse would push all the rest together
 
 
@@ -60,8 +67,8 @@ class DepthEstimator:
                 size,
             )
             self._processor = AutoImageProcessor.from_pretrained(folder, **own)
-            self._network = AutoModelForDepthEstimation.from_pretrained(
-                folder, use_safetensors=True, variant=variant(folder), **own
+            self._network, found = AutoModelForDepthEstimation.from_pretrained(
+                folder, use_safetensors=True, variant=variant(folder), output_loading_info=True, **own
             )
         except (UserError, MemoryError):
             raise
@@ -69,6 +76,10 @@ class DepthEstimator:
             raise UserError(
                 f"{folder} is no depth estimator that can be loaded ({one_line(problem)}): name another with --depth-model"
             ) from None
+        unused, missing = (
+            [name for name in found[kind] if not _NOT_OF_DEPTH.fullmatch(name)] for kind in ("unexpected_keys", "missing_keys")
+        )
+        check_names(folder, "depth estimator", sorted(unused), sorted(missing))
         self.device = device
         self._gives_distance = gives_distance(described(folder / "config.json"))
         self._network.to(device).eval()

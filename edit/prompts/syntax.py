@@ -22,6 +22,7 @@ _TOKEN = re.compile(
 )
 _CLOSES = {"(": ")", "[": "]"}
 _BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_AND = re.compile(r"\bAND\b")
 _FILES = re.compile(r"<(lora|lyco|hypernet):", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\[()\[\]\\]")
 _TIMED = re.compile(r"\|[^\[\]]*\]|\[[^\[\]]*:\s*(\d+\.?\d*|\.\d+)\s*\]")
@@ -38,7 +39,7 @@ class Fragment:
 def parsed(prompt: str) -> list[list[Fragment]]:
     """Take a prompt apart into its parts between BREAKs, each a list of weighted fragments.
 
-    UserError where a bracket is left open, a weight is out of range, or what is written is done in another way here.
+    UserError where a bracket is left open, a weight is out of range, or what is written is not done here, or in another way.
     """
     if _FILES.search(prompt):
         raise UserError(f"the prompt names a file in {_near(prompt, _FILES)}: give LoRAs with --lora PATH:SCALE")
@@ -47,6 +48,10 @@ def parsed(prompt: str) -> list[list[Fragment]]:
         raise UserError(
             f"the prompt changes between steps ({_near(bare, _TIMED)}), which is not done here: leave the brackets out, "
             "or write \\[ for a bracket itself"
+        )
+    if _AND.search(prompt):
+        raise UserError(
+            f"the prompt joins several by AND ({_near(prompt, _AND)}), which is not done here: leave it out, or write and"
         )
     parts: list[list[Fragment]] = [[]]
     for fragment in _merged(_weighted(prompt)):

@@ -8,9 +8,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import torch
 from imageio_ffmpeg import get_ffmpeg_exe
-from safetensors.torch import save_file
 
 from aggregate.stage import AggregateOptions, aggregate
 from atlas.fitting.stage import FitOptions, fit
@@ -22,6 +20,7 @@ from atlas.storage.images import read_image, write_image
 from atlas.storage.stamps import write_json
 from edit.editors import EditOptions
 from edit.stage import edit
+from scripts.benchmarks.damage.models import models_run, save_models
 
 FRAMES, HEIGHT, WIDTH = 4, 48, 64
 EDIT, FIT = "red", "default"
@@ -53,7 +52,8 @@ def _make_given(given: Path) -> None:
     write_image(given / "painted.png", np.full((96, 96, 4), (255, 0, 0, 128), np.uint8))
     points = ["clip,64,48,0,10.5,40.5,2,10.5,40.5", "clip,64,48,1,50.5,8.5,3,50.5,8.5"]
     (given / "points.csv").write_text("\n".join([",".join(COLUMNS), *points]) + "\n", encoding="utf-8")
-    save_file({"emb_params": torch.ones(1, 8)}, given / "word.safetensors", {"format": "pt"})
+    if models_run():
+        save_models(given / "models")
     _make_film(given / "film.mp4", given / "frames")
 
 

@@ -13,10 +13,10 @@ from atlas.fitting.stage import FitOptions, fit
 from atlas.model.checkpoint import open_model
 from atlas.preparation.stage import PrepareOptions, prepare
 from atlas.rendering.stage import RenderOptions, render
-from atlas.weights.folder import weights_header
 from edit.controls.poses import Poses
 from edit.editors import EditOptions
 from edit.stage import edit
+from scripts.benchmarks.damage.models import models_run
 from scripts.benchmarks.damage.mutations import mutate_folder, mutated
 from scripts.benchmarks.damage.original import EDIT, FIT, HEIGHT, WIDTH
 
@@ -91,8 +91,23 @@ def _model(case: Path) -> object:
     return open_model(case / "room/clip/fits" / FIT)
 
 
+def _diffusion(case: Path, **more: object) -> object:
+    """One keyframe by one step of the tiny model."""
+    models = case / "given/models"
+    chosen = {"prompt": "a word", "model": str(models / "model"), "controlnet": (str(models / "controlnet"),), "steps": 1}
+    return _edit(case, editor="diffusion", keyframes="0", device="cpu", offline=True, **(chosen | more))
+
+
+def _lora(case: Path) -> object:
+    return _diffusion(case, lora=(f"{case / 'given/models/lora.safetensors'}:0.5",))
+
+
 def _word(case: Path) -> object:
-    return weights_header(case / "given/word.safetensors")
+    return _diffusion(case, textual_inversion=(f"{case / 'given/models/word.safetensors'}:word",))
+
+
+def _depth(case: Path) -> object:
+    return _diffusion(case, control=("depth",), depth_model=str(case / "given/models/depth"))
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,6 @@ SUBJECTS = (
     Subject("npy", "room/clip/flow/*.npy", 3, (_evaluate, _fit)),
     Subject("npy", "room/clip/fits/default/**/*.npy", 8, (_render, _aggregate, _grey)),
     Subject("safetensors", "room/clip/fits/default/*.safetensors", 8, (_model,)),
-    Subject("safetensors", "given/word.safetensors", 3, (_word,)),
     Subject("mp4", "given/film.mp4", 8, (_prepare_film,)),
     Subject("mask folder", "given/masks", 10, (_prepare,), is_folder=True),
     Subject("frame folder", "given/frames", 4, (_prepare,), is_folder=True),
@@ -140,3 +154,17 @@ SUBJECTS = (
     Subject("CSV", "given/points.csv", 2, (_points,)),
 )
 """What is damaged, and who reads it: quick readers more often than slow ones."""
+OF_MODELS = (
+    Subject("model", "given/models/model/**/*.json", 12, (_diffusion,)),
+    Subject("model", "given/models/model/**/*.safetensors", 6, (_diffusion,)),
+    Subject("model", "given/models/controlnet/*", 4, (_diffusion,)),
+    Subject("model", "given/models/depth/*", 4, (_depth,)),
+    Subject("model", "given/models/lora.safetensors", 5, (_lora,)),
+    Subject("model", "given/models/word.safetensors", 3, (_word,)),
+)
+"""The same of what diffusers loads."""
+
+
+def subjects() -> tuple[Subject, ...]:
+    """All that can be read here: models only where what runs them is installed."""
+    return SUBJECTS + (OF_MODELS if models_run() else ())

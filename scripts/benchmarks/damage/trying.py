@@ -59,6 +59,8 @@ class TryDamageOptions(CommonOptions):
     """Number of the first: the same number and seed damage the same file in the same way."""
     seed: int = 0
     """Other damage."""
+    kind: str | None = None
+    """Damage files of one kind alone, by its name in `scripts/benchmarks/damage/subjects.py`, such as PNG or model."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def try_damage(options: TryDamageOptions) -> str:
     """Make all tries; returns how they ended. UserError that lists the faults where there are any."""
     if options.count < 1 or options.first < 0:
         raise UserError(f"--count {options.count} --first {options.first}: nothing to try")
+    if options.kind is not None:
+        _check_kind(options.kind)
     with tempfile.TemporaryDirectory(prefix="try-damage-") as folder:
         tries = list(
             Progress(make_tries(options, Path(folder)), total=options.count, desc="tries", unit="file", quiet=options.quiet)
@@ -99,6 +103,14 @@ def try_damage(options: TryDamageOptions) -> str:
             say(str(one), sys.stderr)
         raise UserError(f"{len(faults)} faults in {said}")
     return said
+
+
+def _check_kind(kind: str) -> None:
+    from scripts.benchmarks.damage.subjects import subjects
+
+    known = sorted({one.kind for one in subjects()})
+    if kind not in known:
+        raise UserError(f"--kind {kind} is none that is damaged here: choose one of {', '.join(known)}")
 
 
 def _listed(counts: Counter[str]) -> str:
@@ -116,7 +128,9 @@ def make_tries(
     number, end, context = options.first, options.first + options.count, multiprocessing.get_context("spawn")
     while number < end:
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=work or _work, args=(theirs, folder, options.seed, number, end), daemon=False)
+        process = context.Process(
+            target=work or partial(_work, kind=options.kind), args=(theirs, folder, options.seed, number, end), daemon=False
+        )
         process.start()
         theirs.close()
         try:
@@ -158,12 +172,13 @@ def _end(process: Any) -> None:
         process.join()
 
 
-def _work(connection: Connection, folder: Path, seed: int, first: int, end: int) -> None:
+def _work(connection: Connection, folder: Path, seed: int, first: int, end: int, kind: str | None = None) -> None:
     """Make tries number `first` to `end` - 1 and send each; before it, what it is about to be."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us hears Ctrl-C and ends us
     from scripts.benchmarks.damage.original import make_original
-    from scripts.benchmarks.damage.subjects import SUBJECTS
+    from scripts.benchmarks.damage.subjects import subjects
 
+    read_here = [one for one in subjects() if kind in (None, one.kind)]
     original, writes = folder / "original", _Writes(folder / "case" / "room")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if not (folder / "made").exists():
@@ -175,7 +190,7 @@ def _work(connection: Connection, folder: Path, seed: int, first: int, end: int)
         case = folder / "case"
         shutil.rmtree(case, ignore_errors=True)
         shutil.copytree(original, case)
-        (subject,) = draw.choices(SUBJECTS, [one.weight for one in SUBJECTS])
+        (subject,) = draw.choices(read_here, [one.weight for one in read_here])
         what, act = subject.damage(case, draw)
         name = f"{what} for {act.__name__.strip('_')}"
         connection.send((number, subject.kind, name))

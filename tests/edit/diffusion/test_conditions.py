@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from skimage import data
 
 from atlas.errors import UserError
@@ -85,3 +86,22 @@ def test_depth(models: Path, tmp_path: Path) -> None:
     assert found.shape == (64, 128, 3) and found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
     with pytest.raises(UserError, match="is no depth estimator that can be loaded"):
         DepthEstimator(models / "sd" / "vae", torch.device("cpu"))
+
+
+def test_depth_by_every_weight(tmp_path: Path) -> None:
+    """Weights of another kind of network, or too few, are refused; what no depth comes from may lie there or be missing."""
+    tiny.save_depth(tmp_path / "depth")
+    file, image = tmp_path / "depth" / "model.safetensors", np.zeros((64, 64, 3), np.uint8)
+    whole = load_file(file)
+    unit = "neck.fusion_stage.layers.0.residual_layer1."
+    lean = {name: value for name, value in whole.items() if not name.startswith(unit)}
+    assert len(lean) < len(whole)
+    save_file(lean | {"dpt.pooler.dense.weight": torch.zeros(8, 8)}, file, {"format": "pt"})
+    cpu = torch.device("cpu")
+    assert DepthEstimator(tmp_path / "depth", cpu)(image).shape == image.shape
+    save_file(whole | {"decoder.stages.0.weight": torch.zeros(8)}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"depth holds weights that the depth estimator .* \(decoder.stages.0.weight\)"):
+        DepthEstimator(tmp_path / "depth", cpu)
+    save_file({name: value for name, value in whole.items() if "head" not in name}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"depth lacks depth estimator weights \(head"):
+        DepthEstimator(tmp_path / "depth", cpu)

@@ -25,6 +25,7 @@ from edit.prompts.syntax import is_plain, parsed
         ("a: b, c\\d", [[("a: b, c\\d", 1)]]),
         ("a BREAK (b BREAK c:1.2)", [[("a", 1)], [("b", 1.2)], [("c", 1.2)]]),
         ("a BREAKFAST", [[("a BREAKFAST", 1)]]),
+        ("a BAND and ANDY", [[("a BAND and ANDY", 1)]]),
         ("", [[]]),
     ],
 )
@@ -48,6 +49,8 @@ def test_plain_text(prompt: str) -> None:
         ("a [cat:dog:0.5]", "changes between steps"),
         ("a [cat|dog] b", "changes between steps"),
         (r"a \[b\] [cat|dog] c", "changes between steps"),
+        ("a cat AND a dog", r"joins several by AND \('AND a dog'\)"),
+        ("a cat :1.2 AND a (dog) :0.8", "joins several by AND"),
     ],
 )
 def test_what_is_refused(prompt: str, said: str) -> None:
