@@ -12,6 +12,8 @@ _MOST = 0.75
 """Share of the steps between frames that must be alike for them to be the film's own, whatever the others are."""
 _ALIKE, _CLUSTER = 0.1, 0.25
 """Relative difference of steps that are alike, and of those around the quick ones of a film that has no usual step."""
+_EQUAL = 0.02
+"""Relative difference of steps that are the same but for rounding."""
 _GLIMPSE = 1 / 250
 """Seconds: shorter steps beside others come from times that were rounded or repeated, not from motion."""
 _MILLISECOND = Fraction(1, 1500)
@@ -50,9 +52,11 @@ def frame_rate(
     if (steps == steps[0]).all() and step < _MILLISECOND and 1 / (int(steps[0]) * step) <= FASTEST:
         return 1 / (int(steps[0]) * step)
     mean = _mean_rate(steps, step, printed)
-    typical = float(np.median(steps))
-    usual = steps[np.abs(steps - typical) <= max(_ALIKE * typical, 1.0 if typical >= 2 else 0.0)]
+    usual = _usual(steps, _ALIKE)
     if len(usual) < _MOST * len(steps):
+        pairs = _usual(steps[1:] + steps[:-1], _EQUAL)  # where fields are shown again, frames last 3 and 2 fields in turn
+        if len(pairs) >= _MOST * (len(steps) - 1) > 0:
+            return _mean_rate(pairs, step, 0.0, tolerance=1e-3, each=2)
         if not is_variable((ticks - ticks[0]) * float(step), mean):
             return mean
         seen = steps[steps * float(step) >= _GLIMPSE]
@@ -103,9 +107,15 @@ def _slots(times: np.ndarray, fps: Fraction) -> np.ndarray:
     return slots
 
 
-def _mean_rate(steps: np.ndarray, step: Fraction, printed: float, tolerance: float = 1e-5) -> Fraction:
-    """Compute frames per second from the mean of steps, as a usual rate if one is near enough."""
-    span = int(steps.sum()) * step
+def _usual(steps: np.ndarray, difference: float) -> np.ndarray:
+    """The steps that are like the median one, up to rounding and a relative difference."""
+    typical = float(np.median(steps)) if len(steps) else 0.0
+    return steps[np.abs(steps - typical) <= max(difference * typical, 1.0 if typical >= 2 else 0.0)]
+
+
+def _mean_rate(steps: np.ndarray, step: Fraction, printed: float, tolerance: float = 1e-5, each: int = 1) -> Fraction:
+    """Compute frames per second from the mean of steps of `each` frames, as a usual rate if one is near enough."""
+    span = int(steps.sum()) * step / each
     mean = len(steps) / float(span)
     rounding = max(1.5, float(np.std(steps))) * float(step / span)  # or jitter, of the last frame's time
     if printed and abs(printed / mean - 1) <= rounding + 0.006 / mean and (known := _snapped(printed, 0.006 / printed)):

@@ -53,6 +53,14 @@ def test_more_frames_than_a_clip_holds_are_not_listed() -> None:
             Fraction(24000, 1001),
             False,
         ),  # 3:2
+        (np.cumsum([0, *[3, 2] * 23, 3]), Fraction(1001, 60000), 29.97, Fraction(24000, 1001), False),  # from 3 fields to 3
+        (
+            np.cumsum([0, *[60, 40] * 12, 160, *[40, 60] * 12]),
+            Fraction(1001, 1200000),
+            29.97,
+            Fraction(24000, 1001),
+            True,
+        ),  # held once
         (np.array([0, 10, 20, 30, 230, 240, 250]), Fraction(1, 100), 2.4, Fraction(10), True),  # a GIF with a hold
         (np.append(np.arange(10) * 100, 1000 + np.arange(21) * 50), MS, 15.0, Fraction(20), True),  # 10, then 20 a second
         (np.array([0, 5000, 10000, 15000]), MS, 0.2, Fraction(1, 5), False),  # a slide show
