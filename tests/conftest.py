@@ -21,6 +21,7 @@ SLOW = (
     "atlas/fitting/test_deleted.py",
     "atlas/fitting/test_stage.py",
     "atlas/masks/learned/test_prompted.py",
+    "atlas/masks/learned/test_salient.py",
     "atlas/nla",
     "atlas/preparation/test_stage.py",
     "atlas/rendering/test_full_size.py",

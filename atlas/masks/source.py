@@ -14,6 +14,7 @@ from atlas.masks.film import MaskFilm
 from atlas.masks.folder import MaskFolder
 from atlas.masks.learned.options import NetworkOptions
 from atlas.masks.learned.prompted import PromptedMasks
+from atlas.masks.learned.salient import SalientMasks
 from atlas.masks.motion import MotionMasks
 from atlas.masks.none import NoMasks
 from atlas.video.source import FrameSource
@@ -49,7 +50,10 @@ SOURCES: tuple[Callable[[str, FrameSource, list[int]], MaskSource | None], ...] 
 """(text of --masks, source, its frames that make the clip) -> masks, None where the text means others; the last takes all."""
 
 
-BY_NETWORKS: tuple[Callable[[str, FrameSource, list[int], NetworkOptions], MaskSource | None], ...] = (PromptedMasks.parse,)
+BY_NETWORKS: tuple[Callable[[str, FrameSource, list[int], NetworkOptions], MaskSource | None], ...] = (
+    PromptedMasks.parse,
+    SalientMasks.parse,
+)
 """The same of those that networks find, which are asked first: they leave a box to others where they lack weights."""
 
 

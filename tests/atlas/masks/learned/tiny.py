@@ -145,3 +145,44 @@ def save_owl(folder: Path, seed: int = 0) -> Path:
     Owlv2ForObjectDetection(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def save_salience(
+    file: Path,
+    *,
+    shape: tuple[Any, ...] = (1, 3, 64, 96),
+    logits: bool = False,
+    whole_numbers: bool = False,
+    several_inputs: bool = False,
+    flat: bool = False,
+    infinite: bool = False,
+) -> Path:
+    """Write a network that finds red salient: the sigmoid of 12 (red - green - 1/2), as one of ISNet's outputs."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    channels = shape[1] if len(shape) > 1 and isinstance(shape[1], int) else 3
+    weights = [12.0, -12.0, 0.0, *[0.0] * channels][:channels]
+    scale = [float("inf")] if infinite else [-6.0]
+    nodes = [helper.make_node("Cast", ["picture"], ["floats"], to=TensorProto.FLOAT)]
+    nodes += [helper.make_node("Conv", ["floats", "weights", "bias"], ["logits"], kernel_shape=[1, 1])]
+    nodes += [] if logits else [helper.make_node("Sigmoid", ["logits"], ["mask"])]
+    name = "logits" if logits else "mask"
+    if flat:
+        nodes.append(helper.make_node("ReduceMean", [name], ["flat"], keepdims=0))
+        name = "flat"
+    inputs = [helper.make_tensor_value_info("picture", TensorProto.INT64 if whole_numbers else TensorProto.FLOAT, shape)]
+    if several_inputs:
+        inputs.append(helper.make_tensor_value_info("size", TensorProto.FLOAT, [2]))
+    graph = helper.make_graph(
+        nodes,
+        "salience",
+        inputs,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor("weights", TensorProto.FLOAT, [1, channels, 1, 1], weights),
+            helper.make_tensor("bias", TensorProto.FLOAT, [1], scale),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file
