@@ -1,11 +1,14 @@
-"""Segmentation by SAM 2 (Ravi et al. 2024), of transformers: its weights checked and loaded, prompts answered in frames."""
+"""Segmentation by SAM 2 (Ravi et al. 2024), of transformers: its weights checked and loaded, prompts answered in frames.
+
+SAM 3's tracker is SAM 2's with another encoder, and is taken like it.
+"""
 
 from __future__ import annotations
 
 import copy
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +36,30 @@ class _Family:
     image: str
     encoders: tuple[str, str]
     """Types of the vision encoder and its backbone; others load code or weights of other packages."""
-    patch: int
-    """Pixels of a side that it must divide by."""
+    step: int
+    """Pixels that the side of its pictures divides by."""
+    halved: bool = False
+    """Whether it follows nearly as well in pictures half as large."""
+    part: str | None = None
+    """Of a model of several parts, the entry that describes this one."""
 
 
-_SAM_2 = _Family("Sam2VideoModel", "Sam2VideoInferenceSession", "Sam2Model", ("sam2_vision_model", "sam2_hiera_det_model"), 64)
-_FAMILIES = {"sam2_video": _SAM_2}
+_SAM_2 = _Family(
+    "Sam2VideoModel",
+    "Sam2VideoInferenceSession",
+    "Sam2Model",
+    ("sam2_vision_model", "sam2_hiera_det_model"),
+    64,
+    halved=True,
+)
+_SAM_3 = _Family(
+    "Sam3TrackerVideoModel",
+    "Sam3TrackerVideoInferenceSession",
+    "Sam3TrackerModel",
+    ("sam3_vision_model", "sam3_vit_model"),
+    14,
+)
+_FAMILIES = {"sam2_video": _SAM_2, "sam3_tracker_video": _SAM_3, "sam3_video": replace(_SAM_3, part="tracker_config")}
 
 
 def check_installed(what: str) -> None:
@@ -60,8 +81,13 @@ def check_segmenter(folder: Path) -> None:
     if str(kind).startswith("edgetam"):
         raise UserError(f"{folder} holds EdgeTAM, which needs timm and is not taken: name a SAM 2 with --segmenter")
     if kind not in _FAMILIES:
-        raise UserError(f"{folder} holds a model of type {str(kind)[:60]!r}, no SAM 2: name a folder of one with --segmenter")
-    _check_encoder(folder / "config.json", config, _FAMILIES[kind])
+        raise UserError(
+            f"{folder} holds a model of type {str(kind)[:60]!r}, no SAM 2 or 3: name a folder of one with --segmenter"
+        )
+    family = _FAMILIES[kind]
+    if family.part is not None:
+        config = config[family.part] if isinstance(config.get(family.part), dict) else {}
+    _check_encoder(folder / "config.json", config, family)
 
 
 def _check_encoder(file: Path, config: dict[str, Any], family: _Family) -> None:
@@ -71,8 +97,8 @@ def _check_encoder(file: Path, config: dict[str, Any], family: _Family) -> None:
     kinds = tuple(part.get("model_type") if isinstance(part, dict) else None for part in (vision, backbone))
     if kinds != family.encoders:
         raise UserError(f"{file} asks for another encoder than that of its model: download it again")
-    side = config.get("image_size", 1024)
-    if type(side) is not int or not family.patch <= side <= LARGEST_SIDE or side % family.patch:
+    side = config.get("image_size")
+    if type(side) is not int or not family.step <= side <= LARGEST_SIDE or side % family.step:
         raise UserError(
             f"{file} asks for pictures of {str(side)[:40]} pixels ('image_size'), which cannot be: download it again"
         )
@@ -102,10 +128,11 @@ class Segmenter:
         family = _FAMILIES[described(folder / "config.json")["model_type"]]
         network, image = getattr(transformers, family.video), getattr(transformers, family.image)
         self.session = getattr(transformers, family.session)
-        config = network.config_class.from_pretrained(str(folder), local_files_only=True)
+        described_here = described(folder / "config.json")
+        config = network.config_class(**(described_here if family.part is None else described_here[family.part]))
         self.side = int(config.image_size)
         """Pixels of the square in which prompts are answered."""
-        self.follow_side = self.side // 2 if self.device.type == "cpu" else self.side
+        self.follow_side = self.side // 2 if family.halved and self.device.type == "cpu" else self.side
         """Pixels of the square in which objects are followed: on a CPU half, which takes a fourth of the time."""
         sized = _sized(config, self.follow_side)
         check_room(folder, "segmenter", lambda: network(sized), weight_bytes(folder, "segmenter"))
@@ -152,11 +179,12 @@ class Segmenter:
 def _sized(config: Any, side: int) -> Any:
     """A description of the network for pictures of another size; its weights are the same."""
     sized = copy.deepcopy(config)
-    fourth = side // 4
+    patch = int(sized.prompt_encoder_config.patch_size)
     sized.image_size = sized.prompt_encoder_config.image_size = side
-    sized.vision_config.backbone_feature_sizes = [[fourth // step] * 2 for step in (1, 2, 4)]
-    sized.vision_config.backbone_config.image_size = [side, side]
-    sized.memory_attention_rope_feat_sizes = [fourth // 4] * 2
+    sized.vision_config.backbone_feature_sizes = [[times * side // patch] * 2 for times in (4, 2, 1)]
+    backbone = sized.vision_config.backbone_config
+    backbone.image_size = [side, side] if isinstance(backbone.image_size, list) else side
+    sized.memory_attention_rope_feat_sizes = [side // patch] * 2
     return sized
 
 

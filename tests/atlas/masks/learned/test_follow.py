@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from atlas.errors import UserError
 from atlas.masks.learned.follow import Follower, soft_mask
@@ -112,12 +113,26 @@ def test_masks_are_soft() -> None:
     assert (np.diff(mask.astype(int), axis=1) >= 0).all() and len(np.unique(mask[0])) > 5
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_sam_3_is_taken_alike(whole: bool, frames: np.ndarray, tmp_path: Path) -> None:
+    segmenter = Segmenter(tiny.save_sam_3(tmp_path / "sam", whole=whole), CPU)
+    assert segmenter.side == segmenter.follow_side == 112
+    known = {1: _answer(segmenter, frames[1], 40, 30)}
+    followed = dict(Follower(segmenter, frames.__getitem__, 5).one_way([known], forward=True))
+    assert list(followed) == [1, 2, 3, 4]
+    assert all(mask is not None and mask.shape == (32, 32) and np.isfinite(mask).all() for (mask,) in followed.values())
+    if whole:
+        weights = load_file(tmp_path / "sam" / "model.safetensors")
+        name = "tracker_model.no_object_pointer"
+        torch.testing.assert_close(segmenter.video.no_object_pointer.detach(), weights[name])
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"model_type": "sam2"}, "SAM 2 for single pictures"),
         ({"model_type": "edgetam_video"}, "EdgeTAM, which needs timm"),
-        ({"model_type": "bert"}, "a model of type 'bert', no SAM 2"),
+        ({"model_type": "bert"}, "a model of type 'bert', no SAM 2 or 3"),
         ({"image_size": 1_000}, "pictures of 1000 pixels"),
         ({"image_size": 199_936}, "pictures of 199936 pixels"),
         ({"vision_config": {"model_type": "timm_wrapper"}}, "another encoder"),

@@ -134,7 +134,7 @@ def test_a_box_is_followed_by_sam_where_its_weights_are_at_hand(
         ({"masks": "points:0:200,2"}, "give pixels of the source, which is 128x96"),
         ({"masks": "points:0:1,2", "segmenter": "owner/name", "offline": True}, r"hf download owner/name .*--segmenter"),
         ({"masks": "text:a", "detector": "owner/name", "offline": True}, r"hf download owner/name .*--detector"),
-        ({"masks": "points:0:1,2", "segmenter": "dino"}, "no SAM 2: name a folder of one with --segmenter"),
+        ({"masks": "points:0:1,2", "segmenter": "dino"}, "no SAM 2 or 3: name a folder of one with --segmenter"),
         ({"masks": "text:a", "detector": "sam"}, "no Grounding DINO or OWLv2: name one with --detector"),
         ({"masks": "text:a", "detector": "none here"}, "no folder, no file and no hub id"),
     ],

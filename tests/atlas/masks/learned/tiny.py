@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 SIDE = 128
 """Pixels of the square that the tiny SAM 2 sees."""
@@ -80,6 +81,66 @@ def segmenter_config(side: int = SIDE) -> Any:
         memory_fuser_embed_dim=128,
         memory_fuser_intermediate_dim=64,
     )
+
+
+def save_sam_3(folder: Path, *, whole: bool) -> Path:
+    """Build the tracker of a SAM 3 and save it, alone or (`whole`) in a model with its detector, as it is published."""
+    from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel, Sam3VideoConfig, Sam3VideoModel
+
+    torch.manual_seed(0)
+    side, patch = 112, 14
+    backbone = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": side,
+        "patch_size": patch,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+        "pretrain_image_size": 56,
+    }
+    vision = {
+        "model_type": "sam3_vision_model",
+        "backbone_config": backbone,
+        "fpn_hidden_size": 128,
+        "backbone_feature_sizes": [[times * side // patch] * 2 for times in (4, 2, 1)],
+    }
+    sizes = segmenter_config().to_dict()
+    kept = {
+        name: value for name, value in sizes.items() if name.startswith(("memory_", "mask_downsampler")) and "rope" not in name
+    }
+    tracker = {
+        **kept,
+        "vision_config": vision,
+        "prompt_encoder_config": {"hidden_size": 128, "image_size": side},
+        "mask_decoder_config": {"hidden_size": 128, "mlp_dim": 32, "num_attention_heads": 4, "iou_head_hidden_dim": 32},
+        "image_size": side,
+    }
+    if not whole:
+        network: Any = Sam3TrackerVideoModel(Sam3TrackerVideoConfig(**tracker))
+        score = network.mask_decoder.pred_obj_score_head.proj_out
+    else:
+        small = {"hidden_size": 128, "num_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+        text = {"model_type": "clip_text_model", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        detector = {
+            "vision_config": vision,
+            "text_config": {**text, "intermediate_size": 32, "vocab_size": 50, "projection_dim": 32},
+            "geometry_encoder_config": small,
+            "detr_encoder_config": small,
+            "detr_decoder_config": {**small, "num_queries": 5},
+            "mask_decoder_config": {"hidden_size": 128, "num_attention_heads": 4},
+        }
+        network = Sam3VideoModel(Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+        score = network.tracker_model.mask_decoder.pred_obj_score_head.proj_out
+    with torch.no_grad():
+        score.weight.zero_()
+        score.bias.fill_(5)
+    # As published; what saves a model of several parts puts their names in twice.
+    network.config.save_pretrained(folder)
+    save_file({name: value.clone() for name, value in network.state_dict().items()}, folder / "model.safetensors")
+    return folder
 
 
 def change_config(folder: Path, change: dict[str, object]) -> None:
