@@ -93,9 +93,12 @@ ALLOWED: dict[str, set[str]] = {
     "aggregate": {"atlas", "aggregate.api"},
     "scripts.pipeline": _ALL,
     "scripts.jobs": _of("atlas", "storage system errors"),
-    "scripts.benchmarks": {"scripts.jobs"} | _ALL,
+    "scripts.plans": {"scripts.jobs"} | _ALL,
+    "scripts.batches": _of("scripts", "plans jobs") | _ALL,
+    "scripts.sweeps": _of("scripts", "batches plans jobs") | _ALL,
+    "scripts.benchmarks": _of("scripts", "plans jobs") | _ALL,
     "scripts.webapp": {"scripts.jobs"} | _ALL,
-    "scripts": _of("scripts", "pipeline jobs benchmarks webapp") | _ALL,  # the commands
+    "scripts": _of("scripts", "pipeline jobs plans batches sweeps benchmarks webapp") | _ALL,  # the commands
 }
 """For each package (of edit and aggregate: each file too) what it may import. A package's own line covers those below it."""
 ABOVE = ("edit", "aggregate", "scripts")

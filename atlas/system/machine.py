@@ -18,18 +18,22 @@ def describe_machine() -> dict[str, Any]:
 
     Asks neither torch nor a GPU: cost.json of each stage names the device it used.
     """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "name": platform.node(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "usable_cores": usable,
+        "usable_cores": usable_cores(),
         "ram_gb": _ram_gb(),
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: of a shared machine often fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float | None:

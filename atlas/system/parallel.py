@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections import deque
@@ -13,9 +12,11 @@ from typing import TypeVar
 
 import cv2
 
+from atlas.system.machine import usable_cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WORKERS = min(os.cpu_count() or 1, 8)
+WORKERS = min(usable_cores(), 8)
 """Threads that work at once."""
 
 

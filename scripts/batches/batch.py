@@ -1,0 +1,203 @@
+"""Run a batch: a job file becomes a plan, which is run here, and a page; and say how a batch stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from atlas.errors import BusyError, UserError
+from atlas.storage.lease.lease import writing
+from atlas.system.command import CommonOptions
+from atlas.system.terminal import say
+from scripts.batches.files import read_job_file
+from scripts.batches.jobfile import Job, Reader, StageOptions
+from scripts.batches.page import write_page
+from scripts.batches.table import Row, rows_of, summary, table
+from scripts.batches.v2vbench import v2vbench_jobs
+from scripts.plans.bars import Bars
+from scripts.plans.chain import Chains, EditEntry, whole_chain
+from scripts.plans.engines.local import LocalEngine, shares
+from scripts.plans.places import Places
+from scripts.plans.plan import Plan
+from scripts.plans.run import run_plan
+from scripts.plans.state import State
+
+EngineName = Literal["local"]
+
+
+@dataclass(kw_only=True)
+class RunnerOptions(CommonOptions):
+    """Options of what runs a plan."""
+
+    engine: EngineName = "local"
+    """Where stages run: `local`, in processes of this machine."""
+    workers: int | None = None
+    """How many stages work at once; each gets its share of the cores. Default: one for each core, as far as there is memory."""
+
+
+@dataclass(kw_only=True)
+class BatchOptions(RunnerOptions):
+    """Prepare, fit, edit, render and measure many clips and edits, as a job file says; run again, do only what is missing.
+
+    `batch.py status DIR` prints how a batch stands.
+    """
+
+    jobs: tyro.conf.Positional[Path]
+    """Job file: YAML, JSON or TOML with clips, edits and defaults; or V2VBench's, with data. docs/batch.md says what stands in
+    it."""
+    output: Path | None = None
+    """Folder for clips, logs, figures and index.html. Default: beside the job file, called as it is without its ending."""
+    videos: Path | None = None
+    """Of a V2VBench file: folder of the videos, called by their id. Default: `videos` beside it."""
+    defaults: Path | None = None
+    """File of options that hold where the job file says nothing, for one that is to stay as it is."""
+    reach: tuple[Path, ...] = ()
+    """Further folders that paths in the job file may lead to; else its own alone."""
+
+
+@dataclass(kw_only=True)
+class StatusOptions(CommonOptions):
+    """Say how a batch or a sweep stands: a row for each edit, and what failed."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder that it writes to."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def batch(options: BatchOptions) -> str:
+    """Run a batch as far as it goes; returns its table and where the page is. UserError where something failed, at the end."""
+    check_workers(options)
+    folder = output_folder(options)
+    jobs = read_jobs(options, folder)
+    workers, cores = shares(options.workers)
+    plan, rows = planned(jobs, cores)
+    about = {"kind": "batch", "title": options.jobs.stem, "rows": rows}
+    state = run_in(folder, plan, about, workers, quiet=options.quiet)
+    return finished(folder, plan, about, state)
+
+
+def check_workers(options: RunnerOptions) -> None:
+    """UserError for a number of workers that is none."""
+    if options.workers is not None and options.workers < 1:
+        raise UserError(f"--workers {options.workers}: give 1 or more")
+
+
+def output_folder(options: BatchOptions) -> Path:
+    """Where a batch writes; UserError where that is a file, or a folder of something else."""
+    folder = (options.output or options.jobs.with_suffix("")).absolute()
+    check_output(folder)
+    return folder
+
+
+def check_output(folder: Path) -> None:
+    """UserError where a plan cannot be kept in a folder: it is a file, or holds other things."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: name another folder with --output")
+    if (
+        folder.is_dir()
+        and not (folder / "plan.json").is_file()
+        and any(not path.name.startswith(".") for path in folder.iterdir())
+    ):
+        raise UserError(f"{folder} holds other things: name an empty or a new folder with --output")
+
+
+def read_jobs(options: BatchOptions, folder: Path) -> list[Job]:
+    """What the job file asks for; UserError names the file and the entry that is wrong."""
+    base = options.jobs.absolute().parent
+    reach = (base, *(path.absolute() for path in options.reach))
+    reader = Reader(options.jobs, Places(base, reach), folder / "clips")
+    data = read_job_file(options.jobs)
+    usual: StageOptions = {}
+    if options.defaults is not None:
+        # The user's own file: it may lead anywhere.
+        own = Reader(options.defaults, Places(options.defaults.absolute().parent), folder / "clips")
+        usual = own.defaults(read_job_file(options.defaults), str(options.defaults))
+    if "data" in data:
+        defaults = reader.defaults(data.get("defaults") or {}, f"{options.jobs}, defaults", usual)
+        return v2vbench_jobs(data, reader, (options.videos or base / "videos").absolute(), defaults)
+    if options.videos is not None:
+        raise UserError("--videos is for files of V2VBench, with data: a job file names its sources")
+    return reader.jobs(data, usual)
+
+
+def planned(jobs: Sequence[Job], cores: int) -> tuple[Plan, list[dict[str, Any]]]:
+    """The plan of some jobs, and its rows: clip, edit, and the ids of their last tasks."""
+    fixed = frozenset((job.clip.folder, job.fit) for job in jobs if job.is_fitted)
+    chains, rows = Chains(Plan(), cores, fixed), []
+    for job in jobs:
+        made: dict[str, list[str]] = {}
+        for edit in job.edits:
+            entry = EditEntry(edit.name, edit.layers, edit.stages, job.fit)
+            also = [chains.plan.tasks[name] for other in _named_edits(entry) for name in made.get(other, [])[:1]]
+            tasks = whole_chain(chains, job.clip, entry, job.fit_options, also)
+            made[edit.name] = [task.id for task in tasks if task.stage == "edit"][-1:]
+            rows.append({"clip": job.clip.name, "edit": edit.name, "tasks": [tasks[-1].id]})
+        if not job.edits:
+            fit = chains.fit(job.clip, job.fit, job.fit_options)
+            measured = chains.measure_fit(job.clip, job.fit, fit, job.evaluate)
+            rows.append({"clip": job.clip.name, "edit": "", "tasks": [measured.id]})
+    return chains.plan, rows
+
+
+def _named_edits(entry: EditEntry) -> list[str]:
+    """Edits that an edit starts from or learns from."""
+    texts = [options.get(name) for options in entry.layers for name in ("start_from", "tune")]
+    return [text.partition(":")[2] for text in texts if isinstance(text, str) and text.startswith("edit:")]
+
+
+def run_in(folder: Path, plan: Plan, about: dict[str, Any], workers: int, *, quiet: bool) -> State:
+    """Write a plan into its folder and run it there; returns how it stands. BusyError where another run is at work there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, inside=True):
+        plan.write(folder, about)
+        state = State(folder)
+        missing = state.missing(plan)
+        try:
+            with Bars(state, len(plan), len(plan) - len(missing), quiet=quiet) as bars:
+                run_plan(plan, state, LocalEngine(workers), bars)
+        finally:
+            write_page(about["title"], rows_of(plan, about), state)
+    return state
+
+
+def finished(folder: Path, plan: Plan, about: dict[str, Any], state: State) -> str:
+    """The table of a plan that was run, and where its page is; UserError, the table printed, where something failed."""
+    rows = rows_of(plan, about)
+    told = table(rows, state, is_running=False)
+    left = sum(summary(row, state) != "done" for row in rows)
+    if left:
+        say(told)
+        raise UserError(f"{left} of {len(rows)} rows are not done: mend what is named above, and run the same command again")
+    return f"{told}\n\nwith pictures and films: {folder / 'index.html'}"
+
+
+def status(options: StatusOptions) -> str | dict[str, Any]:
+    """How the plan in a folder stands, as a table or as JSON."""
+    plan, about = Plan.read(options.folder)
+    state = State(options.folder)
+    try:
+        rows = rows_of(plan, about)
+    except (KeyError, TypeError):
+        raise UserError(f"{options.folder / 'plan.json'} is damaged: run the batch or the sweep again") from None
+    if options.json:
+        return {"rows": [_as_json(row, state) for row in rows]}
+    return table(rows, state, is_running=_is_running(options.folder))
+
+
+def _as_json(row: Row, state: State) -> dict[str, Any]:
+    tasks = [{"id": task.id, "stage": task.stage, "title": task.title} | asdict(state.of(task.id)) for task in row.tasks]
+    return {"clip": row.clip, "edit": row.edit, "status": summary(row, state), "tasks": tasks}
+
+
+def _is_running(folder: Path) -> bool:
+    """Whether a run is at work in a folder."""
+    try:
+        with writing(folder, inside=True):
+            return False
+    except BusyError:
+        return True

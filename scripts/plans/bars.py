@@ -1,0 +1,106 @@
+"""Progress of a plan: one bar for the whole, and one for each stage that runs, as its own progress file tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from atlas.system.progress import Bar
+from atlas.system.terminal import visible
+from scripts.plans.engines.protocol import Outputs
+from scripts.plans.plan import Task
+from scripts.plans.run import Watch
+from scripts.plans.state import State
+
+_PAUSE = 0.5  # seconds between two looks
+_MOST_BARS = 8
+"""Stages that are shown at once: a screen is not endless."""
+
+
+class Bars(Watch):
+    """Progress bars on standard error. As a context manager it closes them."""
+
+    def __init__(self, state: State, total: int, done: int, *, quiet: bool) -> None:
+        self._state, self._quiet, self._looked = state, quiet, 0.0
+        self._whole = Bar("all", total, unit="task", quiet=quiet, initial=done)
+        self._stages: dict[str, _StageBar] = {}
+        self._failed = 0
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._stages.values():
+            bar.close()
+        self._whole.close()
+
+    def started(self, task: Task) -> None:
+        """Show a bar for the stage."""
+        if len(self._stages) < _MOST_BARS and not self._quiet:
+            path = Outputs.of(self._state.folder, task, None).progress
+            self._stages[task.id] = _StageBar(task.title, path)
+
+    def ended(self, task: Task, *, is_final: bool) -> None:
+        """Count a stage, and take its bar away."""
+        if task.id in self._stages:
+            self._stages.pop(task.id).close()
+        if is_final:
+            self._whole.update()
+            self._failed += self._state.of(task.id).state != "done"
+        if self._failed:
+            self._whole.note(f"{self._failed} failed")
+
+    def tick(self) -> None:
+        """Look how far the stages are."""
+        if time.monotonic() - self._looked < _PAUSE:
+            return
+        self._looked = time.monotonic()
+        for bar in self._stages.values():
+            bar.look()
+
+
+class _StageBar:
+    """The bar of a stage that runs as another process."""
+
+    def __init__(self, title: str, path: Path) -> None:
+        self._title, self._path, self._read = visible(title), path, 0
+        self._bar = Bar(self._title, unit="step", quiet=False, leave=False)
+
+    def look(self) -> None:
+        """Read what was added to the progress file since, and show the last of it."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._read)
+                added = stream.read()
+        except OSError:
+            return
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in reversed(whole.splitlines()):
+            if (state := _parsed(line)) is not None:
+                self._show(state)
+                return
+
+    def close(self) -> None:
+        """Take the bar from the screen."""
+        self._bar.close()
+
+    def _show(self, state: dict[str, Any]) -> None:
+        bar, name = self._bar, f"{self._title}: {visible(str(state.get('name', '')))}"
+        done, total = state["done"], state.get("total")
+        if bar.name != name:
+            bar.rename(name)
+            bar.restart()
+        if isinstance(total, int):
+            bar.plan(total)
+        bar.update(done - bar.n)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        state = json.loads(line)
+    except ValueError:
+        return None
+    return state if isinstance(state, dict) and isinstance(state.get("done"), int) else None
