@@ -76,6 +76,13 @@ class Chains:
         makes = [clip.folder / "fits" / name / "layers"]
         return [self._add("fit", command, clip, name if name != FIT else "", needs=self.prepare(clip), makes=makes)]
 
+    def fit_variant(self, clip: ClipEntry, name: str, options: Options, words: Sequence[str]) -> list[Task]:
+        """Add a fit by a preset of which something is left out, with the preparation before it. words: say what."""
+        arguments = [str(clip.folder), "--name", name, *arguments_of("fit", options), *words, "--quiet"]
+        command = ["-m", "scripts.sweeps.variant", *arguments]
+        makes = [clip.folder / "fits" / name / "layers"]
+        return [self._add("fit", command, clip, name, needs=self.prepare(clip), makes=makes)]
+
     def measure_fit(self, clip: ClipEntry, name: str, fit: Sequence[Task], options: Options) -> Task:
         """Add the evaluation of a fit alone."""
         words = [str(clip.folder), "--fit", name, "--json", *arguments_of("evaluate", options)]
@@ -94,6 +101,12 @@ class Chains:
             name = f"{entry.name} {layer}" if len(entry.layers) > 1 else entry.name
             needs = [self._add("edit", stage_command("edit", words), clip, name, needs=needs, reads=reads, makes=[made])]
         return list(needs)
+
+    def share(self, clip: ClipEntry, edit: str, name: str, needs: Sequence[Task]) -> list[Task]:
+        """Add a copy of an edit under another name."""
+        command = ["-m", "scripts.sweeps.share", str(clip.folder), "--edit", edit, "--name", name, "--quiet"]
+        made = clip.folder / "edits" / name / "edit.json"
+        return [self._add("share", command, clip, name, needs=needs, makes=[made])]
 
     def aggregate(self, clip: ClipEntry, entry: EditEntry, needs: Sequence[Task]) -> list[Task]:
         """Add the merging of an edit's keyframes; nothing where every frame is edited, and rendered as it is."""
