@@ -12,9 +12,15 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.evaluation.report import printed
-from atlas.evaluation.stage import EvaluateOptions
+from atlas.options.evaluate import EvaluateOptions
 from atlas.system.command import run_command
 
+
+def _evaluate(options: EvaluateOptions) -> object:
+    from atlas.evaluation.report import printed  # torch is loaded when there is something to do: --help is there at once
+
+    return printed(options)
+
+
 if __name__ == "__main__":
-    run_command(EvaluateOptions, printed)
+    run_command(EvaluateOptions, _evaluate)

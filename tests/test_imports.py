@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.geometry": set(),
     "atlas.storage": _of("atlas", "errors"),
     "atlas.system": _of("atlas", "storage errors"),
-    "atlas.options": _of("atlas", "system"),
+    "atlas.options": _of("atlas", "system errors"),
     "atlas.video": _of("atlas", "storage errors"),
     "atlas.weights": _of("atlas", "storage errors"),
     "atlas.clip": _of("atlas", "video storage system errors"),

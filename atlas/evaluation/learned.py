@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +16,8 @@ from atlas.errors import UserError
 from atlas.metrics import definitions as metrics
 from atlas.metrics.embeddings import CLIP_MODEL, DINO_MODEL, Embedder, Family, check_installed
 from atlas.metrics.lpips import SMALLEST, Lpips
-from atlas.system.device import Device, choose_device
+from atlas.options.evaluate import LearnedOptions
+from atlas.system.device import choose_device
 from atlas.weights.hub import located
 
 BATCH = 16
@@ -29,42 +30,6 @@ _NEVER = {
     "aesthetic_score": "its predictor is published in formats that can hold programs, which are not read",
 }
 Made = TypeVar("Made")
-
-
-@dataclass(kw_only=True)
-class LearnedOptions:
-    """Options of the metrics that need weights."""
-
-    prompt: str | None = None
-    """What the frames are to show, for CLIP-text. Default: the prompts that the edit was made with."""
-    weights: Literal["auto", "none"] = "auto"
-    """auto: CLIP and DINOv2 are used where they lie in the cache or a folder; none: not at all, which is faster."""
-    download: bool = False
-    """Fetch the weights of CLIP (1.7 GB) and DINOv2 (0.3 GB) from the Hugging Face hub where the cache lacks them."""
-    clip_model: str | None = None
-    """CLIP model for CLIP-text and CLIP-frame: hub id or folder. Default: openai/clip-vit-large-patch14."""
-    dino_model: str | None = None
-    """DINOv2 model for object consistency: hub id or folder. Default: facebook/dinov2-base."""
-    lpips_weights: Path | None = None
-    """Weights of LPIPS, one .safetensors file; wherever the package lpips runs, this makes it: python -c "import lpips, safetensors.torch as s; s.save_file({k: v.clone() for k, v in lpips.LPIPS(net='alex').state_dict().items()}, 'lpips.safetensors')"."""  # noqa: E501
-    device: Device = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
-
-    def check_weights(self, *, with_edit: bool = True) -> None:
-        """UserError for options that contradict each other or need an edit, or a prompt without words."""
-        named: dict[str, object] = {
-            "--download": self.download,
-            "--clip-model": self.clip_model,
-            "--dino-model": self.dino_model,
-        }
-        named["--lpips-weights"] = self.lpips_weights
-        option = next((name for name, value in named.items() if value), None)
-        if not with_edit and (option or self.prompt is not None):
-            raise UserError(f"{option or '--prompt'} is for measuring an edit: name one with --edit")
-        if self.weights == "none" and option:
-            raise UserError(f"--weights none uses no weights, and {option} asks for some: leave one of them out")
-        if self.prompt is not None and not self.prompt.strip():
-            raise UserError("--prompt is empty: say what the frames are to show, or leave it out")
 
 
 @dataclass

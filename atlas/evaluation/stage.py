@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
-
-import tyro
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
@@ -14,46 +11,16 @@ from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.evaluation.costs import costs_of
 from atlas.evaluation.edit import measure_edit
-from atlas.evaluation.learned import Learned, LearnedOptions
+from atlas.evaluation.learned import Learned
 from atlas.evaluation.points import measure_points, points_of
 from atlas.maps.maps import Maps, open_maps
 from atlas.metrics.mapping import mapping_accuracy, open_truth
-from atlas.options.render import Light, Mode, Transfer
+from atlas.options.evaluate import EvaluateOptions
 from atlas.quality.series import measure_frames
 from atlas.quality.summary import finite, report_quality
 from atlas.rendering.frames import Rendering
 from atlas.rendering.settings import RenderSettings
-from atlas.system.command import StageOptions
 from atlas.system.cost import read_costs
-
-
-@dataclass(kw_only=True)
-class EvaluateOptions(LearnedOptions, StageOptions):
-    """Measure a fit, and with --edit an edit of it. Numbers are also written to metrics.json in their folders."""
-
-    clip: tyro.conf.Positional[Path]
-    """Folder of the clip."""
-    fit: str | None = None
-    """Name of the fit. Default: that of the edit, else "default"."""
-    edit: str | None = None
-    """Name of an edit to measure as well."""
-    mode: Mode = "auto"
-    """How the edit is rendered for it, as in scripts/render.py."""
-    transfer: Transfer = "local"
-    """What becomes of detail that the fit does not hold, as in scripts/render.py."""
-    light: Light = "auto"
-    """Whether the fit's light is applied to the edit, as in scripts/render.py."""
-    truth: Path | None = None
-    """Folder with the true maps of the clip (a sample's truth/): the mapping is compared with them as well."""
-    points: Path | None = None
-    """CSV file of points that people marked in two frames each, as TAP-Vid has them: the mapping is held against them as well.
-    Columns clip, width, height, frame_a, x_a, y_a, frame_b, x_b, y_b; rows of other clips are left out."""
-    report: bool = False
-    """With --edit: also write report.html in the edit's folder, one file with film, pictures and numbers, to be passed on."""
-    compare: tuple[str, ...] = ()
-    """Names of several edits: measure each and print them in one table (--report: also edits/comparison.html)."""
-    json: bool = False
-    """Print JSON instead of a table."""
 
 
 @holds_clip

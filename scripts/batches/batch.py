@@ -15,7 +15,7 @@ from atlas.system.command import CommonOptions
 from atlas.system.terminal import say
 from scripts.batches.files import read_job_file
 from scripts.batches.jobfile import Job, Reader, StageOptions
-from scripts.batches.page import write_page
+from scripts.batches.page import PAGE, write_page
 from scripts.batches.table import Row, rows_of, summary, table
 from scripts.batches.v2vbench import v2vbench_jobs
 from scripts.plans.bars import Bars
@@ -154,9 +154,11 @@ def run_in(folder: Path, plan: Plan, about: dict[str, Any], workers: int, *, qui
     """Write a plan into its folder and run it there; returns how it stands. BusyError where another run is at work there."""
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder, inside=True):
-        plan.write(folder, about)
+        is_new = plan.write(folder, about)
         state = State(folder)
         missing = state.missing(plan)
+        if not missing and not is_new and (folder / PAGE).is_file():
+            return state
         try:
             with Bars(state, len(plan), len(plan) - len(missing), quiet=quiet) as bars:
                 run_plan(plan, state, LocalEngine(workers), bars)
@@ -173,7 +175,7 @@ def finished(folder: Path, plan: Plan, about: dict[str, Any], state: State) -> s
     if left:
         say(told)
         raise UserError(f"{left} of {len(rows)} rows are not done: mend what is named above, and run the same command again")
-    return f"{told}\n\nwith pictures and films: {folder / 'index.html'}"
+    return f"{told}\n\nwith pictures and films: {folder / PAGE}"
 
 
 def status(options: StatusOptions) -> str | dict[str, Any]:

@@ -10,43 +10,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from atlas.errors import UserError, a_few
+from atlas.options.aggregate import AggregateOptions
+from atlas.options.evaluate import EvaluateOptions
+from atlas.options.fit import FitOptions
+from atlas.options.render import RenderOptions
+from atlas.preparation.stage import PrepareOptions
 from atlas.system.command import StageOptions
 from atlas.system.terminal import in_one_line
+from edit.editors import EditOptions
 from scripts.plans.places import FILES, Places
 
 # What a plan sets itself: where a stage works, under which name, and how it talks.
 _OWN = {"clip", "source", "name", "fit", "edit", "quiet", "wait", "json", "compare", "output", "force"}
-FIT_STAGES, EDIT_STAGES = ("prepare", "fit"), ("edit", "aggregate", "render", "evaluate")
-STAGES = (*FIT_STAGES, *EDIT_STAGES)
+
+
+_TYPES: dict[str, type[StageOptions]] = {
+    "prepare": PrepareOptions,
+    "fit": FitOptions,
+    "edit": EditOptions,
+    "aggregate": AggregateOptions,
+    "render": RenderOptions,
+    "evaluate": EvaluateOptions,
+}
+STAGES = tuple(_TYPES)
 """The stages of a plan, in order."""
-
-
-def options_type(stage: str) -> type[StageOptions]:
-    """The dataclass of a stage's options."""
-    # What takes no torch is asked for first: most plans name options of few stages.
-    if stage == "prepare":
-        from atlas.preparation.stage import PrepareOptions
-
-        return PrepareOptions
-    if stage == "edit":
-        from edit.editors import EditOptions
-
-        return EditOptions
-    if stage == "fit":
-        from atlas.fitting.stage import FitOptions
-
-        return FitOptions
-    if stage == "aggregate":
-        from aggregate.stage import AggregateOptions
-
-        return AggregateOptions
-    if stage == "render":
-        from atlas.rendering.stage import RenderOptions
-
-        return RenderOptions
-    from atlas.evaluation.stage import EvaluateOptions
-
-    return EvaluateOptions
+FIT_STAGES, EDIT_STAGES = STAGES[:2], STAGES[2:]
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ class Option:
 @cache
 def options_of(stage: str) -> dict[str, Option]:
     """The options of a stage that a plan does not set itself, by name."""
-    kind = options_type(stage)
+    kind = _TYPES[stage]
     hints = get_type_hints(kind, include_extras=True)
     return {one.name: _option(one, hints[one.name]) for one in fields(kind) if one.name not in _OWN}
 

@@ -98,9 +98,12 @@ class Plan:
                 found[name].append(task.id)
         return found
 
-    def write(self, folder: Path, about: dict[str, Any]) -> None:
-        """Write plan.json. about: what whoever made the plan wants to know of it later."""
-        write_json(folder / PLAN, {"version": VERSION, "about": about, "tasks": [asdict(task) for task in self]})
+    def write(self, folder: Path, about: dict[str, Any]) -> bool:
+        """Write plan.json; returns whether it was another one before, or none. about: what whoever made it asks for later."""
+        path = folder / PLAN
+        before = path.read_bytes() if path.is_file() else b""
+        write_json(path, {"version": VERSION, "about": about, "tasks": [asdict(task) for task in self]})
+        return path.read_bytes() != before
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Plan, dict[str, Any]]:

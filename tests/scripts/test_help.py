@@ -35,6 +35,8 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "atlas.options.fit",
         "atlas.options.render",
         "atlas.options.aggregate",
+        "atlas.options.evaluate",
+        "scripts.batches.batch",
     ],
 )
 def test_options_that_need_no_torch_load_none(modules: str) -> None:
