@@ -113,7 +113,7 @@ class Reader:
         own = {key: value for key, value in given.items() if key not in _OF_CLIP or key in FIT_STAGES}
         fit_name = FIT
         if isinstance(own.get("fit"), dict) and "name" in own["fit"]:
-            fit_name = checked_name(str(own["fit"]["name"]), "fit")
+            fit_name = self._checked(own["fit"]["name"], "fit", where)
             own["fit"] = {key: value for key, value in own["fit"].items() if key != "name"}
         stages = _joined(defaults, self._by_stage(own, FIT_STAGES, where))
         is_prepared = "clip" in given
@@ -121,8 +121,8 @@ class Reader:
             raise UserError(f"{where}: {next(iter(not_for))} is for preparing, and the clip is prepared: leave it out")
         if "fitted" in given and not is_prepared:
             raise UserError(f"{where}: fitted names a fit that is there, and the clip is to be made: leave it out")
-        fit_name = checked_name(str(given["fitted"]), "fit") if "fitted" in given else fit_name
-        folder = path if is_prepared else self.clips_folder / checked_name(name, "clip")
+        fit_name = self._checked(given["fitted"], "fit", where) if "fitted" in given else fit_name
+        folder = path if is_prepared else self.clips_folder / self._checked(name, "clip", where)
         clip = ClipEntry(name, folder, None if is_prepared else path, stages.get("prepare", {}))
         chosen = self._chosen(given, edits, where)
         return Job(clip, fit_name, "fitted" in given, stages.get("fit", {}), chosen, stages.get("evaluate", {}))
@@ -169,6 +169,9 @@ class Reader:
         name = given.get("name")
         if name is None or isinstance(name, bool | list | dict):
             raise UserError(f"{where}: it has no name: give it one with `name:`")
+        return self._checked(name, kind, where)
+
+    def _checked(self, name: Any, kind: str, where: str) -> str:
         try:
             return checked_name(str(name), kind)
         except UserError as problem:
