@@ -89,10 +89,11 @@ def weights_header(file: Path) -> tuple[Described, dict[str, str]]:
         raise UserError(f"{file} is no safetensors file: download it again") from None
 
 
-def check_room(folder: Path, network: str, make: Callable[[], Any], size: int) -> None:
+def check_room(folder: Path, network: str, make: Callable[[], Any], size: int) -> Any:
     """UserError where a description asks for a network larger than `size` bytes of weights can fill.
 
-    make: makes the network. It is made here without memory for its weights, and no further than to what is too much.
+    make: makes the network. It is made here without memory for its weights, and no further than to what is too much; it is
+    returned, None where it cannot be made so.
     """
     numbers, pieces = size + _SPARE, _PIECES + size // _PIECES
 
@@ -110,7 +111,8 @@ def check_room(folder: Path, network: str, make: Callable[[], Any], size: int) -
 
     caller = threading.get_ident()
     with _registration(count), torch.device("meta"), contextlib.suppress(NotImplementedError):
-        make()
+        return make()
+    return None
 
 
 @contextlib.contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class DepthEstimator:
         check_folder(folder)
         # Where this is not said, transformers may ask at the terminal whether to run a program, and wait for the answer.
         own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        try:
+        with _as_user_error(folder):
             config = AutoConfig.from_pretrained(folder, **own)
             size = weight_bytes(folder, "depth estimator")
             check_room(
@@ -70,19 +71,17 @@ class DepthEstimator:
             self._network, found = AutoModelForDepthEstimation.from_pretrained(
                 folder, use_safetensors=True, variant=variant(folder), output_loading_info=True, **own
             )
-        except (UserError, MemoryError):
-            raise
-        except Exception as problem:  # transformers raises many kinds on files that are not what it expects
-            raise UserError(
-                f"{folder} is no depth estimator that can be loaded ({one_line(problem)}): name another with --depth-model"
-            ) from None
+            self._prepared(np.zeros((64, 64, 3), np.uint8))  # what cannot prepare a picture says so now
         unused, missing = (
             [name for name in found[kind] if not _NOT_OF_DEPTH.fullmatch(name)] for kind in ("unexpected_keys", "missing_keys")
         )
         check_names(folder, "depth estimator", sorted(unused), sorted(missing))
-        self.device = device
+        self.folder, self.device = folder, device
         self._gives_distance = gives_distance(described(folder / "config.json"))
         self._network.to(device).eval()
+
+    def _prepared(self, image: np.ndarray) -> Any:  # (H, W, 3) uint8
+        return self._processor(images=image, return_tensors="pt")
 
     @torch.no_grad()
     def __call__(
@@ -90,14 +89,28 @@ class DepthEstimator:
         image: np.ndarray,  # (H, W, 3) uint8
     ) -> np.ndarray:  # (H, W, 3) uint8
         """Relative inverse depth from 0 (far) to 255 (near)."""
-        inputs = self._processor(images=image, return_tensors="pt").to(self.device)
-        depth = self._network(**inputs).predicted_depth.float()[0].cpu().numpy()
+        with _as_user_error(self.folder):
+            inputs = self._prepared(image).to(self.device)
+            depth = self._network(**inputs).predicted_depth.float()[0].cpu().numpy()
         if self._gives_distance:
             depth = 1 / np.maximum(depth, _NEAREST)
         depth = cv2.resize(depth, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
         low, high = float(depth.min()), float(depth.max())
         grey = ((depth - low) / max(high - low, 1e-6) * 255 + 0.5).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
+
+
+@contextlib.contextmanager
+def _as_user_error(folder: Path) -> Iterator[None]:
+    """Whatever transformers raises on files that are not what it expects, as one line."""
+    try:
+        yield
+    except (UserError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as problem:  # of many kinds
+        raise UserError(
+            f"{folder} is no depth estimator that can be used ({one_line(problem)}): name another with --depth-model"
+        ) from None
 
 
 def gives_distance(config: Mapping[str, Any]) -> bool:

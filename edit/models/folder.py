@@ -11,6 +11,7 @@ from typing import Any
 
 from atlas.errors import UserError
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
+from edit.models.trial import check_runs
 
 INDEX = "model_index.json"
 _TEXT = ("transformers", r"CLIPTextModel(WithProjection)?")
@@ -73,13 +74,16 @@ def network_classes(folder: Path) -> dict[str, Any]:
 
 
 def check_network(folder: Path, what: str, network: Any, size: int) -> None:
-    """UserError where the network of this class that a folder describes is larger than `size` bytes of weights can fill."""
+    """UserError where the network of this class that a folder describes is larger than `size` bytes of weights can fill, or
+    cannot run."""
     if hasattr(network, "config_class") and network.config_class is not None:
         config = network.config_class.from_pretrained(str(folder), local_files_only=True)
         check_room(folder, what, lambda: network(config), size)
     else:
         config = described(folder / "config.json")
-        check_room(folder, what, lambda: network.from_config(config), size)
+        made = check_room(folder, what, lambda: network.from_config(config), size)
+        if made is not None:
+            check_runs(folder, what, made)
 
 
 def _check_entry(file: Path, name: str, entry: Any) -> None:

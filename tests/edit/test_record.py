@@ -63,7 +63,7 @@ def test_a_depth_estimator_that_does_not_load_is_found_first(
     before = changed(fresh_clip.edit_folder("test"))
     (tmp_path / "config.json").write_text("{}")
     more = {"control": ("depth",), "controlnet": (str(models / "controlnet-sd"),), "depth_model": str(tmp_path)}
-    with pytest.raises(UserError, match="is no depth estimator that can be loaded"):
+    with pytest.raises(UserError, match="is no depth estimator that can be used"):
         edit(prompted(fresh_clip, **more))
     assert changed(fresh_clip.edit_folder("test")) == before
 

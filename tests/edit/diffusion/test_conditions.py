@@ -84,7 +84,7 @@ def test_depth(models: Path, tmp_path: Path) -> None:
     image = np.ascontiguousarray(data.chelsea()[:64, :128])
     found = DepthEstimator(tmp_path / "depth", torch.device("cpu"))(image)
     assert found.shape == (64, 128, 3) and found.dtype == np.uint8 and found.min() == 0 and found.max() == 255
-    with pytest.raises(UserError, match="is no depth estimator that can be loaded"):
+    with pytest.raises(UserError, match="is no depth estimator that can be used"):
         DepthEstimator(models / "sd" / "vae", torch.device("cpu"))
 
 
@@ -105,3 +105,12 @@ def test_depth_by_every_weight(tmp_path: Path) -> None:
     save_file({name: value for name, value in whole.items() if "head" not in name}, file, {"format": "pt"})
     with pytest.raises(UserError, match=r"depth lacks depth estimator weights \(head"):
         DepthEstimator(tmp_path / "depth", cpu)
+
+
+@pytest.mark.parametrize("size", [{"height": 32}, {"height": 32, "width": "wide"}, []])
+def test_a_depth_estimator_that_cannot_prepare_pictures(tmp_path: Path, size: Any) -> None:
+    tiny.save_depth(tmp_path / "depth")
+    file = tmp_path / "depth" / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": size}))
+    with pytest.raises(UserError, match="depth is no depth estimator that can be used"):
+        DepthEstimator(tmp_path / "depth", torch.device("cpu"))
