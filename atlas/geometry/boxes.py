@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,3 +46,9 @@ def box_within(box: Box, outer: Box) -> Box:
     """Shift a box of the image to the coordinates of an `outer` box that holds it."""
     rows, columns = (slice(s.start - o.start, s.stop - o.start) for s, o in zip(box, outer, strict=True))
     return rows, columns
+
+
+def blocks(box: Box, side: int) -> Iterator[Box]:
+    """Cut a box into blocks of `side` pixels along each side, row by row; those at its far ends are smaller."""
+    rows, columns = ([slice(at, min(at + side, span.stop)) for at in range(span.start, span.stop, side)] for span in box)
+    return ((row, column) for row in rows for column in columns)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -18,12 +18,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from atlas.geometry.uniform import UniformParts
+
 SHARP = 1.25
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
 _STRIDE = 8  # pixels between the nodes where footprints are measured: they change slowly
 _TILE = 128  # pixels along the tiles that are looked up in smaller copies, or not
 _ROW = 1024  # places looked up as a row
-_TOGETHER = 4  # channels that are looked up at once on a GPU; OpenCV looks up plane by plane, at ten times the speed of torch
+_COLOUR = 3  # channels that are looked up together, with a fourth to spare: OpenCV takes as long for four as for one
 
 
 class Texture:
@@ -47,20 +49,44 @@ class Texture:
         smooth: bool = True,
     ) -> list[Tensor]:  # a plane (h, w) for each channel
         """Look the texture up as the pixels see it (trilinear filtering); smooth=False looks it up at full size alone."""
-        result = self._look_up(uv, 0)
         level = level_of_detail(uv, self.size) if smooth else None
-        if level is not None:
-            self._blend_smaller(uv, level if wanted is None else level * (wanted > 0), result)
-        if self.device.type == "cpu":
-            return [torch.from_numpy(plane) for plane in result]
-        return [plane for part in result for plane in part.unbind(-1)]
+        parts = self.at_level(uv, level if level is None or wanted is None else level * (wanted > 0))
+        planes = [plane for part in parts for plane in (part.unbind(-1)[:_COLOUR] if part.ndim == 3 else [part])]
+        return [plane.contiguous() for plane in planes[: self.channels]]
 
-    def at_places(self, uv: np.ndarray) -> list[Tensor]:  # (M, 2) -> (M,) for each channel
-        """Look the texture up at full size, wherever; for few places."""
+    def at_level(
+        self,
+        uv: np.ndarray,  # (h, w, 2)
+        level: np.ndarray | None,  # (h, w)
+    ) -> list[Tensor]:  # (h, w, 4) for every three channels, the fourth of no meaning; (h, w) for one
+        """Look the texture up at levels of detail, as `level_of_detail` chooses them; None: at full size."""
+        result = self._look_up(uv, 0)
+        if level is not None:
+            self._blend_smaller(uv, level, result)
+        return [torch.from_numpy(part) for part in result] if self.device.type == "cpu" else result
+
+    def uniform(self, uv: np.ndarray, level: np.ndarray | None = None) -> np.ndarray | None:  # (h, w, 2), (h, w) -> (C,)
+        """Find the one value that all look-ups at these places, and between them, give; None where they may differ."""
+        low, high = uv.min(0).min(0).tolist(), uv.max(0).max(0).tolist()
+        margin = 1 if level is None else 2 ** (math.ceil(level.max()) + 1)
+        spans = []
+        for axis in (0, 1):
+            half = self._image.shape[axis] / 2
+            first, last = ((end[1 - axis] + 1) * half - 0.5 for end in (low, high))
+            spans.append((first - margin, last + margin))
+        return self._uniform.value(*spans)
+
+    @cached_property
+    def _uniform(self) -> UniformParts:
+        return UniformParts(self._image)
+
+    def at_places(self, uv: np.ndarray) -> Tensor:  # (M, 2) -> (M, 4)
+        """Look a texture of three channels up at full size, wherever; for few places. The fourth has no meaning."""
         count = len(uv)
         rows = np.zeros((-(-count // _ROW), _ROW, 2), np.float32)  # OpenCV has a limit on the width
         rows.reshape(-1, 2)[:count] = uv
-        return [plane.reshape(-1)[:count] for plane in self.at(rows, smooth=False)]
+        (colours,) = self.at_level(rows, None)
+        return colours.reshape(-1, colours.shape[-1])[:count]
 
     def _blend_smaller(self, uv: np.ndarray, level: np.ndarray, result: list) -> None:
         """Blend smaller copies into `result`, looked up at full size, where `level` is above 0."""
@@ -75,12 +101,12 @@ class Texture:
                 part[tile] = blended
 
     def _look_up(self, uv: np.ndarray, level: int) -> list:
-        """Look a level up bilinearly; outside the texture its border is repeated. Planes (h, w), on a GPU parts (h, w, c)."""
+        """Look a level up bilinearly; outside the texture its border is repeated. Parts (h, w, c), of one channel (h, w)."""
         parts = self._parts(level)
         if self.device.type != "cpu":
             where = torch.from_numpy(np.ascontiguousarray(uv)).to(self.device)[None]
-            sampled = [F.grid_sample(part, where, padding_mode="border", align_corners=False) for part in parts]
-            return [part[0].permute(1, 2, 0) for part in sampled]
+            sampled = [F.grid_sample(part, where, padding_mode="border", align_corners=False)[0] for part in parts]
+            return [part.permute(1, 2, 0) if len(part) > 1 else part[0] for part in sampled]
         height, width = parts[0].shape[:2]
         half: np.ndarray | np.float32 = np.float32(width / 2)
         if height != width:  # a pair for each pixel costs ten times as much as one number for all
@@ -98,10 +124,11 @@ class Texture:
                 torch.from_numpy(_halved(part[0].permute(1, 2, 0).cpu().numpy())).permute(2, 0, 1)[None].to(self.device)
                 for part in self._parts(level - 1)
             ]
+        starts = range(0, self.channels, _COLOUR)
+        parts = [_of_four(self._image[..., start : start + _COLOUR]) for start in starts]
         if self.device.type == "cpu":
-            return list(cv2.split(self._image))
-        parts = [self._image[..., start : start + _TOGETHER] for start in range(0, self.channels, _TOGETHER)]
-        return [torch.from_numpy(part.transpose(2, 0, 1)[None].copy()).to(self.device) for part in parts]
+            return parts
+        return [torch.from_numpy(np.atleast_3d(part).transpose(2, 0, 1)[None].copy()).to(self.device) for part in parts]
 
 
 def level_of_detail(uv: np.ndarray, size: int) -> np.ndarray | None:  # (h, w, 2) -> (h, w)
@@ -120,6 +147,14 @@ def level_of_detail(uv: np.ndarray, size: int) -> np.ndarray | None:  # (h, w, 2
         return None
     level = np.clip(np.log2(np.maximum(footprint, SHARP) / SHARP), 0, math.log2(size)).astype(np.float32)
     return cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _of_four(part: np.ndarray) -> np.ndarray:  # (N, N, c) -> (N, N, 4), of one channel (N, N)
+    if part.shape[2] == 1:
+        return np.ascontiguousarray(part[..., 0])
+    result = np.zeros((*part.shape[:2], 4), np.float32)
+    result[..., : part.shape[2]] = part
+    return result
 
 
 def _halved(part: np.ndarray) -> np.ndarray:

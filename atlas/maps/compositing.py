@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.geometry.boxes import box_within, union_of
 from atlas.geometry.texture import Texture
-from atlas.maps.layer_view import FrameMaps, LayerView, Outline, layer_view, whole_share
+from atlas.maps.layer_view import FrameMaps, LayerView, colours_of, layer_view, whole_share
 from atlas.maps.maps import Maps
 
 
@@ -44,52 +44,75 @@ class ScaledMaps:
         return cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
 
+_BLOCK = 384  # pixels along the blocks of a frame in which an atlas is looked up, or has nothing to say
 DeltaKind = Literal["lit", "gain", "unlit"]
 
 
 @dataclass(frozen=True)
 class Delta:
-    """What an edit adds to a layer at some pixels: light * lit + gain * frame + unlit; three planes each, None for 0."""
+    """What an edit adds to a layer at some pixels: light * lit + gain * frame + unlit; (h, w, 4) each, None for 0.
 
-    lit: list[Tensor] | None = None
-    gain: list[Tensor] | None = None
-    unlit: list[Tensor] | None = None
+    Of the four channels, red, green, blue and one of no meaning, all are computed: that is faster than of three.
+    """
+
+    lit: Tensor | None = None
+    gain: Tensor | None = None
+    unlit: Tensor | None = None
 
 
 class LayerDelta(Protocol):
-    """Where the delta of a layer comes from: its edited atlas, or a frame that was edited itself."""
+    """Where the delta of a layer comes from: its edited atlas, its own colours changed, or a frame that was edited itself."""
 
     @property
     def device(self) -> torch.device:
         """Where it is computed."""
         ...
 
-    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:  # frame: (h, w, 3), what the view shows of it
-        """Find the delta of a view of the layer. Its planes are the caller's own."""
+    @property
+    def texture(self) -> DeltaTexture | None:
+        """What of it lies in the layer's atlas; its gain is of the frame as it is moved."""
+        ...
+
+    def moved(
+        self,
+        view: LayerView,
+        frame: np.ndarray,  # (h, w, 3), what the view shows of it
+        source: Tensor,  # (h, w, 4), the same in floats on the device
+    ) -> Tensor | None:  # (h, w, 4)
+        """Find what is added to the frame's own pixels in a view of the layer, in the frame's units; None for 0."""
         ...
 
 
 @dataclass(frozen=True)
 class DeltaTexture:
-    """A delta in a layer's atlas. All of its planes lie in one texture, so that they are looked up at once."""
+    """A delta in a layer's atlas. All of it lies in one texture, so that places are computed once."""
 
-    texture: Texture
-    """3 planes for each of `kinds`, in their order."""
+    planes: Texture
+    """3 channels for each of `kinds`, in their order."""
     kinds: tuple[DeltaKind, ...] = ("lit",)
 
     @property
     def device(self) -> torch.device:
         """Where it is looked up."""
-        return self.texture.device
+        return self.planes.device
 
-    def at(self, uv: np.ndarray, seen: np.ndarray) -> Delta:  # (h, w, 2), (h, w)
-        """Look the delta up at pixels, smoothed where it would shimmer. Its planes are the caller's own."""
-        planes = self.texture.at(uv, seen)
-        return Delta(**{kind: planes[3 * number : 3 * number + 3] for number, kind in enumerate(self.kinds)})
+    @property
+    def texture(self) -> DeltaTexture:
+        """All of it lies in the atlas."""
+        return self
 
-    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:
-        """Look the delta up at the pixels of a view."""
-        return self.at(view.uv, view.seen)
+    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> None:
+        """The frame's own pixels stay as they are."""
+
+    def at(self, uv: np.ndarray, level: np.ndarray | None) -> Delta:  # (h, w, 2), (h, w)
+        """Look the delta up at pixels, smoothed as far as their level of detail says. Its tensors are the caller's own."""
+        return Delta(**dict(zip(self.kinds, self.planes.at_level(uv, level), strict=True)))
+
+    def seen_in(self, view: LayerView) -> Delta | None:
+        """Look the delta up at the pixels of a view; None where it is 0 all round about."""
+        level = view.level(self.planes.size)
+        value = self.planes.uniform(view.uv, level)
+        return None if value is not None and not value.any() else self.at(view.uv, level)
 
 
 @torch.no_grad()
@@ -105,37 +128,58 @@ def add_deltas(
     On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
     `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
     """
-    views = {layer: layer_view(index, layer, maps, deltas[layer].device) for layer in deltas}
-    boxes = [view.box for view in views.values() if view]
+    found = {layer: layer_view(index, layer, maps, deltas[layer].device) for layer in deltas}
+    views = {layer: view for layer, view in found.items() if view}
     result = frame.copy()
-    if not boxes:
+    if not views:
         return result
-    union, top = union_of(boxes), float(np.iinfo(frame.dtype).max)
-    device = next(iter(deltas.values())).device
-    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
-    total = [plane.clone() for plane in source]
+    union, top = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
+    source = colours_of(frame[union], next(iter(deltas.values())).device)
+    total = source.clone()
     for layer, view in views.items():
-        if view:
-            within = box_within(view.box, union)
-            delta = deltas[layer].seen_in(view, frame[view.box])
-            outline = Outline.of(view, own[layer], top) if own and delta.gain else None
-            for channel in range(3):
-                added = delta.lit[channel].mul_(top) if delta.lit else torch.zeros_like(view.opacity)
-                if view.light:
-                    added.mul_(view.light[channel])
-                if delta.gain:
-                    added.addcmul_(delta.gain[channel], source[channel][within])
-                if delta.gain and outline:
-                    place = outline.place
-                    mixed = outline.own[channel] - source[channel][within][place]
-                    added[place] += delta.gain[channel][place] * outline.share * mixed
-                if delta.unlit:
-                    added.add_(delta.unlit[channel], alpha=top)
-                total[channel][within].addcmul_(view.opacity, added)
+        within = box_within(view.box, union)
+        seen, result_here, delta = source[within], total[within], deltas[layer]
+        moved = delta.moved(view, frame[view.box], seen)
+        if moved is not None:
+            result_here.addcmul_(view.weight, moved)
+        if delta.texture:
+            outline = view.outline(own[layer]) if own and "gain" in delta.texture.kinds else None
+            if outline:
+                seen = seen.clone()
+                seen[outline.place] += outline.share * (outline.own * top - seen[outline.place])
+            for part, added in _through_atlas(delta.texture, view, seen, moved, top):
+                result_here[box_within(part.box, view.box)].addcmul_(part.weight, added)
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
-    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in total]
-    result[union] = cv2.merge(rounded)
+    result[union] = _rounded(total, top, frame.dtype)[..., :3]
     return result
+
+
+def _through_atlas(
+    texture: DeltaTexture,
+    view: LayerView,
+    colours: Tensor,  # (h, w, 4) what the layer shows, in the frame's units
+    moved: Tensor | None,  # (h, w, 4) what is added to that first
+    top: float,
+) -> Iterator[tuple[LayerView, Tensor]]:  # (h', w', 4)
+    """Find what is added through the atlas, light * lit + gain * colours + unlit, in the parts of a view where it is any."""
+    for part in view.parts(_BLOCK):
+        delta, place = texture.seen_in(part), box_within(part.box, view.box)
+        if delta is None:
+            continue
+        added = torch.zeros_like(colours[place]) if delta.lit is None else delta.lit.mul_(top)
+        if delta.lit is not None and part.light is not None:
+            added.mul_(part.light)
+        if delta.gain is not None:
+            added.addcmul_(delta.gain, colours[place])
+            if moved is not None:
+                added.addcmul_(delta.gain, moved[place])
+        if delta.unlit is not None:
+            added.add_(delta.unlit, alpha=top)
+        yield part, added
+
+
+def _rounded(colours: Tensor, top: float, dtype: np.dtype) -> np.ndarray:
+    return colours.add_(0.5).clamp_(0, top).cpu().numpy().astype(dtype)
 
 
 @torch.no_grad()
@@ -151,18 +195,17 @@ def composite_frame(
     would shimmer.
     """
     device = next(iter(textures.values())).device
-    total = torch.zeros(3, maps.height, maps.width, device=device)
+    total = torch.zeros(maps.height, maps.width, 4, device=device)
     for layer, colours in textures.items():
         view = layer_view(index, layer, maps, device)
         if view:
-            planes = colours.at(view.uv, smooth=False)
-            if changes and layer in changes:
-                planes = [a + b for a, b in zip(planes, changes[layer].at(view.uv, view.seen), strict=True)]
-            for channel, plane in enumerate(planes):
-                if view.light:
-                    plane.mul_(view.light[channel])
-                total[channel][view.box].addcmul_(view.opacity, plane)
-    return cv2.merge(list(total.cpu().numpy()))
+            (colour,) = colours.at_level(view.uv, None)
+            if changes and (change := changes.get(layer)):
+                colour += change.at_level(view.uv, view.level(change.size))[0]
+            if view.light is not None:
+                colour.mul_(view.light)
+            total[view.box].addcmul_(view.weight, colour)
+    return np.ascontiguousarray(total.cpu().numpy()[..., :3])
 
 
 @torch.no_grad()
@@ -185,27 +228,25 @@ def layers_alone(
     if not views:
         return result
     union, top = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
-    device = next(iter(textures.values())).device
-    source = [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in cv2.split(frame[union])]
-    total = [torch.zeros_like(plane) for plane in (*source, source[0])]
+    source = colours_of(frame[union], next(iter(textures.values())).device)
+    total, alpha = torch.zeros_like(source), torch.zeros_like(source[..., 0])
     for layer, view in views.items():
         within = box_within(view.box, union)
-        own, delta = textures[layer].at(view.uv, smooth=False), deltas[layer].seen_in(view, frame[view.box])
-        whole = whole_share(view.opacity) if detail else torch.zeros_like(view.opacity)
-        for channel in range(3):
-            light = view.light[channel] if view.light else 1.0
-            colour = torch.lerp(own[channel] * light * top, source[channel][within], whole)
-            added = delta.lit[channel] * light * top if delta.lit else torch.zeros_like(colour)
-            if delta.gain:
-                added.addcmul_(delta.gain[channel], colour)
-            if delta.unlit:
-                added.add_(delta.unlit[channel], alpha=top)
-            total[channel][within].addcmul_(view.opacity, colour + added)
-        total[3][within] += view.opacity
-    alpha = total[3].clamp(min=1e-6)
-    planes = [*(plane / alpha for plane in total[:3]), total[3] * top]
-    rounded = [plane.add_(0.5).clamp_(0, top).cpu().numpy().astype(frame.dtype) for plane in planes]
-    result[union] = cv2.merge(rounded)
+        seen = source[within]
+        ((own,), delta) = textures[layer].at_level(view.uv, None), deltas[layer]
+        own = own.mul_(top) if view.light is None else own.mul_(view.light).mul_(top)
+        colour = torch.lerp(own, seen, whole_share(view.opacity)[..., None]) if detail else own
+        moved, edited = delta.moved(view, frame[view.box], seen), colour.clone()
+        if moved is not None:
+            edited += moved
+        if delta.texture:
+            for part, added in _through_atlas(delta.texture, view, colour, moved, top):
+                edited[box_within(part.box, view.box)] += added
+        total[within].addcmul_(view.weight, edited)
+        alpha[within] += view.opacity
+    total /= alpha.clamp(min=1e-6)[..., None]
+    total[..., 3] = alpha * top
+    result[union] = _rounded(total, top, frame.dtype)
     return result
 
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.clip.clip import WHOLE_FRAME
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.filling import wide_blur
 from atlas.geometry.texture import Texture
-from atlas.maps.compositing import Delta, LayerDelta, add_deltas
-from atlas.maps.layer_view import FrameMaps, LayerView, Outline, whole_share
+from atlas.maps.compositing import LayerDelta, add_deltas
+from atlas.maps.layer_view import FrameMaps, LayerView, Outline, colours_of, whole_share
 
 _REACH, _WIDE = 1.5, 6.0  # pixels over which the edit is compared with the source (sigma), and where that sees too little
 _SUPPORT = 0.02  # share of a neighbourhood that has to show the layer alone
@@ -48,16 +48,16 @@ class EditedFrame:
         """Where it is laid over."""
         return self.own.device if self.own else torch.device("cpu")
 
-    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:
+    texture = None  # nothing of it lies in an atlas
+
+    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> Tensor:
         """Find what it changes in a view of its layer: exactly 0 wherever it is as the frame is."""
-        top = float(np.iinfo(frame.dtype).max)
         change = self.colour[view.box].astype(np.float32) - frame.astype(np.float32)
         applies = self.applies[view.box]
-        outline = Outline.of(view, self.own, top) if self.own else None
-        if outline:
+        if self.own and (outline := view.outline(self.own)):
             _correct(change, frame, applies, view, outline, self.scale)
-        change *= applies[..., None] / np.float32(top)
-        return Delta(unlit=[torch.from_numpy(plane).to(view.opacity.device) for plane in cv2.split(change)])
+        change *= applies[..., None]
+        return colours_of(change, view.device)
 
 
 def lay_over(
@@ -124,14 +124,14 @@ def _correct(
     top = np.float32(np.iinfo(frame.dtype).max)
     here = rows - around[0].start, columns - around[1].start
     weight = applies[around] * whole_share(torch.from_numpy(view.seen[around])).numpy()
-    own = np.stack([colour.cpu().numpy() for colour in outline.own], -1) / top
+    own = outline.own[:, :3].cpu().numpy()
     colours, changes = frame[around].astype(np.float32) / top, change[around] / top
     found, trust = _estimated(colours, changes, weight, here, own, scale * _REACH)
     if trust.min() < 1:
         wide, some_trust = _estimated(colours, changes, weight, here, own, scale * _WIDE)
         wide = changes[here] + some_trust * (wide - changes[here])
         found = wide + trust * (found - wide)
-    share = outline.share.cpu().numpy()[:, None]
+    share = outline.share.cpu().numpy()
     change[rows, columns] += share * (found * top - change[rows, columns])
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import cv2
@@ -10,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import Box, bounding_box
-from atlas.geometry.texture import Texture
+from atlas.geometry.boxes import Box, blocks, bounding_box, box_within
+from atlas.geometry.texture import Texture, level_of_detail
 
 MIXED, PURE = 0.8, 0.98
 """Opacity up to which a pixel's colour is not taken for the layer's, and from which it is."""
@@ -49,10 +51,59 @@ class LayerView:
     """(h, w, 2)."""
     seen: np.ndarray
     """(h, w) opacity."""
-    opacity: Tensor
-    """(h, w), the same on the device."""
-    light: list[Tensor]
-    """Red, green, blue, each (h, w); empty for 1."""
+    gain: np.ndarray | None
+    """(h, w, 3) light; None for 1."""
+    device: torch.device
+    of: LayerView | None = None
+    """What it is a part of."""
+    _levels: dict[int, np.ndarray | None] = field(default_factory=dict)
+    _outlines: dict[Texture, Outline | None] = field(default_factory=dict)
+
+    @cached_property
+    def opacity(self) -> Tensor:
+        """(h, w), the same as `seen` on the device."""
+        return torch.from_numpy(self.seen).to(self.device)
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """(h, w, 4) the same for each channel of a colour."""
+        if self.device.type == "cpu":  # repeated, it is multiplied with several times as fast
+            return torch.from_numpy(cv2.cvtColor(self.seen, cv2.COLOR_GRAY2RGBA))
+        return self.opacity[..., None].expand(*self.seen.shape, 4)
+
+    @cached_property
+    def light(self) -> Tensor | None:
+        """(h, w, 4) of red, green and blue; None for 1."""
+        return None if self.gain is None else colours_of(self.gain, self.device)
+
+    def level(self, size: int) -> np.ndarray | None:  # (h, w)
+        """Choose the level of detail of a texture of `size` texels, 0 where the layer is not seen; None for 0 everywhere."""
+        if self.of is not None:
+            level = self.of.level(size)
+            if level is None or not (here := level[box_within(self.box, self.of.box)]).any():
+                return None
+            return here
+        if size not in self._levels:
+            level = level_of_detail(self.uv, size)
+            self._levels[size] = None if level is None else level * (self.seen > 0)
+        return self._levels[size]
+
+    def outline(self, own: Texture) -> Outline | None:
+        """Find the layer's outline, its own colours looked up in a texture; None where it has none."""
+        if own not in self._outlines:
+            self._outlines[own] = Outline.of(self, own)
+        return self._outlines[own]
+
+    def parts(self, side: int) -> Iterator[LayerView]:
+        """View the blocks of `side` pixels, along each side, that the layer is seen in. On a GPU: the whole, at once."""
+        if self.device.type != "cpu":
+            yield self
+            return
+        for box in blocks(self.box, side):
+            place = box_within(box, self.box)
+            seen = self.seen[place]
+            if seen.any():
+                yield LayerView(box, self.uv[place], seen, None if self.gain is None else self.gain[place], self.device, self)
 
 
 def layer_view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> LayerView | None:
@@ -61,15 +112,13 @@ def layer_view(index: int, layer: str, maps: FrameMaps, device: torch.device) ->
     box = bounding_box(opacity)
     if box is None:
         return None
-    seen = opacity[box]
-    light = cv2.split(maps.light(layer, index)[box]) if maps.has_light(layer) else ()
-    return LayerView(
-        box,
-        maps.uv(layer, index)[box],
-        seen,
-        torch.from_numpy(seen).to(device),
-        [torch.from_numpy(plane).to(device) for plane in light],
-    )
+    gain = maps.light(layer, index)[box] if maps.has_light(layer) else None
+    return LayerView(box, maps.uv(layer, index)[box], opacity[box], gain, device)
+
+
+def colours_of(image: np.ndarray, device: torch.device) -> Tensor:  # (h, w, 3) of any kind -> (h, w, 4) float32
+    """Convert colours to floats of the same range on a device, with a fourth channel to spare: four go faster than three."""
+    return torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).astype(np.float32, copy=False)).to(device)
 
 
 def whole_share(opacity: Tensor) -> Tensor:
@@ -84,19 +133,20 @@ class Outline:
     place: tuple[Tensor, Tensor]
     """Rows and columns in the view, (M,) each."""
     share: Tensor
-    """(M,) how far the frame's colour there is not to be taken for the layer's."""
-    own: list[Tensor]
-    """The layer's colour there, under its light, in the frame's units, (M,) for each channel."""
+    """(M, 1) how far the frame's colour there is not to be taken for the layer's."""
+    own: Tensor
+    """The layer's colour there, under its light, (M, 4) of red, green, blue and one to spare."""
 
     @classmethod
-    def of(cls, view: LayerView, own: Texture, top: float) -> Outline | None:
-        """Find the outline of a layer in its view; None where it has none. top: white in the frame's units."""
+    def of(cls, view: LayerView, own: Texture) -> Outline | None:
+        """Find the outline of a layer in its view; None where it has none."""
         mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(PURE))
         edge = np.divmod(np.flatnonzero(mixed), mixed.shape[1])
         if not len(edge[0]):
             return None
-        rows, columns = (torch.from_numpy(index).to(view.opacity.device) for index in edge)
+        rows, columns = (torch.from_numpy(index).to(view.device) for index in edge)
         place = rows, columns
         colours = own.at_places(view.uv[edge])
-        lit = [colour * (view.light[c][place] * top if view.light else top) for c, colour in enumerate(colours)]
-        return cls(place, 1 - whole_share(view.opacity[place]), lit)
+        if view.gain is not None:
+            colours *= colours_of(view.gain[edge][None], view.device)[0]
+        return cls(place, 1 - whole_share(view.opacity[place])[:, None], colours)

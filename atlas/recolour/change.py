@@ -45,11 +45,10 @@ class ColourChange:
         colours: list[Tensor],  # planes (h, w)
         uv: Tensor,  # (h, w, 2)
         light: Sequence[Tensor] = (),  # planes (h, w); none for 1
-        pixels: np.ndarray | None = None,  # (h, w, 3)
     ) -> list[Tensor]:  # planes (h, w)
-        """Change colours as if it applied everywhere. pixels: the same as a frame stores them; what 8 bits have is faster."""
+        """Change colours as if it applied everywhere."""
         if not self.unlit or not light:
-            return [plane.clamp_(0, 1) for plane in self.unbounded(colours, uv, pixels)]
+            return [plane.clamp_(0, 1) for plane in self.unbounded(colours, uv)]
         gains = [plane.clamp(min=DARKEST) for plane in light]
         changed = self.unbounded([colour / gain for colour, gain in zip(colours, gains, strict=True)], uv)
         return [(colour * gain).clamp(0, 1) for colour, gain in zip(changed, gains, strict=True)]
@@ -58,16 +57,38 @@ class ColourChange:
         self,
         colours: list[Tensor],  # planes (h, w)
         uv: Tensor,  # (h, w, 2)
-        pixels: np.ndarray | None = None,  # (h, w, 3)
     ) -> list[Tensor]:  # planes (h, w)
-        """Change colours as they are, with light or without it, and do not clip what comes out. pixels: as for `whole`."""
-        if pixels is not None and pixels.dtype == np.uint8 and uv.device.type == "cpu":
-            changed = self.table.at_bytes(pixels)
-        else:
-            changed = self.table.at(colours)
+        """Change colours as they are, with light or without it, and do not clip what comes out."""
+        changed = self.table.at(colours)
         if self.grid is not None:
             changed = [plane + more for plane, more in zip(changed, self.grid.at(colours, uv), strict=True)]
         return changed
+
+    def of_colours(
+        self,
+        colours: Tensor,  # (h, w, 4) of red, green, blue and one of no meaning
+        uv: Tensor,  # (h, w, 2)
+        light: Tensor | None,  # (h, w, 4)
+    ) -> Tensor:  # (h, w, 4)
+        """Change colours as `whole` does, channels side by side."""
+        planes = self.whole(list(colours.unbind(-1)[:3]), uv, () if light is None else light.unbind(-1)[:3])
+        return torch.stack([*planes, planes[0]], -1)
+
+    def of_frame(
+        self,
+        pixels: np.ndarray,  # (h, w, 3) of a frame
+        colours: Tensor,  # (h, w, 4) the same in floats
+        uv: Tensor,  # (h, w, 2)
+        light: Tensor | None,  # (h, w, 4)
+    ) -> Tensor:  # (h, w, 4)
+        """Change the colours of a frame as `whole` does; on a CPU those of 8 bits are looked up in a fraction of the time."""
+        if pixels.dtype != np.uint8 or uv.device.type != "cpu" or (self.unlit and light is not None):
+            return self.of_colours(colours / float(np.iinfo(pixels.dtype).max), uv, light)
+        changed = self.table.at_bytes(pixels)
+        if self.grid is not None:
+            more = self.grid.at(list((colours / 255).unbind(-1)[:3]), uv)
+            changed += torch.stack([*more, more[0]], -1)
+        return changed.clamp_(0, 1)
 
     def shares(self, device: torch.device | str = "cpu") -> Texture:
         """Make a texture of how far it applies, 1 plane."""

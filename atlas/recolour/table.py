@@ -45,39 +45,33 @@ class ColourTable:
         where = torch.stack(places[::-1], -1).mul_(2 / last).sub_(1)[None, None]
         return list(F.grid_sample(self._planes.to(device), where, padding_mode="border", align_corners=True)[0, :, 0])
 
-    def at_bytes(self, pixels: np.ndarray) -> list[Tensor]:  # (h, w, 3) uint8 -> planes (h, w)
-        """Look the colours of 8-bit pixels up, on a CPU: the same in less than half the time."""
+    def at_bytes(self, pixels: np.ndarray) -> Tensor:  # (h, w, 3) uint8 -> (h, w, 4)
+        """Look the colours of 8-bit pixels up, on a CPU: the same in a fraction of the time. The fourth channel is 0."""
         red, green, blue = cv2.split(pixels)
-        low, beyond = self._blue
-        place = cv2.merge([red.astype(np.int16), low[blue] + green])
-        below = cv2.remap(self._bytes, place, None, cv2.INTER_NEAREST)
-        place[..., 1] += 256
-        above, share = cv2.remap(self._bytes, place, None, cv2.INTER_NEAREST), beyond[blue]
-        # As in `atlas.geometry.texture`: next to such large weights what OpenCV adds to their sum is nothing.
-        mixed = cv2.blendLinear(below, above, 1024 - share, share)
-        return [torch.from_numpy(plane) for plane in cv2.split(mixed)[:3]]
+        across, down, first_column, first_row = self._byte_places
+        columns = cv2.add(cv2.LUT(red, across), cv2.LUT(blue, first_column))
+        rows = cv2.add(cv2.LUT(green, down), cv2.LUT(blue, first_row))
+        return torch.from_numpy(cv2.remap(self._bytes, columns, rows, cv2.INTER_LINEAR))
 
     @cached_property
-    def _bytes(self) -> np.ndarray:  # (n * 256, 256, 4) float32
-        """The table for each of 256 reds (columns) and greens (rows): a picture for each node of blue, one above the other."""
-        values, count = self.values, self.nodes.shape[1]
-        for axis, places in enumerate(self._byte_places()[:2]):
-            low = np.minimum(places.astype(int), count - 2)
-            share = (places - low).astype(np.float32).reshape(-1, 1, 1, 1)
-            values = np.moveaxis(values, axis, 0)
-            values = np.moveaxis(values[low] * (1 - share) + values[low + 1] * share, 0, axis)
-        pictures = np.zeros((count * 256, 256, 4), np.float32)
-        pictures[..., :3] = values.transpose(2, 1, 0, 3).reshape(count * 256, 256, 3)
-        return pictures
+    def _bytes(self) -> np.ndarray:  # (16 * n, 16 * n, 4) float32
+        """The table for each of 256 blues: pictures over red (columns) and green (rows), sixteen to a row."""
+        places, count = self._positions()[2], self.nodes.shape[1]
+        low = np.minimum(places.astype(int), count - 2)
+        share = (places - low).astype(np.float32)[:, None, None, None]
+        values = self.values.transpose(2, 1, 0, 3)  # blue, green, red
+        pictures = np.zeros((256, count, count, 4), np.float32)  # OpenCV looks up four channels in a third of the time of three
+        pictures[..., :3] = values[low] * (1 - share) + values[low + 1] * share
+        return pictures.reshape(16, 16, count, count, 4).transpose(0, 2, 1, 3, 4).reshape(16 * count, 16 * count, 4)
 
     @cached_property
-    def _blue(self) -> tuple[np.ndarray, np.ndarray]:  # (256,) int16, (256,) float32
-        """For each blue, the first row of the picture below it, and 1024 times how far it lies towards the next one."""
-        places = self._byte_places()[2]
-        low = np.minimum(places.astype(int), self.nodes.shape[1] - 2)
-        return (low * 256).astype(np.int16), ((places - low) * 1024).astype(np.float32)
-
     def _byte_places(self) -> list[np.ndarray]:  # (256,) each
+        """For 8-bit red and green where they lie in a picture, for blue the first column and the first row of its own."""
+        red, green, _ = self._positions()
+        firsts = (number.astype(np.float32) * self.nodes.shape[1] for number in (np.arange(256) % 16, np.arange(256) // 16))
+        return [red, green, *firsts]
+
+    def _positions(self) -> list[np.ndarray]:  # (256,) each
         """Where 8-bit red, green and blue lie between the nodes, as `at` has it."""
         even = np.arange(256, dtype=np.float32) / np.float32(255)
         steps = [(even * np.float32(_FINE / float(nodes[-1])) + np.float32(0.5)).clip(0, _FINE) for nodes in self.nodes]

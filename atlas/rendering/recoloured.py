@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from atlas.geometry.texture import Texture
-from atlas.maps.compositing import Delta, DeltaTexture
-from atlas.maps.layer_view import FrameMaps, LayerView, Outline
+from atlas.maps.compositing import DeltaTexture
+from atlas.maps.layer_view import FrameMaps, LayerView
 from atlas.recolour.change import ColourChange
 from atlas.recolour.matte import Matte
 
@@ -32,30 +33,29 @@ class RecolouredDelta:
         """Where it is computed."""
         return self.texture.device
 
-    def seen_in(self, view: LayerView, frame: np.ndarray) -> Delta:
-        """Find what is added to a view of the layer; exactly 0 where the change does not apply and the atlas adds nothing."""
-        delta = self.texture.seen_in(view, frame)
-        (share,) = self.shares.at(view.uv, smooth=False)
-        share = share * (view.opacity > 0)
-        if not bool((share > 0).any()):
-            return delta
+    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> Tensor | None:
+        """Find how the change moves the frame's own colours; exactly 0 where it does not apply."""
+        share = self._share(view)
+        if share is None:
+            return None
         top = float(np.iinfo(frame.dtype).max)
-        colours = [torch.from_numpy(plane.astype(np.float32)).to(self.device) / top for plane in cv2.split(frame)]
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
-        changed = self.change.whole(colours, uv, view.light, frame)
-        if outline := Outline.of(view, self.own, 1.0):
+        moved = self.change.of_frame(frame, source, uv, view.light if self.change.unlit else None).mul_(top).sub_(source)
+        if outline := view.outline(self.own):
             place = outline.place
-            for plane, own in zip(colours, outline.own, strict=True):
-                plane[place] += outline.share * (own - plane[place])
-            there = [[plane[place][None] for plane in planes] for planes in (colours, view.light)]
-            for plane, values in zip(changed, self.change.whole(there[0], uv[place][None], there[1]), strict=True):
-                plane[place] = values[0]
-        moved = [share * (new - old) for new, old in zip(changed, colours, strict=True)]
-        if delta.gain:
-            moved = [plane + plane * gain for plane, gain in zip(moved, delta.gain, strict=True)]
-        if delta.unlit:
-            moved = [plane + unlit for plane, unlit in zip(moved, delta.unlit, strict=True)]
-        return Delta(delta.lit, delta.gain, moved)
+            colours = source[place] / top
+            colours += outline.share * (outline.own - colours)
+            light = None if view.light is None else view.light[place][None]
+            moved[place] = (self.change.of_colours(colours[None], uv[place][None], light)[0] - colours) * top
+        return moved.mul_(share)
+
+    def _share(self, view: LayerView) -> Tensor | float | None:
+        """Look up how far the change applies, (h, w), or a number for all of a view; None where it does not at all."""
+        value = self.shares.uniform(view.uv)
+        if value is not None:
+            return float(value[0]) or None
+        (share,) = self.shares.at_level(view.uv, None)
+        return share[..., None]
 
 
 class MattedMaps:

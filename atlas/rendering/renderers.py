@@ -34,7 +34,8 @@ def layers_renderer(
     """Make the renderer of layers: through their edited atlases, by the frames that were edited, or both."""
     if settings.mode == "full":
         return _composited(settings, maps, sized, layers, device)
-    deltas = _deltas(settings, maps, layers, device)
+    own = own_textures(layers, maps, device) if settings.transfer == "local" else None
+    deltas = _deltas(settings, maps, layers, own, device)
     if settings.alone:
         shown = {*layers, *(laid.layers if laid else ())}
         textures = _some(fit_textures(maps, device), shown)
@@ -47,21 +48,26 @@ def layers_renderer(
         return alone
     if mattes := {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}:
         sized = MattedMaps(sized, mattes, clip.selection)
-    own = own_textures(layers, maps, device) if settings.transfer == "local" else None
     if laid:
         return lambda index, frame: lay_over(frame, index, laid.over(index, frame), sized, deltas, own)
     return lambda index, frame: add_deltas(frame, index, sized, deltas, own)
 
 
 def _deltas(
-    settings: RenderSettings, maps: Maps, layers: dict[str, EditedLayer], device: torch.device
+    settings: RenderSettings,
+    maps: Maps,
+    layers: dict[str, EditedLayer],
+    own: dict[str, Texture] | None,  # the layers' colours where they are known already: looked up once, they serve twice
+    device: torch.device,
 ) -> dict[str, LayerDelta]:
     """Make the delta of each edited layer, after the change of its colours where it has one."""
     textures = delta_textures(layers, maps, settings.transfer, device, light=settings.light)
     recoloured = {layer: pair.change for layer, pair in layers.items() if pair.change}
-    own = fit_colours(maps, list(recoloured), device)
+    colours = own or fit_colours(maps, list(recoloured), device)
     return {
-        layer: RecolouredDelta(delta, change, change.shares(device), own[layer]) if (change := recoloured.get(layer)) else delta
+        layer: RecolouredDelta(delta, change, change.shares(device), colours[layer])
+        if (change := recoloured.get(layer))
+        else delta
         for layer, delta in textures.items()
     }
 

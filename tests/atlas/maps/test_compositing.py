@@ -29,9 +29,9 @@ def test_planes_are_looked_up_by_their_names(maps: Maps) -> None:
     size = (*maps.atlas_size("background"), 3)
     lit, unlit = np.full(size, 0.25), np.full(size, 0.5)
     named = DeltaTexture(Texture(np.concatenate([unlit, lit], -1)), ("unlit", "lit"))
-    delta = named.at(maps.uv("background", 0), maps.opacity("background", 0))
-    assert delta.gain is None and delta.unlit is not None
-    assert all((plane == 0.25).all() for plane in delta.lit) and all((plane == 0.5).all() for plane in delta.unlit)
+    delta = named.at(maps.uv("background", 0), None)
+    assert delta.gain is None and delta.lit is not None and delta.unlit is not None
+    assert (delta.lit[..., :3] == 0.25).all() and (delta.unlit[..., :3] == 0.5).all()
 
 
 def test_true_layers_give_the_frames(sample: Sample, maps: Maps) -> None:

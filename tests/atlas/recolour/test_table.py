@@ -72,5 +72,5 @@ def test_bytes_are_looked_up_as_colours_are() -> None:
     pixels = random.integers(0, 256, (40, 50, 3)).astype(np.uint8)
     pixels[0, :3] = [[0, 0, 0], [255, 255, 255], [0, 255, 7]]
     planes = [torch.from_numpy(plane) for plane in np.moveaxis(pixels.astype(np.float32) / 255, -1, 0)]
-    for fast, plain in zip(table.at_bytes(pixels), table.at(planes), strict=True):
-        assert torch.allclose(fast, plain, atol=2e-6)
+    for fast, plain in zip(table.at_bytes(pixels)[..., :3].unbind(-1), table.at(planes), strict=True):
+        assert torch.allclose(fast, plain, atol=3e-5)  # places to 1/32768 of a node, values up to 1.4 apart

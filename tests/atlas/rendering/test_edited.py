@@ -34,7 +34,7 @@ def maps(tmp_path: Path) -> Maps:
 
 
 def looked_up(texture: Texture | DeltaTexture) -> np.ndarray:
-    planes = texture.texture if isinstance(texture, DeltaTexture) else texture
+    planes = texture.planes if isinstance(texture, DeltaTexture) else texture
     centres = (np.arange(SIDE, dtype=np.float32) + 0.5) * 2 / SIDE - 1
     uv = np.stack(np.meshgrid(centres, centres), -1)
     return np.stack([plane.numpy() for plane in planes.at(uv, smooth=False)], -1)
