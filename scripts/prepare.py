@@ -1,4 +1,4 @@
-"""Make a clip from a video or a folder of frames: scripts/prepare.py SOURCE CLIP [--masks DIR | auto | box:x,y,w,h]."""
+"""Make a clip from a video or a folder of frames: scripts/prepare.py SOURCE CLIP [--masks DIR | auto | points:... | ...]."""
 
 from __future__ import annotations
 

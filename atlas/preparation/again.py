@@ -94,6 +94,8 @@ def _recorded(clip: Clip) -> dict[str, Any]:
         value = values.get(name)
         if type(value) not in types or (isinstance(value, str) and len(value) > _LONGEST):
             raise UserError(f"{path} is damaged ({name}): run {PREPARE} with its source again")
+    if values["cuts"] not in ("refuse", "ignore"):
+        raise UserError(f"{path} is damaged (cuts): run {PREPARE} with its source again")
     return {name: values[name] for name in _TAKEN}
 
 

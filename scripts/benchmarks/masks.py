@@ -16,6 +16,7 @@ import tyro
 from atlas.clip.clip import BACKGROUND, Clip, Source
 from atlas.clip.writer import ClipWriter
 from atlas.errors import UserError
+from atlas.masks.learned.options import NetworkOptions
 from atlas.masks.source import open_mask_source
 from atlas.preparation.taken import open_taken
 from atlas.storage.images import write_image
@@ -28,7 +29,7 @@ _WORST = 8
 
 
 @dataclass(kw_only=True)
-class BenchMasksOptions(CommonOptions):
+class BenchMasksOptions(NetworkOptions, CommonOptions):
     """Measure what a mask source finds, on clips whose masks are known."""
 
     clips: tyro.conf.Positional[tuple[Path, ...]]
@@ -57,7 +58,7 @@ def bench_masks(options: BenchMasksOptions) -> dict[str, Any]:
 def _measured(folder: Path, options: BenchMasksOptions) -> dict[str, Any]:
     source, indices = open_taken(folder / "frames", options.start, options.frames, None)
     known = open_mask_source(str(folder / "masks"), source, indices)
-    found = open_mask_source(options.masks, source, indices)
+    found = open_mask_source(options.masks, source, indices, options)
     width, height = fitted_size(source.width, source.height, options.max_side)
     origin = Source(str(folder), source.sha256, source.width, source.height, options.start, indices, 0.0, None)
     with TemporaryDirectory(prefix="bench-masks-") as scratch:

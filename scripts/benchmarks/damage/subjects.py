@@ -83,6 +83,10 @@ def _prepare_flow(case: Path) -> object:
     return prepare(options)
 
 
+def _prepare_again(case: Path) -> object:
+    return prepare(PrepareOptions(source=case / "room/clip", masks="none", quiet=True))
+
+
 def _poses(case: Path) -> object:
     return Poses(case / "given/poses", WIDTH, HEIGHT, 3)
 
@@ -136,6 +140,7 @@ SUBJECTS = (
     Subject("JSON", "room/clip/fits/default/**/*.json", 8, (_render, _aggregate, _grey, _model)),
     Subject("JSON", "room/clip/edits/red/**/*.json", 8, (_render, _aggregate, _aggregate, _evaluate)),
     Subject("JSON", "given/poses/*.json", 6, (_poses,)),
+    Subject("JSON", "room/clip/prepare.json", 4, (_prepare_again,)),
     Subject("PNG", "room/clip/frames/*.png", 4, (_aggregate, _grey, _grey, _evaluate)),
     Subject("PNG", "room/clip/masks/**/*.png", 2, (_fit, _evaluate)),
     Subject("PNG", "room/clip/fits/default/layers/**/*.png", 5, (_render, _aggregate)),
