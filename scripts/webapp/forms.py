@@ -6,9 +6,11 @@ There is no second list of options. A refusal, of a form, of the parser or of th
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import inspect
+import io
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -148,29 +150,45 @@ def arguments_of(stage: str, values: Mapping[str, Any], root: Path, clip: Path) 
         raise FormError(errors)
     arguments = [*placed, str(clip), *options]
     try:
-        parse_options(options_of(stage), arguments)
+        parsed(stage, arguments)
     except UserError as problem:
         message = _without_help(str(problem))
         raise FormError({field_of(stage, message): message}) from None
     return arguments
 
 
+def parsed(stage: str, arguments: Sequence[str]) -> CommonOptions:
+    """The options that a stage's command would make of these arguments; UserError where they are wrong, or ask for help."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return parse_options(options_of(stage), list(arguments))
+    except SystemExit:
+        raise UserError(f"{stage} has nothing to do with these arguments: they ask for help") from None
+
+
 def field_of(stage: str, message: str, values: Mapping[str, Any] | None = None) -> str:
-    """The name of the field that a command's error is about: the first option that it names, or whose value; "" for none."""
-    fields = form_of(stage)
+    """The name of the field that a command's error is about; "" for none.
+
+    It is the first whose option the error names (not in a command that it advises to run), else the one of which it says that
+    there is `no NAME '...'` or that it begins with, else one whose value stands in it.
+    """
+    fields, said = form_of(stage), message.partition("scripts/")[0]
     by_option = {field.option: field.name for field in fields if field.option}
-    for option in _OPTION.findall(message):
+    for option in _OPTION.findall(said):
         if option in by_option or (option := option.replace("--no-", "--", 1)) in by_option:
             return by_option[option]
-    told = {name: value for name, value in (values or {}).items() if isinstance(value, str) and len(value) > 2}
-    longest = sorted(told, key=lambda name: -len(told[name]))
-    return next((name for name in longest if told[name] in message and any(field.name == name for field in fields)), "")
+    for field in fields:
+        if re.search(rf"\bno {field.name} ['\"]|^{field.name.removesuffix('s')} ['\"\d]", said):
+            return field.name
+    told = {field.name: str((values or {}).get(field.name) or "") for field in fields if field.kind in ("text", "path")}
+    longest = sorted((name for name, value in told.items() if len(value) > 2), key=lambda name: -len(told[name]))
+    return next((name for name in longest if told[name] in said), "")
 
 
 def values_of(stage: str, arguments: Sequence[str]) -> dict[str, Any]:
     """What a form would hold that gives these arguments: its fields that are not at their defaults; {} for no command."""
     try:
-        options = parse_options(options_of(stage), list(arguments))
+        options = parsed(stage, arguments)
     except UserError:
         return {}
     values = {field.name: _plain(getattr(options, field.name)) for field in form_of(stage)}

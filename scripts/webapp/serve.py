@@ -54,7 +54,7 @@ def serve(options: AppOptions) -> None:
         raise UserError("--token is too short or holds odd characters: give at least 8 letters and digits, or leave it out")
     if not 1 <= options.largest_upload <= 1 << 20:
         raise UserError(f"--largest-upload {options.largest_upload} is out of range: choose from 1 to {1 << 20} megabytes")
-    with _listening(options.host, options.port) as listener:
+    with listening(options.host, options.port) as listener:
         _serve(options, listener)
 
 
@@ -96,7 +96,7 @@ def address_of(host: str, port: int, token: str | None) -> str:
     return f"http://{name}:{port}/" + (f"?token={quote(token)}" if token else "")
 
 
-def _listening(host: str, port: int | None) -> socket.socket:
+def listening(host: str, port: int | None) -> socket.socket:
     """A socket that listens at a port, or at the first free one; UserError where none is to be had."""
     if port is not None and not 0 <= port < 65536:
         raise UserError(f"--port {port} is no port: choose from 1 to 65535")

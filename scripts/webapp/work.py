@@ -10,9 +10,8 @@ from typing import Any
 from atlas.clip.clip import is_name
 from atlas.errors import BusyError, UserError
 from atlas.storage.links import refuse_outward_links
-from atlas.system.command import parse_options
 from scripts.jobs.job import FOLDER, Job, interrupt, job_of, jobs_of, start
-from scripts.webapp.forms import arguments_of, field_of, options_of, values_of
+from scripts.webapp.forms import arguments_of, field_of, parsed, values_of
 from scripts.webapp.paths import below, name_of
 
 MOST = 4
@@ -46,7 +45,7 @@ class Work:
         The record may have come with the clip from anyone: what it says is held to the same rules as a form.
         """
         job = self.job(clip, job_id)
-        parse_options(options_of(job.stage), job.arguments)
+        parsed(job.stage, job.arguments)
         return self.start(clip, job.stage, values_of(job.stage, job.arguments))
 
     def job(self, clip: str, job_id: str) -> Job:
