@@ -37,6 +37,7 @@ SLOW = (
     "scripts/pipeline",
     "scripts/test_help.py",
     "scripts/test_test.py",
+    "scripts/webapp/test_work.py",
 )
 """Modules and folders of tests that fit, merge, evaluate or start commands: `scripts/test.py --quick` leaves them out.
 

@@ -142,7 +142,6 @@ def test_an_error_stands_beside_its_field(app: Served) -> None:
     on = {"name": "a", "layer": "foreground", "editor": "filter", "fit": "truth"}
     for stage, values, field in [
         ("render", {"edit": "nothing"}, "edit"),
-        ("render", {"edit": "nothing", "crf": 99, "format": "gif"}, "format"),
         ("edit", on | {"layer": "nothing", "filter": "recolour:color=gold"}, "layer"),
         ("edit", on | {"filter": "magic"}, "filter"),
         (
