@@ -96,7 +96,7 @@ ALLOWED: dict[str, set[str]] = {
     "scripts.plans": {"scripts.jobs"} | _ALL,
     "scripts.batches": _of("scripts", "plans jobs") | _ALL,
     "scripts.sweeps": _of("scripts", "batches plans jobs") | _ALL,
-    "scripts.benchmarks": _of("scripts", "plans jobs") | _ALL,
+    "scripts.benchmarks": _of("scripts", "batches plans jobs") | _ALL,
     "scripts.webapp": {"scripts.jobs"} | _ALL,
     "scripts": _of("scripts", "pipeline jobs plans batches sweeps benchmarks webapp") | _ALL,  # the commands
 }

@@ -115,10 +115,12 @@ class Reader:
         if isinstance(own.get("fit"), dict) and "name" in own["fit"]:
             fit_name = self._checked(own["fit"]["name"], "fit", where)
             own["fit"] = {key: value for key, value in own["fit"].items() if key != "name"}
-        stages = _joined(defaults, self._by_stage(own, FIT_STAGES, where))
         is_prepared = "clip" in given
-        if is_prepared and (not_for := self._by_stage(own, FIT_STAGES, where).get("prepare")):
-            raise UserError(f"{where}: {next(iter(not_for))} is for preparing, and the clip is prepared: leave it out")
+        given_here = self._by_stage(own, FIT_STAGES, where)
+        alone = [name for name in given_here["prepare"] if name not in given_here["fit"]]
+        if is_prepared and alone:
+            raise UserError(f"{where}: {alone[0]} is for preparing, and the clip is prepared: leave it out")
+        stages = _joined(defaults, given_here)
         if "fitted" in given and not is_prepared:
             raise UserError(f"{where}: fitted names a fit that is there, and the clip is to be made: leave it out")
         fit_name = self._checked(given["fitted"], "fit", where) if "fitted" in given else fit_name

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.storage.stamps import digest, read_versioned, write_json
+from atlas.storage.stamps import digest, read_json, write_json
 
 VERSION = 1
 PLAN = "plan.json"
 _LONGEST_ID = 16
+MOST_TASKS = 50_000
+_LARGEST = 500_000_000  # bytes of plan.json
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class Plan:
 
     def write(self, folder: Path, about: dict[str, Any]) -> bool:
         """Write plan.json; returns whether it was another one before, or none. about: what whoever made it asks for later."""
+        if len(self) > MOST_TASKS:
+            raise UserError(f"the plan has {len(self)} tasks, more than {MOST_TASKS}: divide its clips or its rows")
         path = folder / PLAN
         before = path.read_bytes() if path.is_file() else b""
         write_json(path, {"version": VERSION, "about": about, "tasks": [asdict(task) for task in self]})
@@ -111,8 +115,10 @@ class Plan:
         path = folder / PLAN
         if not path.is_file():
             raise UserError(f"{folder} holds no {PLAN}: name the folder that a batch or a sweep writes to")
-        data = read_versioned(path, VERSION, "a plan", "run the batch or the sweep again")
+        data = read_json(path, largest=_LARGEST)
         try:
+            if data["version"] != VERSION:
+                raise UserError(f"{path} is of another version of this program: run the batch or the sweep again")
             plan = cls()
             for saved in data["tasks"]:
                 resources = Resources(**saved.pop("resources"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,6 @@ from scripts.sweeps.tables import write_tables
 
 _STUDY_HELP = f"Axes that are usually compared: {'; '.join(f'{name} ({study.meaning})' for name, study in STUDIES.items())}."
 _EDITED = ("edit", "aggregate", "render")
-_LONGEST = 40  # letters of an edit's name before the digest that tells it from others
 
 
 @dataclass(kw_only=True)
@@ -82,7 +80,7 @@ class _Rows:
         of_edit = digest(str(clip.folder), fit_name, options)
         of_merged = digest(of_edit, after["aggregate"])
         of_all = digest(of_merged, after["render"], after["evaluate"])
-        entry = EditEntry(f"{_slug(row)}-{of_all[:8]}", (options,), after, fit_name)
+        entry = EditEntry(f"sweep-{of_all[:8]}", (options,), after, fit_name)
         merged = self._merged(clip, entry, fit, of_edit, of_merged)
         rendered = self.chains.render(clip, entry, merged) if self.renders else merged
         return self.chains.evaluate(clip, entry, rendered)
@@ -190,19 +188,13 @@ def _clip(options: SweepOptions, row: Combination, folder: Path) -> ClipEntry:
     name, prepare = row.labels["clip"], row.options("prepare")
     path = next(path for path in options.clips if _clip_name(path) == name).absolute()
     if (path / "clip.json").is_file():
-        if prepare:
-            raise UserError(f"{path} is prepared already, and {a_few(prepare)} is for preparing: leave one of them out")
+        if alone := [name for name, value in row.values.items() if value.options.keys() == {"prepare"}]:
+            raise UserError(f"{path} is prepared already, and {a_few(alone)} is for preparing: leave one of them out")
         return ClipEntry(name, path, None)
     if not path.exists():
         raise UserError(f"{path} is missing: name a prepared clip, a video, or a folder of frames")
     own = f"{name}-{digest(prepare)[:6]}" if prepare else name
     return ClipEntry(name, folder / "clips" / own, path, prepare)
-
-
-def _slug(row: Combination) -> str:
-    """The values of a row as a beginning of a folder's name."""
-    words = [value.label for name, value in row.values.items() if name != "clip" and value.options.keys() & set(EDIT_STAGES)]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words))[:_LONGEST].strip("-.") or "edit"
 
 
 def _results(plan: Plan, about: dict[str, Any], state: State, rows: Sequence[Combination]) -> list[dict[str, Any]]:
@@ -214,5 +206,7 @@ def _results(plan: Plan, about: dict[str, Any], state: State, rows: Sequence[Com
         peaks = [record.peak_mb for record in records if record.peak_mb is not None]
         cost = {"cpu_seconds": round(sum(r.cpu_seconds or 0.0 for r in records), 2), "peak_mb": max(peaks, default=None)}
         line = next((record.line for record in records if record.state == "failed"), "")
-        results.append({"axes": row.labels, "status": summary(entry, state), "line": line, "figures": figures | cost})
+        made = next((task.title.split()[-1] for task in reversed(entry.tasks) if task.stage == "evaluate"), "")
+        told = {"axes": row.labels, "made": made, "status": summary(entry, state), "line": line}
+        results.append(told | {"figures": figures | cost})
     return results

@@ -19,13 +19,15 @@ _COSTS = {"cpu_seconds": "CPU s", "peak_mb": "MB"}
 
 
 def write_tables(folder: Path, axes: Sequence[str], results: Sequence[dict[str, Any]]) -> None:
-    """Write sweep.csv, sweep.json and sweep.md. results: of each row axes, status, line and figures."""
+    """Write sweep.csv, sweep.json and sweep.md. results: of each row axes, the edit or fit made, status, line and figures."""
     with atomic_file(folder / "sweep.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*axes, "status", *FIGURES, *_COSTS])
+        writer.writerow([*axes, "made", "status", *FIGURES, *_COSTS])
         for row in results:
             cells = (row["figures"].get(key) for key in (*FIGURES, *_COSTS))
-            writer.writerow([*row["axes"].values(), row["status"], *("" if cell is None else cell for cell in cells)])
+            writer.writerow(
+                [*row["axes"].values(), row["made"], row["status"], *("" if cell is None else cell for cell in cells)]
+            )
     write_json(folder / "sweep.json", {"axes": list(axes), "rows": list(results)})
     with atomic_file(folder / "sweep.md") as temporary:
         temporary.write_text("\n".join(markdown(axes, results)) + "\n", encoding="utf-8", errors="backslashreplace")
