@@ -16,7 +16,8 @@ from atlas.storage.bounds import MOST_VIDEO_PIXELS
 
 # Containers of moving pictures only. Playlists (which name other files and hosts), text and stills stay out.
 _CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,mxf,ivf,nut,dv"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,mxf,ivf,nut,dv,"
+    "obu,yuv4mpegpipe"
 )
 NO_TEXTS = ("-map_metadata", "-1", "-map_chapters", "-1")
 """Arguments of an output that takes over none of the source's texts."""
@@ -130,7 +131,7 @@ def _listed(what: str) -> str:
 def reason(messages: str) -> str:
     """Pick the telling line of ffmpeg's report, without addresses and paths."""
     rows = [re.sub(r"^(\[[^\]]*\] *)+", "", row).strip() for row in messages.splitlines()]
-    rows = [row for row in rows if row]
+    rows = [row for row in rows if row and not row.startswith(("frame=", "[info] frame="))]  # how far it is
     telling = [row for row in rows if DAMAGE.search(row)]
     line = (telling or rows or ["no frames"])[0 if telling else -1]
     return re.sub(r"file:.*?: |Error opening input( files?)?: ", "", line)[:120]

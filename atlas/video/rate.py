@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -50,7 +51,9 @@ def frame_rate(
     if not len(steps):
         return exact_rate(printed) if is_rate(printed) else Fraction(24)
     if (steps == steps[0]).all() and step < _MILLISECOND and 1 / (int(steps[0]) * step) <= FASTEST:
-        return 1 / (int(steps[0]) * step)
+        exact = 1 / (int(steps[0]) * step)
+        rounded = re.fullmatch("10+", str(step.denominator)) is not None  # a clock that no film's rate is made for
+        return rounded and _snapped(float(exact), 0.5 / int(steps[0])) or exact
     mean = _mean_rate(steps, step, printed)
     usual = _usual(steps, _ALIKE)
     if len(usual) < _MOST * len(steps):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from atlas.errors import UserError
+from atlas.errors import UserError, a_few
 from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, to_8_bit
 from atlas.storage.pictures import WantedSize, picture_header
@@ -21,6 +23,8 @@ from atlas.video.conversion import Conversion
 from atlas.video.reading import VideoInfo, converted, probe, read_frames
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_COUNTED = 10**15  # numbers below count frames; longer ones are times or hashes
+_MOST = 0.7  # share of the steps between numbers that have to be alike
 FOLDER_FPS = 24
 """Frames per second of a folder of frames, which does not say."""
 SMALLEST = 16
@@ -47,8 +51,10 @@ class FrameSource:
     """Whether its frames have more than 8 bits."""
 
     def remarks(self) -> list[str]:
-        """Say what is done with a video's times, fields and colours, `has ...: ...` each."""
+        """Say what is done with a video's times, fields and colours, or with numbers that lack, `has ...: ...` each."""
         said = [self.conversion.said] if self.conversion and self.conversion.said else []
+        if gaps := _gaps(self.images):
+            said.append(f"has no frames between {a_few(gaps)}: those that are there follow each other")
         return [*(self.video.remarks() if self.video else []), *said]
 
     @property
@@ -145,16 +151,27 @@ def _content_hash(path: Path, images: Sequence[Path]) -> str:
 def list_images(folder: Path) -> list[Path]:
     """List the JPEG and PNG files directly in `folder`, in the order of the numbers in their names.
 
-    Raises UserError where two of them differ in the suffix alone.
+    Raises UserError where two of them differ in the suffix or in leading zeros alone, or one is a link to nothing.
     """
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
-    images = sorted((path for path in images if path.is_file()), key=natural_order)
-    stems: dict[str, Path] = {}
     for path in images:
-        if path.stem in stems:
-            raise UserError(f"{folder} holds both {stems[path.stem].name} and {path.name}: keep one of each frame")
-        stems[path.stem] = path
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there: copy the picture in its place")
+    images = sorted((path for path in images if path.is_file()), key=natural_order)
+    for one, other in pairwise(images):
+        if natural_order(one) == natural_order(other):
+            raise UserError(f"{folder} holds both {one.name} and {other.name}: keep one of each frame")
     return images
+
+
+def _gaps(images: Sequence[Path]) -> list[str]:
+    """Name the frames between which numbers lack that nearly all of the others have."""
+    numbers = [frame_number(path) for path in images]
+    steps = np.diff([number if number is not None and number < _COUNTED else 0 for number in numbers])
+    usual = np.median(steps) if len(steps) else 0
+    if not usual > 0 or (steps == usual).mean() < _MOST:
+        return []
+    return [f"{images[at].name} and {images[at + 1].name}" for at in np.nonzero(steps > usual)[0].tolist()]
 
 
 def natural_order(path: Path) -> list[tuple[int, int, str]]:

@@ -33,6 +33,35 @@ def test_the_same_frame_twice_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "1.jpg", grey(1))
     with pytest.raises(UserError, match="both"):
         list_images(tmp_path)
+    (tmp_path / "1.jpg").rename(tmp_path / "0001.png")
+    with pytest.raises(UserError, match="both"):
+        list_images(tmp_path)
+
+
+def test_a_link_to_nothing_is_no_frame_that_is_left_out(tmp_path: Path) -> None:
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", grey(number))
+    (tmp_path / "3.png").symlink_to(tmp_path / "0.png")
+    assert len(list_images(tmp_path)) == 4
+    (tmp_path / "4.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(UserError, match=r"4.png is a link to .*nothing.png, which is not there"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([0, 1, 2, 3, 5, 6, 7], ["has no frames between f3.png and f5.png: those that are there follow each other"]),
+        ([10, 20, 30, 40, 70], ["has no frames between f40.png and f70.png: those that are there follow each other"]),
+        ([0, 2, 4, 6, 8], []),
+        ([5, 6, 8, 11, 12, 20, 31], []),  # nothing is usual here
+        ([7, 8], []),
+    ],
+)
+def test_numbers_that_lack_are_told(tmp_path: Path, numbers: list[int], said: list[str]) -> None:
+    for number in numbers:
+        write_image(tmp_path / f"f{number}.png", grey(number))
+    assert open_source(tmp_path).remarks() == said
 
 
 @pytest.mark.parametrize("kind", ["grey", "grey16", "rgb", "rgb16", "rgba", "rgba16"])
