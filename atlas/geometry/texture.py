@@ -8,7 +8,6 @@ not, which is almost everywhere in a clip whose atlases have the frames' own res
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -23,7 +22,6 @@ from atlas.geometry.uniform import UniformParts
 SHARP = 1.25
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
 _STRIDE = 8  # pixels between the nodes where footprints are measured: they change slowly
-_TILE = 128  # pixels along the tiles that are looked up in smaller copies, or not
 _ROW = 1024  # places looked up as a row
 _COLOUR = 3  # channels that are looked up together, with a fourth to spare: OpenCV takes as long for four as for one
 
@@ -82,23 +80,26 @@ class Texture:
 
     def at_places(self, uv: np.ndarray) -> Tensor:  # (M, 2) -> (M, 4)
         """Look a texture of three channels up at full size, wherever; for few places. The fourth has no meaning."""
-        count = len(uv)
-        rows = np.zeros((-(-count // _ROW), _ROW, 2), np.float32)  # OpenCV has a limit on the width
-        rows.reshape(-1, 2)[:count] = uv
-        (colours,) = self.at_level(rows, None)
-        return colours.reshape(-1, colours.shape[-1])[:count]
+        (colours,) = self._look_up_places(uv, 0)
+        return torch.from_numpy(colours) if self.device.type == "cpu" else colours
 
     def _blend_smaller(self, uv: np.ndarray, level: np.ndarray, result: list) -> None:
-        """Blend smaller copies into `result`, looked up at full size, where `level` is above 0."""
-        for tile in _tiles_above_zero(level):
-            here, depth = uv[tile], level[tile]
-            finest = int(depth.min())
-            smaller = self._look_up(here, finest) if finest else [part[tile] for part in result]
-            for number in range(finest + 1, math.ceil(depth.max()) + 1):
-                share = np.clip(depth - (number - 1), 0, 1)
-                smaller = [_mixed(a, b, share) for a, b in zip(smaller, self._look_up(here, number), strict=True)]
-            for part, blended in zip(result, smaller, strict=True):
-                part[tile] = blended
+        """Blend smaller copies into `result`, looked up at full size, where `level` is above 0, and only there."""
+        flat = [part.reshape(-1, part.shape[2]) if part.ndim == 3 else part.reshape(-1) for part in result]
+        places, depth = np.flatnonzero(level > 0), level.reshape(-1)
+        for number in range(1, math.ceil(level.max()) + 1):
+            places = places[depth[places] > number - 1]
+            share = np.minimum(depth[places] - (number - 1), 1)
+            at = places if self.device.type == "cpu" else torch.from_numpy(places).to(self.device)
+            for part, smaller in zip(flat, self._look_up_places(uv.reshape(-1, 2)[places], number), strict=True):
+                part[at] = _mixed(part[at], smaller, share)
+
+    def _look_up_places(self, uv: np.ndarray, level: int) -> list:  # (M, 2) -> (M, c) or (M,) for each part
+        """Look a level up wherever, as rows: OpenCV has a limit on the width."""
+        rows = np.zeros((-(-len(uv) // _ROW), _ROW, 2), np.float32)
+        rows.reshape(-1, 2)[: len(uv)] = uv
+        found = self._look_up(rows, level)
+        return [(part.reshape(-1, part.shape[2]) if part.ndim == 3 else part.reshape(-1))[: len(uv)] for part in found]
 
     def _look_up(self, uv: np.ndarray, level: int) -> list:
         """Look a level up bilinearly; outside the texture its border is repeated. Parts (h, w, c), of one channel (h, w)."""
@@ -162,17 +163,8 @@ def _halved(part: np.ndarray) -> np.ndarray:
     return cv2.resize(part, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
 
 
-def _mixed(first: Any, second: Any, share: np.ndarray) -> Any:  # (h, w) or (h, w, c) twice, (h, w) of the second
+def _mixed(first: Any, second: Any, share: np.ndarray) -> Any:  # (M,) or (M, c) twice, (M,) of the second
+    weight = share if first.ndim == 1 else share[:, None]
     if isinstance(first, np.ndarray):
-        share = share * 1024  # OpenCV adds 1e-5 to the sum of the weights: next to such large ones it is nothing
-        return cv2.blendLinear(np.ascontiguousarray(first), second, 1024 - share, share)
-    return torch.lerp(first, second, torch.from_numpy(share).to(first.device)[..., None])
-
-
-def _tiles_above_zero(level: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Yield the tiles of a map (h, w) that hold a value above 0."""
-    for top in range(0, level.shape[0], _TILE):
-        for left in range(0, level.shape[1], _TILE):
-            tile = slice(top, top + _TILE), slice(left, left + _TILE)
-            if level[tile].any():
-                yield tile
+        return first + weight * (second - first)
+    return torch.lerp(first, second, torch.from_numpy(weight).to(first.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from atlas.geometry.boxes import box_within, union_of
 from atlas.geometry.texture import Texture
-from atlas.maps.layer_view import FrameMaps, LayerView, colours_of, layer_view, whole_share
+from atlas.maps.layer_view import FrameMaps, LayerView, Outline, colours_of, layer_view, whole_share
 from atlas.maps.maps import Maps
 
 
@@ -44,7 +45,8 @@ class ScaledMaps:
         return cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
 
 
-_BLOCK = 384  # pixels along the blocks of a frame in which an atlas is looked up, or has nothing to say
+BLOCK = 384
+"""Pixels along the blocks of a frame in which an atlas is looked up, or has nothing to say."""
 DeltaKind = Literal["lit", "gain", "unlit"]
 
 
@@ -144,14 +146,24 @@ def add_deltas(
             result_here.addcmul_(view.weight, moved)
         if delta.texture:
             outline = view.outline(own[layer]) if own and "gain" in delta.texture.kinds else None
-            if outline:
-                seen = seen.clone()
-                seen[outline.place] += outline.share * (outline.own * top - seen[outline.place])
-            for part, added in _through_atlas(delta.texture, view, seen, moved, top):
-                result_here[box_within(part.box, view.box)].addcmul_(part.weight, added)
+            with _unmixed(seen, outline, top):
+                for part, added in _through_atlas(delta.texture, view, seen, moved, top):
+                    result_here[box_within(part.box, view.box)].addcmul_(part.weight, added)
     # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
-    result[union] = _rounded(total, top, frame.dtype)[..., :3]
+    result[union] = cv2.cvtColor(_rounded(total, top, frame.dtype), cv2.COLOR_RGBA2RGB)
     return result
+
+
+@contextmanager
+def _unmixed(colours: Tensor, outline: Outline | None, top: float) -> Iterator[None]:
+    """Put the layer's own colours on its outline, in place, inside the block: they need no copy of all others."""
+    if outline is None:
+        yield
+        return
+    mixed = colours[outline.place]
+    colours[outline.place] = mixed + outline.share * (outline.own * top - mixed)
+    yield
+    colours[outline.place] = mixed
 
 
 def _through_atlas(
@@ -162,7 +174,7 @@ def _through_atlas(
     top: float,
 ) -> Iterator[tuple[LayerView, Tensor]]:  # (h', w', 4)
     """Find what is added through the atlas, light * lit + gain * colours + unlit, in the parts of a view where it is any."""
-    for part in view.parts(_BLOCK):
+    for part in view.parts(BLOCK):
         delta, place = texture.seen_in(part), box_within(part.box, view.box)
         if delta is None:
             continue

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atlas.geometry.boxes import box_within
 from atlas.geometry.texture import Texture
-from atlas.maps.compositing import DeltaTexture
+from atlas.maps.compositing import BLOCK, DeltaTexture
 from atlas.maps.layer_view import FrameMaps, LayerView
 from atlas.recolour.change import ColourChange
 from atlas.recolour.matte import Matte
@@ -35,27 +36,28 @@ class RecolouredDelta:
 
     def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> Tensor | None:
         """Find how the change moves the frame's own colours; exactly 0 where it does not apply."""
-        share = self._share(view)
-        if share is None:
+        shares = [(part.box, self._share(part)) for part in view.parts(BLOCK)]
+        if all(isinstance(share, float) and share == 0 for _, share in shares):
             return None
         top = float(np.iinfo(frame.dtype).max)
+        light = view.light if self.change.unlit else None
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
-        moved = self.change.of_frame(frame, source, uv, view.light if self.change.unlit else None).mul_(top).sub_(source)
+        moved = self.change.of_frame(frame, source, uv, light).mul_(top).sub_(source)
         if outline := view.outline(self.own):
             place = outline.place
             colours = source[place] / top
             colours += outline.share * (outline.own - colours)
-            light = None if view.light is None else view.light[place][None]
-            moved[place] = (self.change.of_colours(colours[None], uv[place][None], light)[0] - colours) * top
-        return moved.mul_(share)
+            there = None if light is None else light[place][None]
+            moved[place] = (self.change.of_colours(colours[None], uv[place][None], there)[0] - colours) * top
+        for box, share in shares:
+            if not isinstance(share, float) or share != 1:
+                moved[box_within(box, view.box)] *= share
+        return moved
 
-    def _share(self, view: LayerView) -> Tensor | float | None:
-        """Look up how far the change applies, (h, w), or a number for all of a view; None where it does not at all."""
-        value = self.shares.uniform(view.uv)
-        if value is not None:
-            return float(value[0]) or None
-        (share,) = self.shares.at_level(view.uv, None)
-        return share[..., None]
+    def _share(self, part: LayerView) -> Tensor | float:
+        """Look up how far the change applies, (h, w, 1), or the number for all of a part of a view."""
+        value = self.shares.uniform(part.uv)
+        return self.shares.at_level(part.uv, None)[0][..., None] if value is None else float(value[0])
 
 
 class MattedMaps:
