@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ class RunOptions(RenderOptions, AggregateOptions, EditOptions, FitOptions, Prepa
     """From a source to an edited video: prepare, fit, edit, aggregate, render. The options are those of the stages."""
 
     # Only what differs from the stages' own options stands here.
-    clip: tyro.conf.Positional[Path]
+    clip: tyro.conf.Positional[Path] = field()  # no default, as PrepareOptions has
     """Folder of the clip to make, or to go on with."""
     name: str = ""
     """Name of the edit. Default: the filter's or the editor's."""

@@ -13,12 +13,13 @@ from aggregate.stage import AggregateOptions
 from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.maps.maps import Maps
+from atlas.preparation.options import PrepareOptions
 from atlas.sample.files import write_sample
 from atlas.sample.scene import Sample
 from atlas.storage.images import read_image, write_image
 from atlas.system.command import parse_options
 from atlas.video.reading import probe
-from scripts.pipeline.run import RunOptions, default_name, run
+from scripts.pipeline.run import RunOptions, _part, default_name, run
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "run.py"
 
@@ -142,3 +143,17 @@ def test_steps_are_those_of_the_edit() -> None:
     options = parse_options(RunOptions, ["a", "b", "--editor", "diffusion", "--prompt", "a cat", "--steps", "7"])
     assert (options.steps, options.merge_steps) == (7, AggregateOptions.merge_steps)
     assert parse_options(AggregateOptions, ["clip", "--edit", "x", "--steps", "7"]).merge_steps == 7
+
+
+def test_masks_by_networks_are_passed_on() -> None:
+    options = ["--masks", "points:0:1,2", "--segmenter", "sam", "--detector", "dino", "--salient", "red.onnx", "--offline"]
+    passed = _part(PrepareOptions, parse_options(RunOptions, ["film.mp4", "clip", "--editor", "filter", *options]))
+    assert (passed.masks, passed.segmenter, passed.detector, passed.salient) == (
+        "points:0:1,2",
+        "sam",
+        "dino",
+        Path("red.onnx"),
+    )
+    assert passed.offline and passed.clip == Path("clip")
+    with pytest.raises(UserError, match="PATH .*required"):
+        parse_options(RunOptions, ["film.mp4", "--editor", "filter"])
