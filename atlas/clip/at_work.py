@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 def at_work(clip: Path, *, writes: Iterable[Path] = (), reads: Iterable[Path] = (), wait: bool = False) -> Iterator[None]:
     """Hold what a stage writes (fits, edits, files) and what it reads, and the clip's frames, masks and flow as read.
 
-    What dead runs left half-made in what is written goes. Two stages that wait for each other there cannot be: all take their
+    What dead runs left half-made there goes. Two stages that wait for each other there cannot be: all take their
     leases in the same order, the clip's, then edits', then fits'; one that takes more inside the block keeps to it. Raises
     BusyError where another command is at work and `wait` is False.
     """
@@ -37,7 +37,7 @@ def at_work(clip: Path, *, writes: Iterable[Path] = (), reads: Iterable[Path] = 
         remove_left_overs(clip, below=False)
         for path in wanted:
             bring_back(path)
-            if wanted[path]:
+            if wanted[path] or path.is_dir():  # what reads a fit draws pictures there too
                 remove_left_overs(path if path.is_dir() else path.parent, below=path.is_dir())
         yield
 

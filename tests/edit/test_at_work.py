@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from atlas.evaluation.stage import EvaluateOptions
 from atlas.fitting.stage import FitOptions, fit
 from atlas.rendering.stage import RenderOptions, render
 from atlas.storage.lease import lease as leases
+from atlas.storage.lease.owner import machine
 from edit.deflicker.options import DeflickerOptions
 from edit.deflicker.stage import deflicker
 from edit.editors import EditOptions
@@ -84,3 +86,12 @@ def test_readers_go_on_beside_each_other(clip: Path) -> None:
         assert _outcome(STAGES["edit blue"], clip) is None
         assert _outcome(STAGES["edit red"], clip) is BusyError
         assert _outcome(STAGES["fit"], clip) is BusyError
+
+
+def test_what_a_killed_reader_left_half_made_goes(fresh_clip: Clip) -> None:
+    """Evaluating draws a picture in the folder of the fit, which it only reads."""
+    fit = fresh_clip.fit_folder("truth")
+    left, ours = (fit / f".quality-making-{machine()}-{process}-x.png" for process in (2**30, os.getppid()))
+    left.touch(), ours.touch()
+    with at_work(fresh_clip.folder, reads=[fit]):
+        assert not left.exists() and ours.exists()
