@@ -29,6 +29,14 @@ def refuse_outward_links(folder: Path) -> None:
                     raise UserError(f"{shown} is no file but a pipe or a device, which a clip does not hold: remove it")
 
 
+def refuse_lost_link(path: Path) -> None:
+    """UserError where a path is a link to nothing: what is asked for must not be left out in silence."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"{path} is a link to {os.readlink(path)}, which is not there: copy what it should lead to in its place"
+        )
+
+
 def remove(path: Path) -> None:
     """Remove a file, a folder with all that is in it, or a link, which is not followed; nothing where nothing is there."""
     if path.is_dir() and not path.is_symlink():

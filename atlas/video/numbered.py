@@ -9,6 +9,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.storage.images import read_image
+from atlas.storage.links import refuse_lost_link
 from atlas.storage.pictures import WantedSize
 
 _IMAGE = re.compile(r"(?:.*\D)?(\d+)\.(?:png|jpg|jpeg)", re.IGNORECASE)
@@ -53,14 +54,17 @@ def numbered_files(
     kind: str,
     example: str,
 ) -> dict[int, Path]:
-    """Find the files of a folder by frame number, sorted; UserError where there are none or two of a number.
+    """Find the files of a folder by frame number, sorted; UserError where there are none, two of one, or a link to nothing.
 
     kind, example: what they are and the name of that of frame 12, for messages.
     """
     files: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         match = pattern.fullmatch(path.name)
-        if path.name.startswith(".") or not path.is_file() or match is None:
+        if path.name.startswith(".") or match is None:
+            continue
+        refuse_lost_link(path)
+        if not path.is_file():
             continue
         index = int(match[1])
         if index in files:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 from atlas.errors import UserError, a_few
 from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, to_8_bit
+from atlas.storage.links import refuse_lost_link
 from atlas.storage.pictures import WantedSize, picture_header
 from atlas.storage.stamps import digest
 from atlas.video.colour_tags import BT709
@@ -155,8 +155,7 @@ def list_images(folder: Path) -> list[Path]:
     """
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
     for path in images:
-        if path.is_symlink() and not path.exists():
-            raise UserError(f"{path} is a link to {os.readlink(path)}, which is not there: copy the picture in its place")
+        refuse_lost_link(path)
     images = sorted((path for path in images if path.is_file()), key=natural_order)
     for one, other in pairwise(images):
         if natural_order(one) == natural_order(other):

@@ -64,6 +64,6 @@ def test_a_disk_that_is_too_full_is_told_at_the_first_image(tmp_path: Path, monk
     usage = namedtuple("usage", "free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(1000 * 4 * 100 - 1))
     with ImageStack(tmp_path / "edit" / "making" / "stack", (10, 10), 1000) as stack:
-        with pytest.raises(UserError, match="1000 keyframes need 0.0 GB while they are merged: free some space"):
+        with pytest.raises(UserError, match="1000 keyframes need 1 MB while they are merged: free some space"):
             stack.append(torch.ones(10, 10))
         stack.append(torch.ones(10, 10), (slice(0, 10), slice(0, 9)))

@@ -30,3 +30,10 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     for name, message in (("none", "is not a folder, it is missing: give"), ("file", "file is not a folder: give the folder")):
         with pytest.raises(UserError, match=f"^--control-images .*{message}"):
             NumberedImages(tmp_path / name, 6, 4, "--control-images")
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    write_image(tmp_path / "4.png", np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "5.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(UserError, match=r"5.png is a link to .*nothing.png, which is not there"):
+        NumberedImages(tmp_path, 30, 20, "--images")
