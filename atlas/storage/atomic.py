@@ -47,10 +47,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=own_prefix(path.stem), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o644)
     try:
         with made_here(temporary):
             yield temporary
+        temporary.chmod(0o644)  # not the maker's alone, as temporary files are, and what some libraries put in their place
         if within is None:
             flush_file(temporary)
             check_ours(path)

@@ -133,7 +133,7 @@ def _disk_message(problem: OSError) -> str | None:
     advice: dict[int, str] = {
         errno.ENOSPC: "no space left on the device: free some space and run the same command again",
         errno.EDQUOT: "disk quota exceeded: free some space and run the same command again",
-        errno.EACCES: "permission denied: choose a folder that you may write to",
+        errno.EACCES: "permission denied: choose a file that you may read, or a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.EPERM: "the operation is not permitted: choose another folder",
         errno.ENOENT: "a file or folder that is needed is not there, or cannot be made: check the path",

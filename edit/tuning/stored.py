@@ -47,7 +47,7 @@ def save_unet(unet: Any, weights: Mapping[str, Tensor], folder: Path) -> None:
 def _save(weights: Mapping[str, Tensor], path: Path) -> None:
     halved = {name: weight.detach().to("cpu", torch.float16).contiguous() for name, weight in weights.items()}
     save_file(halved, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors lets nobody else read what it writes
+    path.chmod(0o644)  # where no atomic file sees to it, safetensors lets nobody else read what it writes
 
 
 @contextlib.contextmanager

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from atlas.errors import UserError
 from atlas.storage.arrays import GrowingArray, StoredArray, growing_arrays
 from atlas.storage.atomic import atomic_file, atomic_folder
 from atlas.storage.images import read_image, to_8_bit, to_16_bit, to_float, to_uint8, to_uint16, with_channels, write_image
 from atlas.storage.stamps import digest, is_up_to_date, read_json, read_stamp, write_json, write_stamp
+from atlas.storage.tensors import save_tensors
 
 
 class TestAtomicFile:
@@ -314,3 +317,12 @@ def test_16_bits_become_8_rounded_to_nearest_and_come_back() -> None:
     np.testing.assert_array_equal(to_8_bit(to_16_bit(eight)), eight)
     assert to_16_bit(eight)[-1] == 65535
     assert to_8_bit(eight) is eight and to_16_bit(every) is every
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_what_is_written_is_for_others_to_read_too(tmp_path: Path) -> None:
+    """Also what safetensors writes, by itself for its maker alone: a colleague renders what somebody else merged."""
+    save_tensors(tmp_path / "state.safetensors", {"a": torch.zeros(1)}, {})
+    with atomic_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("a")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in sorted(tmp_path.iterdir())] == [0o644, 0o644]
