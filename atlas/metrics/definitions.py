@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
-from skimage.metrics import structural_similarity
 
 from atlas.geometry.flow import at_targets, flow_targets
 from atlas.storage.images import to_float
@@ -19,6 +19,7 @@ IDENTICAL_DB = 100.0
 """What an identical frame counts in a mean of dB: its own PSNR is infinite."""
 
 
+_WINDOW = 7  # pixels along the square over which structural similarity is taken
 PIXEL_MSE = 255**2 / 3
 """Pixel-MSE of a pair over its warp error: the same squares, averaged over the channels too and on the scale 0..255."""
 
@@ -70,10 +71,30 @@ def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -
 
 def ssim_over(image: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray | None]) -> list[float]:
     """Structural similarity over each of several masks (None: the whole frame), for the price of one."""
-    if min(image.shape[:2]) < 7:
+    if min(image.shape[:2]) < _WINDOW:
         return [math.nan] * len(masks)
-    whole, per_pixel = structural_similarity(unit(image), unit(truth), channel_axis=-1, data_range=1, full=True)
-    return [float(whole) if mask is None else _mean(per_pixel, mask) for mask in masks]
+    per_pixel, rim = _ssim_map(unit(image), unit(truth)), _WINDOW // 2
+    whole = per_pixel[rim:-rim, rim:-rim]  # where the window is inside the frame
+    return [_mean(whole, None) if mask is None else _mean(per_pixel, mask) for mask in masks]
+
+
+def _ssim_map(image: np.ndarray, truth: np.ndarray) -> np.ndarray:  # (H, W, C) twice -> (H, W, C)
+    """Compute structural similarity around each pixel as scikit-image does, by OpenCV's box filter in a third of its time.
+
+    (2 m1 m2 + c1) (2 v12 + c2) / ((m1^2 + m2^2 + c1) (v1 + v2 + c2)), of means and sample variances over a square window.
+    """
+    count = _WINDOW**2
+    first, second, product, squares = (
+        cv2.blur(values, (_WINDOW, _WINDOW), borderType=cv2.BORDER_REFLECT)
+        for values in (image, truth, image * truth, image * image + truth * truth)
+    )
+    means = first * second
+    mean_squares = cv2.add(cv2.multiply(first, first), cv2.multiply(second, second))
+    unbiased = count / (count - 1)
+    c1, c2 = 0.01**2, 0.03**2
+    above = (2 * means + c1) * ((2 * unbiased) * (product - means) + c2)
+    below = (mean_squares + c1) * (unbiased * (squares - mean_squares) + c2)
+    return above / below
 
 
 def warp_back(
@@ -209,6 +230,10 @@ def fold_share(
     return 1 - max(int((determinant > 0).sum()), int((determinant < 0).sum())) / len(determinant)
 
 
-def _mean(values: np.ndarray, mask: np.ndarray | None) -> float:
-    chosen = values if mask is None else values[inside(mask)]
-    return float(chosen.mean(dtype=np.float64)) if chosen.size else math.nan
+def _mean(values: np.ndarray, mask: np.ndarray | None) -> float:  # (H, W) or (H, W, 3), (H, W)
+    """Average over the mask's pixels and the channels, in doubles; NaN where there are no pixels."""
+    chosen = np.ones(values.shape[:2], bool) if mask is None else inside(mask)
+    if not chosen.any():
+        return math.nan
+    means = cv2.mean(values, None if mask is None else chosen.view(np.uint8))  # picking pixels takes ten times as long
+    return sum(means[: values.shape[2]]) / values.shape[2] if values.ndim == 3 else means[0]

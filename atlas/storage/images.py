@@ -16,6 +16,7 @@ from atlas.storage.picture_files.orientation import upright
 from atlas.storage.pictures import WantedSize, picture_bytes
 
 _ROWS = 128
+_FLOATS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
@@ -126,6 +127,8 @@ def _over(image: np.ndarray, ground: int) -> np.ndarray:
 
 def to_float(image: np.ndarray) -> np.ndarray:
     """uint8 or uint16 pixels as float32 in [0, 1]."""
+    if image.dtype == np.uint8 and image.ndim in (2, 3) and image.size:  # looked up, it takes a third of the time
+        return cv2.LUT(image, _FLOATS).reshape(image.shape)
     return image.astype(np.float32) / np.iinfo(image.dtype).max
 
 
