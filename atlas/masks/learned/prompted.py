@@ -232,7 +232,7 @@ def _segmenter_folder(networks: NetworkOptions) -> Path:
     try:
         folder = located(networks.segmenter, "segmenter", offline=networks.offline)
     except UserError as problem:
-        raise UserError(f"{problem} (--segmenter FOLDER)") from None
+        raise UserError(f"{str(problem).removesuffix(', or name a folder')}, or name a folder with --segmenter") from None
     check_segmenter(folder)
     return folder
 
@@ -246,7 +246,7 @@ def _detector_folder(asked: Sequence[Asked], networks: NetworkOptions) -> Path |
     try:
         folder = located(networks.detector, "detector", offline=networks.offline)
     except UserError as problem:
-        raise UserError(f"{problem} (--detector FOLDER)") from None
+        raise UserError(f"{str(problem).removesuffix(', or name a folder')}, or name a folder with --detector") from None
     check_detector(folder)
     return folder
 
