@@ -5,7 +5,7 @@
         edit:
           - prompt: a man hikes through a desert
 
-Its own evaluation looks for films under edited/<video_id>/<number of the prompt>.mp4, counted from 0: edits are named so.
+Its own evaluation calls edited films by the number of their prompt, counted from 0: edits are named so here.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def axis_value(name: str, setting: list[tuple[str, str]], text: str, places: Pla
 
 
 def _read(option: Option, text: str) -> Any:
-    """What a text stands for, as far as the option takes it: itself, a number, true, false, none, or several joined by `+`."""
+    """What a text stands for, as far as the option takes it: itself, a number, true or false, none, or several with `+`."""
     for candidate in (text, _plain(text), [_plain(part) for part in text.split("+")]):
         try:
             option.taken(candidate)
