@@ -62,7 +62,8 @@ class Chains:
             return []
         command = stage_command("prepare", [str(clip.source), str(clip.folder), *arguments_of("prepare", clip.prepare)])
         masks = Path(str(clip.prepare.get("masks", "")))
-        reads = [clip.source, *([masks] if masks.is_absolute() else [])]
+        files = [value for value in clip.prepare.values() if isinstance(value, Path)]
+        reads = [clip.source, *([masks] if masks.is_absolute() else []), *files]
         makes = [clip.folder / "clip.json", clip.folder / "frames", clip.folder / "masks"]
         if clip.prepare.get("masks") == "none":
             makes.pop()

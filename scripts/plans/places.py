@@ -11,6 +11,8 @@ from atlas.system.terminal import in_one_line
 
 FILES = {
     "masks",
+    "segmenter",
+    "detector",
     "model",
     "model_config",
     "vae",
