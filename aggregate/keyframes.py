@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,19 @@ from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, check_keyframe, read_keyframe
 from atlas.clip.keep import read_keep
 from atlas.errors import EDIT, UserError
+from atlas.geometry.boxes import Box, bounding_box
 from atlas.maps.coverage import Visibility
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.lay_over import where_applied
 from atlas.maps.maps import Maps, fit_identity, open_maps
-from atlas.maps.partial import Partial
+from atlas.maps.partial import Partial, uv_within
 from atlas.recolour.change import ColourChange
 from atlas.storage.images import to_float
 from atlas.storage.pictures import picture_header
 from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 
+_BEYOND = 32  # texels: coverage grows and fades by up to 20
 _COLOURS, _LIGHT, _REPAINTED = slice(0, 6), 6, 7  # channels that go to the atlas together
 
 
@@ -44,6 +47,13 @@ class PlacedKeyframe:
     """(N, N) where the keyframe was repainted by hand, about [0, 1]."""
     view: View
     """The same as pixels."""
+
+    def within(self, box: Box) -> PlacedKeyframe:
+        """Crop to a box of the atlas that holds all that was seen."""
+        partial, size = self.partial, (self.light.shape[0], self.light.shape[1])
+        images = (partial.colour, partial.weight, partial.seen, partial.coverage)
+        view = replace(self.view, uv=uv_within(self.view.uv, box, size))
+        return PlacedKeyframe(Partial(*(image[box] for image in images)), self.light[box], self.repainted[box], view)
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,12 @@ class LayerKeyframes:
         keep = None if mask is None else read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
         made = {index: path for index in files if (path := edit.made_path(layer, index)).is_file()}
         return cls(clip, layer, maps, files, made, mask, keep, fit_identity(clip, maps, layer))
+
+    @cached_property
+    def box(self) -> Box:
+        """The box of the atlas that the layer fills, and some more: of a square, a clip often fills less than half."""
+        alpha = self.maps.atlas(self.layer)[..., 3]
+        return bounding_box(alpha > 0, _BEYOND) or (slice(0, alpha.shape[0]), slice(0, alpha.shape[1]))
 
     @property
     def indices(self) -> list[int]:
@@ -135,12 +151,12 @@ class LayerKeyframes:
         )
 
     def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
-        """Find what was repainted by hand in any of the keyframes, where it lies in the atlas."""
-        claims = Claims(self.maps.atlas_size(self.layer), device)
+        """Find what was repainted by hand in any of the keyframes, where it lies in the box of the atlas."""
+        claims = Claims((self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start), device)
         for index, path in Progress(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, quiet=quiet):
             made = self._before(index)
             if made is not None and repainted_pixels(read_keyframe(path, self.clip, index), made).any():
-                placed = self.placed(index, device)
+                placed = self.placed(index, device).within(self.box)
                 claims.add(index, placed.repainted.clamp(0, 1), placed.partial.weight)
         return claims
 

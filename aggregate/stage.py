@@ -22,6 +22,7 @@ from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError, a_few
+from atlas.geometry.boxes import Box
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import visibility
 from atlas.options.aggregate import AggregateOptions
@@ -38,7 +39,7 @@ from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 
-VERSION = 7  # of the method: a changed one makes earlier results out of date
+VERSION = 8  # of the method: a changed one makes earlier results out of date
 _PLACED = 2  # keyframes that are placed at once: each holds several images of the atlas's size
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
@@ -208,7 +209,8 @@ def _merged(
 
     learned: numbers of the keyframes whose pixels the network learns from, and whose light is compared.
     """
-    layer, indices, size = keyframes.layer, keyframes.indices, keyframes.maps.atlas_size(keyframes.layer)
+    layer, indices, box = keyframes.layer, keyframes.indices, keyframes.box
+    size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
     claims, seen = keyframes.claims(device, quiet=options.quiet), torch.zeros(size, device=device)
     change = None
     if options.colours == "learned":
@@ -220,7 +222,7 @@ def _merged(
     def place(index: int) -> PlacedKeyframe:
         placed = keyframes.placed(index, device, change)
         write_image(folder / f"{index:05d}.png", rgba(placed.partial.colour[..., :3], placed.partial.coverage).cpu().numpy())
-        return placed
+        return placed.within(box)
 
     with (
         closing(in_order(place, indices, min(WORKERS, _PLACED))) as placed_keyframes,
@@ -253,12 +255,22 @@ def _merged(
             seed=options.seed,
             quiet=options.quiet,
         )
+        # Nobody wants to look at, or paint on, what was carried on to where no keyframe saw anything.
+        whole = torch.from_numpy(recoloured_atlas(keyframes.maps.atlas(layer), change)[..., :3]).to(device)
         if change is not None:
             belief = confirmed(partials.colours[learned], partials.weights[learned])
             residual = believed(edited, reference, change, torch.maximum(belief, by_hand)) - reference
-            # Nor does anybody want to look at, or paint on, what was carried on to where no keyframe saw anything.
-            whole = torch.from_numpy(recoloured_atlas(keyframes.maps.atlas(layer), change)[..., :3]).to(device)
-            reference = torch.lerp(whole, reference, known[..., None])
+            reference = torch.lerp(whole[box], reference, known[..., None])
             kept = (residual != 0) & (partials.coverage > 0)[..., None]
             edited = torch.where(kept, reference + residual, reference)
-        return _Merged(edited, reference, partials.coverage, seen, unlit, repainted, change)
+        nothing = torch.zeros_like(whole[..., 0])
+        edited, reference = _whole(edited, box, whole), _whole(reference, box, whole)
+        coverage, seen = _whole(partials.coverage, box, nothing), _whole(seen, box, nothing)
+        return _Merged(edited, reference, coverage, seen, unlit, repainted, change)
+
+
+def _whole(image: Tensor, box: Box, beyond: Tensor) -> Tensor:  # (h, w, ...), (N, N, ...) -> (N, N, ...)
+    """Put a box of the atlas into the whole of it."""
+    result = beyond.clone()
+    result[box] = image
+    return result

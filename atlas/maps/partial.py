@@ -67,7 +67,7 @@ def partial_atlas(
     steps = _texel_steps(uv, size)
     step = float(_subset(steps.longer[opacity > 0]).median())
     box = _box(uv, opacity > 0, size, margin=math.ceil(min(_GROW * step, _MOST_GROWN)) + 3 * _FADE)
-    uv, part = _within(uv, box, size), (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    uv, part = uv_within(uv, box, size), (box[0].stop - box[0].start, box[1].stop - box[1].start)
     sheet = _Sheet(uv, opacity, applies, steps, part)
     weight, collected = sheet.weight, sheet.collected
     colour, known = sheet.spread(values).div_(weight.clamp(min=1e-8)[..., None]), _known(weight, round(_NEAR * step))
@@ -230,7 +230,7 @@ def _box(uv: Tensor, visible: Tensor, size: tuple[int, int], margin: int) -> tup
     return slices[0], slices[1]
 
 
-def _within(uv: Tensor, box: tuple[slice, slice], size: tuple[int, int]) -> Tensor:
+def uv_within(uv: Tensor, box: tuple[slice, slice], size: tuple[int, int]) -> Tensor:
     """Convert `uv` of the atlas to uv of its part `box`."""
     starts = uv.new_tensor([box[1].start, box[0].start])
     sides = uv.new_tensor([box[1].stop - box[1].start, box[0].stop - box[0].start])
