@@ -12,8 +12,15 @@ from atlas.system.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
-from atlas.rendering.export import ExportOptions, export
+from atlas.options.export import ExportOptions
 from atlas.system.command import run_command
 
+
+def _export(options: ExportOptions) -> object:
+    from atlas.rendering.export import export  # torch is loaded when there is something to do: --help is there at once
+
+    return export(options)
+
+
 if __name__ == "__main__":
-    run_command(ExportOptions, export)
+    run_command(ExportOptions, _export)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import tyro
 
 from atlas.clip.at_work import at_work, holds_clip
 from atlas.clip.clip import Clip
@@ -16,6 +13,7 @@ from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.maps.compositing import FrameMaps
 from atlas.maps.maps import Maps, open_maps
+from atlas.options.export import ExportOptions
 from atlas.recolour.change import recoloured_atlas
 from atlas.rendering.edited import EditedLayer, difference
 from atlas.rendering.exr import check_exr, write_exr
@@ -27,32 +25,13 @@ from atlas.storage.images import to_uint8, to_uint16, write_image
 from atlas.storage.lease.lease import writing
 from atlas.storage.own.others import NOBODYS
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
-from atlas.system.command import StageOptions
 from atlas.system.cost import measured
-from atlas.system.device import Device, choose_device
+from atlas.system.device import choose_device
 from atlas.system.parallel import in_order
 from atlas.system.progress import Progress
 from atlas.system.terminal import in_one_line
 
 _VERSION = 2
-
-
-@dataclass(kw_only=True)
-class ExportOptions(StageOptions):
-    """Write a fit's layers as STMaps, mattes and atlases for Nuke, Fusion, After Effects, Blender, ..."""
-
-    clip: tyro.conf.Positional[Path]
-    """Folder of the clip."""
-    output: Path
-    """Folder to write; made, or replaced where it is an earlier export to which nothing was added."""
-    fit: str | None = None
-    """Name of the fit. Default: that of the edit, else "default"."""
-    edit: str | None = None
-    """Edit whose atlases are written beside the originals."""
-    size: Literal["fit", "source"] = "fit"
-    """Size of the prepared frames, or the full size of the source."""
-    device: Device = "auto"
-    """Where maps at the source's size are evaluated."""
 
 
 @holds_clip

@@ -11,12 +11,10 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,6 +30,7 @@ from atlas.storage.stamps import read_json, write_json
 from atlas.system.command import BUSY
 from atlas.system.interrupt import INTERRUPTED, SAID
 from atlas.system.progress import PROGRESS_FILE
+from scripts.jobs import group
 from scripts.jobs.process import TAIL, last_line, tail
 from scripts.jobs.supervisor import JOB, STATUS, write_status
 
@@ -132,7 +131,7 @@ class Job:
             where = self.process.host if self.process else "an unknown machine"
             raise UserError(f"job {self.id} runs on {where}: cancel it there")
         (self.folder / _CANCELLED).touch()
-        for end in (_interrupt, _terminate, _kill):
+        for end in (group.interrupt, group.terminate, group.kill):
             if self._is_ours():
                 end(self.process.pid)
             if self.wait(patience):
@@ -210,7 +209,7 @@ def start(clip: Path, stage: str, arguments: list[str], folder: Path | None = No
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {PROGRESS_FILE: str(own / PROGRESS), "PYTHONUNBUFFERED": "1"},
-            **_own_group(),
+            **group.own_group(),
         )
     job = Job(own, stage, list(arguments), job.started, Owner.of_process(process.pid, f"{stage}.py"))
     _record(job)
@@ -260,42 +259,3 @@ def newest_progress(path: Path) -> dict[str, Any] | None:
 def _record(job: Job) -> None:
     about = {"id": job.id, "stage": job.stage, "arguments": job.arguments, "started": job.started}
     write_json(job.folder / JOB, about | {"process": job.process.to_dict() if job.process else None})
-
-
-def _own_group() -> dict[str, Any]:
-    """Keywords of Popen for a process group of its own, which Ctrl-C in this one's terminal does not reach."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-    return {"start_new_session": True}
-
-
-def _interrupt(pid: int) -> None:
-    if sys.platform == "win32":
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.CTRL_BREAK_EVENT)  # Ctrl-C cannot be sent to a group of its own
-    else:
-        _to_group(pid, signal.SIGINT)
-
-
-def _terminate(pid: int) -> None:
-    _each_below(pid, psutil.Process.terminate)
-
-
-def _kill(pid: int) -> None:
-    _each_below(pid, psutil.Process.kill)
-    if sys.platform != "win32":
-        _to_group(pid, signal.SIGKILL)
-
-
-def _each_below(pid: int, do: Callable[[psutil.Process], None]) -> None:
-    """Do something to the command and to what it started; the supervisor then tells how it ended."""
-    with contextlib.suppress(psutil.Error):
-        for process in psutil.Process(pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                do(process)
-
-
-def _to_group(pid: int, number: int) -> None:
-    if sys.platform != "win32":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, number)

@@ -27,17 +27,18 @@ from atlas.system.command import CommonOptions, parse_options
 from scripts.webapp.paths import given_path, refuse_outside
 
 Kind = Literal["text", "path", "whole", "number", "switch", "choice"]
-_STAGES = {
+_OPTIONS = {
     "prepare": "atlas.preparation.stage:PrepareOptions",
     "fit": "atlas.options.fit:FitOptions",
     "edit": "edit.editors:EditOptions",
     "aggregate": "atlas.options.aggregate:AggregateOptions",
     "render": "atlas.options.render:RenderOptions",
     "deflicker": "edit.deflicker.options:DeflickerOptions",
-    # These load torch, and are loaded when they are asked for.
-    "evaluate": "atlas.evaluation.stage:EvaluateOptions",
-    "export": "atlas.rendering.export:ExportOptions",
+    "evaluate": "atlas.options.evaluate:EvaluateOptions",
+    "export": "atlas.options.export:ExportOptions",
 }
+STAGES = tuple(_OPTIONS)
+"""The stages that have a form."""
 _KINDS: dict[Any, Kind] = {str: "text", Path: "path", int: "whole", float: "number", bool: "switch"}
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 _MOST_CHARACTERS = 10_000
@@ -82,9 +83,9 @@ class FormError(UserError):
 @cache
 def options_of(stage: str) -> type[CommonOptions]:
     """The dataclass of a stage's options; UserError where there is no such stage."""
-    if stage not in _STAGES:
-        raise UserError(f"there is no stage {stage[:60]!r}: choose one of {', '.join(_STAGES)}")
-    module, _, name = _STAGES[stage].partition(":")
+    if stage not in _OPTIONS:
+        raise UserError(f"there is no stage {stage[:60]!r}: choose one of {', '.join(_OPTIONS)}")
+    module, _, name = _OPTIONS[stage].partition(":")
     options: type[CommonOptions] = getattr(importlib.import_module(module), name)
     return options
 

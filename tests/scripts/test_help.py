@@ -36,6 +36,7 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "atlas.options.render",
         "atlas.options.aggregate",
         "atlas.options.evaluate",
+        "atlas.options.export",
         "scripts.batches.batch",
     ],
 )

@@ -10,9 +10,8 @@ import pytest
 
 from atlas.errors import UserError
 from atlas.system.command import parse_options
-from scripts.webapp.forms import FormError, arguments_of, field_of, form_of, options_of, values_of
+from scripts.webapp.forms import STAGES, FormError, arguments_of, field_of, form_of, options_of, values_of
 
-STAGES = ("prepare", "fit", "edit", "aggregate", "render", "deflicker", "evaluate", "export")
 NEEDED: dict[str, dict[str, Any]] = {
     "prepare": {"source": "film.mp4"},
     "fit": {},

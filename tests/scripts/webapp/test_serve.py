@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import UserError
+from scripts.webapp.forms import STAGES
 from scripts.webapp.serve import PORT, AppOptions, address_of, listening, serve
 
 APP = Path(__file__).resolve().parents[3] / "scripts" / "app.py"
@@ -73,7 +74,7 @@ def test_it_answers_without_torch_and_tells_its_address(tmp_path: Path) -> None:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert said.startswith("open http://127.0.0.1:"), said + process.stdout.read()
-        for route in ("", "api/clips", "api/forms/fit", "api/forms/edit", "api/forms/render"):
+        for route in ("", "api/clips", *(f"api/forms/{stage}" for stage in STAGES)):
             with urllib.request.urlopen(said.removeprefix("open ").strip() + route) as answer:
                 assert answer.status == 200
     finally:
