@@ -52,7 +52,7 @@ def _folders(root: Path) -> Iterator[Path]:
             continue
         for entry in entries:
             path, seen = Path(entry.path), seen + 1
-            if (path / "clip.json").is_file() or (path / JOBS).is_dir():
+            if (path / "clip.json").is_file() or ((path / JOBS).is_dir() and jobs_of(path, most=1)):
                 yield path
             elif depth + 1 < _DEPTH and not (depth == 0 and entry.name == UPLOADS):
                 waiting.append((path, depth + 1))

@@ -173,6 +173,8 @@ def field_of(stage: str, message: str, values: Mapping[str, Any] | None = None) 
     It is the first whose option the error names (not in a command that it advises to run), else the one of which it says that
     there is `no NAME '...'` or that it begins with, else one whose value stands in it.
     """
+    if stage not in STAGES:
+        return ""
     fields, said = form_of(stage), message.partition("scripts/")[0]
     by_option = {field.option: field.name for field in fields if field.option}
     for option in _OPTION.findall(said):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -152,6 +154,7 @@ def _mount_pages(app: FastAPI, work: Work) -> None:
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_SHARE": "False"}
     if _CACHE not in os.environ:
         os.environ[_CACHE] = tempfile.mkdtemp(prefix="layered-atlas-app-")
+        atexit.register(shutil.rmtree, os.environ[_CACHE], ignore_errors=True)
     import gradio
 
     from scripts.webapp.pages import build_pages

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,25 @@ def test_a_clip_whose_jobs_lead_elsewhere_starts_none(app: Served, tmp_path: Pat
     finally:
         (folder / "jobs").unlink()
         folder.rmdir()
+
+
+def test_what_is_a_clip_and_what_is_not(app: Served) -> None:
+    """Folders that hold records of jobs are clips to be; others that have a folder of that name, links and uploads are not."""
+    for name in ("work/jobs", "uploads/frames/jobs", "a/b/c/d"):
+        (app.root / name).mkdir(parents=True)
+    record = app.root / "begun" / "jobs" / "20260101-000000-000000-0123456789abcdef"
+    record.mkdir(parents=True)
+    saved = {"stage": "run", "started": 1, "arguments": ["--masks"]}
+    (record / "job.json").write_text(json.dumps(saved))
+    (record / "status.json").write_text('{"status": 2, "ended": 2}')
+    (record / "log.txt").write_text("error: --masks is odd\n")
+    try:
+        clips = {one["clip"]: one for one in app.get("/api/clips").json["clips"]}
+        assert clips.keys() == {"begun", "swan"}
+        assert clips["begun"]["problem"] == "--masks is odd" and clips["begun"]["stages"] == []
+        assert clips["swan"]["layers"] == ["foreground", "background"]
+        (job,) = app.get("/api/jobs?clip=begun").json
+        assert (job["state"]["name"], job["field"], job["values"]) == ("failed", "", {})
+    finally:
+        for name in ("work", "uploads", "a", "begun"):
+            shutil.rmtree(app.root / name)

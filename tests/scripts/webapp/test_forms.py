@@ -170,6 +170,7 @@ def test_no_field_takes_a_path_outside(stage: str, root: Path) -> None:
         ("edit", "/data/swan has no fit 'default' (its fits: a): run scripts/fit.py /data/swan --name default", {}, "fit"),
         ("edit", "/data/swan has no layer 'sky': choose one of foreground", {"layer": "sky", "prompt": "sky"}, "layer"),
         ("edit", "keyframe 99 is past the end: the clip has frames 0 to 11", {}, "keyframes"),
+        ("run", "--masks box:1 is not understood", {}, ""),
         ("fit", "no space left on the device", {}, ""),
         ("fit", "a thing with --unknown option", {"name": "xy"}, ""),
     ],
