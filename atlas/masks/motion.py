@@ -4,7 +4,8 @@ The background's motion between two frames is one homography, found by RANSAC fr
 frame's border counting most. A pixel speaks for the foreground where its flow differs from that homography by
 several times the background's own scatter *and* can be confirmed: water, leaves and shadows differ too, but
 cannot be followed over several frames. Frames a few steps apart are compared as well as neighbours, so that what moves
-slowly, or pauses, is seen. The evidence is averaged along the flow, and cut out of the frames by the clip's colours.
+slowly, or pauses, is seen. The evidence is averaged along the flow; where it is certain, a model learns what the object
+looks like in the whole clip, and both together are cut out of the frames.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
-from atlas.masks.moving.colour_cut import CutClip
+from atlas.masks.moving.cut import CutClip
+from atlas.masks.moving.doubt import doubtful, said_of
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
 from atlas.storage.stack import RowStack
 from atlas.system.progress import Progress
+from atlas.system.terminal import say
 from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 480
@@ -60,17 +63,22 @@ class MotionMasks:
         return []
 
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
-        """The text."""
-        return AUTO, []
+        """The text, and by what method they are found."""
+        return f"{AUTO} 2", []
 
 
 def masks_from_motion(
-    frame: Callable[[int], np.ndarray], frames: int, quiet: bool = False, scratch: Path | None = None
+    frame: Callable[[int], np.ndarray],
+    frames: int,
+    quiet: bool = False,
+    scratch: Path | None = None,
+    announce: Callable[[str], None] = say,
 ) -> Iterator[np.ndarray]:
     """Segment what moves against the background in all frames: (H, W) uint8 masks, frame by frame.
 
     frame: reads frame i as (H, W, 3) uint8. scratch: a folder for what is found of each frame, about as much as the clip's own
-    files; memory does not grow with the clip. Raises UserError, before the first mask, where nothing moves or everything does.
+    files; memory does not grow with the clip. announce: is told, in a line, in which frames the masks are doubtful. Raises
+    UserError, before the first mask, where nothing moves or everything does.
     """
     height, width = frame(0).shape[:2]
     size = fitted_size(width, height, _SIDE)
@@ -78,8 +86,8 @@ def masks_from_motion(
         here = Path(folder)
         clip = footage(lambda index: fit_image(frame(index), size), frames, size, here, quiet=quiet)
         scores = scored(clip, here)
-        cut = CutClip(clip.images, scores.__getitem__, scores.limits, clip.flows, here)
-        parts = MainParts(frames, cut.__getitem__, scores.__getitem__)
+        cut = CutClip(clip.images, scores.__getitem__, clip.flows, here)
+        parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
         band = max(2, round(0.008 * max(size)))
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
@@ -90,5 +98,7 @@ def masks_from_motion(
             raise UserError(f"nothing moves against the background: {HELP}")
         if share > 0.95:
             raise UserError(f"no background was found, everything moves: {HELP}")
+        if doubts := doubtful(frames, masks.__getitem__, cut.undecided, clip.flows):
+            announce(f"--masks auto is unsure of frames {said_of(doubts)}: look at the masks there, and {HELP}")
         for mask in masks:
             yield soften(mask, (width, height))

@@ -36,6 +36,8 @@ _MEMORY, _UNCONFIRMED = 0.8, 0.3
 """How much of what is known is handed on to the next frame, and the share of that where the flow is not confirmed."""
 _STILL = 0.25
 """What a salient thing weighs that stands still, where another moves."""
+_SURELY_NOT = 0.1
+"""Below it a pixel is surely ground: a hole that shows much of that stays a hole."""
 _HAZE = 0.2
 """Opacity below which nothing is there, and short of 1 from which on all is."""
 _EDGE = 4
@@ -103,7 +105,7 @@ def masks_from_salience(
             given[index] = salience(frame(index)) * 255 + 0.5
         motion = footage(lambda index: fit_image(frame(index), size), frames, size, here, quiet=quiet)
         joined = _Joined(motion, given, here)
-        parts = MainParts(frames, lambda index: joined[index] > 0.5, joined.weight)
+        parts = MainParts(frames, lambda index: joined[index] > 0.5, joined.weight, lambda index: joined[index] < _SURELY_NOT)
         share = float(np.mean([parts[index].mean() for index in range(frames)]))
         if share < LEAST:
             raise UserError("the network finds nothing salient that lasts: point the object out with --masks points:0:x,y")

@@ -14,6 +14,10 @@ GAPS = (1, 4, 8, 16)
 """Frames between two that are compared."""
 _STILL, _MOVING = 3.0, 7.0
 """Scatters of the background's flow: a difference below the first says nothing, above the second it is certain."""
+_MOTIONS, _SHARE, _OFF = 3, 0.15, 1.0
+"""Motions that are looked for, the share of the points that one needs, and pixels by which its points may miss it."""
+_CELLS = 8
+"""Of the frame's width and height, along whose border places are counted."""
 _SCATTER = 0.05
 """Pixels: flow is never trusted to better than this."""
 
@@ -68,15 +72,55 @@ def background_motion(
     if np.count_nonzero(chosen) < 30:
         return None
     points = np.stack([x[chosen], y[chosen]], axis=1)
-    cv2.setRNGSeed(0)
-    homography, inliers = cv2.findHomography(points, points + flow[chosen], cv2.RANSAC, 1.0, maxIters=1000, confidence=0.999)
-    if homography is None or inliers.mean() < 0.2:
+    found = _motion_at_border(points, points + flow[chosen], (height, width))
+    if found is None:
         return None
+    homography, inliers = found
     moved = np.stack([x, y, np.ones_like(x)], axis=-1) @ homography.T.astype(np.float32)
     expected = moved[..., :2] / moved[..., 2:] - np.stack([x, y], axis=-1)
     residual = np.hypot(*np.moveaxis(flow - expected, -1, 0))
-    scatter = 1.48 * float(np.median(residual[chosen][inliers[:, 0] > 0]))
+    scatter = 1.48 * float(np.median(residual[chosen][inliers]))
     return residual, max(_SCATTER, scatter)
+
+
+def _motion_at_border(
+    points: np.ndarray,  # (N, 2)
+    targets: np.ndarray,  # (N, 2)
+    shape: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of the homographies that many points follow, the one of the frame's border, and which points do, (N,) bool.
+
+    What fills half of the frame moves alike over most of it, but hardly reaches more than one side. A plain lawn has few
+    points beside a face: places along the border are counted, and not points.
+    """
+    place, weight = _border_places(points, shape)
+    left, best, most = np.ones(len(points), bool), None, 0.0
+    for _ in range(_MOTIONS):
+        if np.count_nonzero(left) < max(30, _SHARE * len(points)):
+            break
+        cv2.setRNGSeed(0)
+        homography, _ = cv2.findHomography(points[left], targets[left], cv2.RANSAC, _OFF, maxIters=1000, confidence=0.999)
+        if homography is None:
+            break
+        moved = cv2.perspectiveTransform(points[:, None].astype(np.float64), homography)[:, 0]
+        inliers = np.hypot(*(moved - targets).T) < _OFF
+        counts = [np.bincount(place, chosen, len(weight)) for chosen in (inliers, np.ones(len(place)))]
+        border = float(weight @ (counts[0] / np.maximum(counts[1], 1)))
+        if inliers.mean() >= _SHARE and border > most:
+            best, most = (homography, inliers), border
+        if border > 0.75 * float(weight @ (counts[1] > 0)):
+            break
+        left &= ~inliers
+    return best
+
+
+def _border_places(points: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each point its cell of the frame, (N,), and what each cell weighs: those inside nothing, those at the bottom half."""
+    cell = np.minimum((points[:, ::-1] * _CELLS / shape).astype(np.int64), _CELLS - 1)
+    weight = np.zeros((_CELLS, _CELLS))
+    weight[-1] = 0.5  # where who stands in the picture stands
+    weight[0] = weight[:, 0] = weight[:, -1] = 1.0
+    return cell[:, 0] * _CELLS + cell[:, 1], weight.ravel()
 
 
 def certainly_moving(measured: list[Measured], shape: tuple[int, ...]) -> np.ndarray:

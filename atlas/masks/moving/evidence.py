@@ -12,7 +12,6 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.masks.moving.along import Averages, FlowStacks
-from atlas.masks.moving.colour_cut import Limits
 from atlas.masks.moving.compare import GAPS, Measured, certainly_moving, compare
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
@@ -104,18 +103,13 @@ class Scores:
     averages: Averages
     restless: bool
     usual: float
-    """Trust, or evidence where the clip is not restless, that the clearest pixels have."""
-
-    @property
-    def limits(self) -> Limits:
-        """Scores that decide."""
-        return Limits(0.9, 0.45, 0.25) if self.restless else Limits(0.85, 0.5, 0.17)
+    """Evidence that the clearest pixels have; in a restless clip, how much of it is confirmed."""
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The scores of a frame, (H, W) float32 in [0, 1]."""
         said = self.averages[index]
         if self.restless:
-            return said[..., 0] * np.clip((_trust(said) / self.usual - 0.6) / 0.3, 0, 1)
+            return said[..., 0] * np.clip((_confirmed(said) / self.usual - 0.6) / 0.3, 0, 1)
         return np.clip(1.45 * said[..., 3] / self.usual, 0, 1)
 
 
@@ -125,22 +119,28 @@ def scored(clip: Footage, scratch: Path) -> Scores:
     if np.mean([np.mean(said[..., 0] > 0.5) for said in clip.said]) < LEAST:
         raise UserError(f"nothing moves against the background: {HELP}")
     averages = Averages(scratch / "evidence", lambda i: clip.said[i].astype(np.float32), shape, clip.flows, _MEMORY)
-    trust, evidence = np.zeros(_STEPS), np.zeros(_STEPS)
+    trust, evidence, confirmed = (np.zeros(_STEPS) for _ in range(3))
     for index in range(len(clip.said)):
         said = averages[index]
         trust += _histogram(_trust(said)[said[..., 0] > 0.5])
         evidence += _histogram(said[..., 3][said[..., 3] > 0.1])
+        confirmed += _histogram(_confirmed(said)[said[..., 0] > 0.8])
     usual = _percentile(trust, 0.9)
     frames = (averages[index] for index in range(len(clip.said)))
     lost = float(np.mean([np.mean((said[..., 0] > 0.5) & (_trust(said) < 0.6 * usual)) for said in frames]))
     if lost > _RESTLESS:
-        return Scores(averages, True, usual)
+        return Scores(averages, True, _percentile(confirmed, 0.95))
     return Scores(averages, False, _percentile(evidence, 0.9))
 
 
 def _trust(said: np.ndarray) -> np.ndarray:
     """Share of what moves that can be followed; 1 where nothing moves over some frames: nothing speaks against it."""
     return (said[..., 2] + 0.05) / (said[..., 1] + 0.05)
+
+
+def _confirmed(said: np.ndarray) -> np.ndarray:
+    """How much of the motion the comparisons confirm, over gaps of all lengths: reflections and water soon look different."""
+    return said[..., 3] / (said[..., 0] + 0.05)
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,9 @@ _LEAST = 0.2
 _HOLE, _HOLE_AT_BORDER = 0.02, 0.05
 """Of a mask's area: smaller holes go. What the object and the frame's border enclose has less of an edge to show that it is not
 part of it."""
+_PLAIN_HOLE, _SEEN_THROUGH = 0.5, 0.2
+"""Enclosed holes up to this share of the mask's area go too, where less than that share of them is surely ground: doors and
+windows of a car are plain, and nothing in them shows that they move."""
 
 
 class MainParts:
@@ -25,8 +28,9 @@ class MainParts:
         frames: int,
         mask: Callable[[int], np.ndarray],  # frame -> (H, W) bool; asked for again with each frame
         score: Callable[[int], np.ndarray],  # frame -> (H, W) in [0, 1]: a pixel weighs its square
+        ground: Callable[[int], np.ndarray],  # frame -> (H, W) bool: surely not the object
     ) -> None:
-        self._mask = mask
+        self._mask, self._ground = mask, ground
         self._first: list[int] = []
         parents, before = _Sets(), np.zeros(1, np.int64)
         weights: list[np.ndarray] = []
@@ -48,7 +52,7 @@ class MainParts:
         """The mask of a frame, (H, W) bool."""
         labels, count = ndimage.label(self._mask(index))
         start = self._first[index]
-        return _without_holes(np.concatenate([[False], self._kept[start : start + count]])[labels])
+        return _without_holes(np.concatenate([[False], self._kept[start : start + count]])[labels], self._ground(index))
 
 
 class _Sets:
@@ -78,9 +82,10 @@ class _Sets:
         self._parents[max(one, other)] = min(one, other)
 
 
-def _without_holes(mask: np.ndarray) -> np.ndarray:  # (H, W) bool
+def _without_holes(mask: np.ndarray, ground: np.ndarray) -> np.ndarray:  # (H, W) bool, twice
     holes, count = ndimage.label(~mask)
     areas = np.bincount(holes.ravel(), minlength=count + 1)
-    least = np.full(count + 1, _HOLE)
+    seen_through = np.bincount(holes[ground], minlength=count + 1) / np.maximum(areas, 1)
+    least = np.where(seen_through < _SEEN_THROUGH, _PLAIN_HOLE, _HOLE)
     least[np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))] = _HOLE_AT_BORDER
     return mask | ((areas < least * np.count_nonzero(mask))[holes] & ~mask)

@@ -63,12 +63,13 @@ def test_parts_are_those_of_the_whole_clip(tmp_path: Path) -> None:
     weights = np.bincount(labels.ravel(), (scores**2).ravel(), count + 1)[1:]
     assert 0 < np.count_nonzero(weights >= 0.2 * weights.max()) < count
     wanted = np.isin(labels, 1 + np.flatnonzero(weights >= 0.2 * weights.max()))
-    parts = MainParts(len(masks), masks.__getitem__, scores.__getitem__)
+    parts = MainParts(len(masks), masks.__getitem__, scores.__getitem__, lambda index: np.ones(masks.shape[1:], bool))
     for index, mask in enumerate(wanted):
         assert (parts[index] >= mask).all()
         filled, _ = ndimage.label(parts[index] & ~mask)  # only holes were filled
         assert not filled.any() or np.bincount(filled.ravel())[1:].max() <= 0.05 * mask.sum() + 1
-    nothing = MainParts(2, lambda index: np.zeros((4, 4), bool), lambda index: np.zeros((4, 4)))
+    empty = lambda index: np.zeros((4, 4), bool)  # noqa: E731
+    nothing = MainParts(2, empty, empty, empty)
     assert not nothing[1].any()
 
 

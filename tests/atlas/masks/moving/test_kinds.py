@@ -1,0 +1,81 @@
+"""Kinds of clips that went wrong once, made small, with known masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from atlas.masks.motion import masks_from_motion
+from atlas.masks.moving.compare import background_motion
+from tests.atlas.masks.test_motion import overlap, texture
+
+Scene = Callable[[int], tuple[np.ndarray, np.ndarray]]
+HEIGHT, WIDTH, FRAMES = 96, 128, 10
+GROUND = texture(1, HEIGHT, WIDTH + 60, 20, 190)
+FIGURE = texture(2, 96, 80, 90, 255)
+
+
+def found_in(scene: Scene, frames: int = FRAMES) -> list[np.ndarray]:
+    return list(masks_from_motion(lambda index: scene(index)[0], frames, quiet=True))
+
+
+def with_figure(frame: np.ndarray, top: int, left: int, figure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A frame with a figure put into it, and the figure's mask."""
+    height, width = figure.shape[:2]
+    frame, mask = frame.copy(), np.zeros(frame.shape[:2], bool)
+    frame[top : top + height, left : left + width] = figure[: len(frame) - top]
+    mask[top : top + height, left : left + width] = True
+    return frame, mask
+
+
+def half_of_the_frame(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """The camera follows somebody who fills nearly half of the frame and reaches its bottom; the ground passes."""
+    return with_figure(GROUND[:, 4 * index : 4 * index + WIDTH], 14 + index % 3, 30, FIGURE[:, :66])
+
+
+def plain_inside(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A thing with an even patch in it, in a colour that the ground has too."""
+    thing = FIGURE[:54, :64].copy()
+    thing[14:40, 16:48] = 105
+    return with_figure(GROUND[:, :WIDTH], 20, 8 + 4 * index, thing)
+
+
+def still_at_the_border(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Something moves in a panning view; at the left border something of its colours stands still in the world."""
+    world = GROUND.copy()
+    world[30:90, 20:56] = FIGURE[:60, 40:76]
+    return with_figure(world[:, index : index + WIDTH], 26, 66 + index, FIGURE[:44, :40])
+
+
+def test_who_fills_half_of_the_frame_is_the_object() -> None:
+    masks = found_in(half_of_the_frame)
+    assert np.mean([overlap(mask, half_of_the_frame(index)[1]) for index, mask in enumerate(masks)]) > 0.8
+    assert max(float(np.mean(mask[:, :20] > 127)) for mask in masks) < 0.1
+
+
+def test_a_plain_region_inside_is_the_object() -> None:
+    masks = found_in(plain_inside)
+    inside = [mask[36:58, 26 + 4 * index : 54 + 4 * index] > 127 for index, mask in enumerate(masks)]
+    assert min(float(part.mean()) for part in inside) > 0.95
+
+
+def test_what_stands_still_at_the_border_is_not() -> None:
+    masks = found_in(still_at_the_border)
+    for index, mask in enumerate(masks):
+        assert np.mean(mask[30:90, max(0, 20 - index) : 56 - index] > 127) < 0.1
+    assert np.mean([overlap(mask, still_at_the_border(index)[1]) for index, mask in enumerate(masks)]) > 0.75
+
+
+@pytest.mark.parametrize("share", [0.15, 1.0])
+def test_the_motion_of_the_border_is_the_background_s(share: float) -> None:
+    """However few points a lawn has beside somebody who fills half of the frame."""
+    flow = np.zeros((120, 160, 2), np.float32)
+    flow[...] = (6, -2)
+    flow[20:, 30:130] = 0
+    valid = np.random.default_rng(0).random((120, 160)) < share
+    valid[20:, 30:130] = True
+    tracked = background_motion(flow, valid)
+    assert tracked is not None
+    assert tracked[0][:18].max() < 0.1 and tracked[0][30:, 40:120].min() > 4
