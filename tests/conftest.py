@@ -20,6 +20,8 @@ SLOW = (
     "atlas/evaluation/test_stage.py",
     "atlas/fitting/test_deleted.py",
     "atlas/fitting/test_stage.py",
+    "atlas/masks/learned/test_detector.py",
+    "atlas/masks/learned/test_follow.py",
     "atlas/masks/learned/test_prompted.py",
     "atlas/masks/learned/test_salient.py",
     "atlas/nla",

@@ -114,14 +114,12 @@ class Detector:
         height, width = frame.shape[:2]
         # OWLv2 sees the frame in the corner of a square.
         size = [max(height, width)] * 2 if self._family is _OWL else [width, height]
-        chosen = scores > self.least
-        corners = np.concatenate(
-            [centres[chosen, :2] - centres[chosen, 2:] / 2, centres[chosen, :2] + centres[chosen, 2:] / 2], 1
-        )
-        corners = np.clip(corners * [*size, *size], 0, [width, height, width, height])
-        kept = apart(corners, scores[chosen])[:_MOST]
+        ends = np.concatenate([centres[:, :2] - centres[:, 2:] / 2, centres[:, :2] + centres[:, 2:] / 2], axis=1)
+        corners = np.clip(ends * [*size, *size], 0, [width, height, width, height])
+        chosen = np.flatnonzero((scores > self.least) & (corners[:, 2:] - corners[:, :2] >= 1).all(1))
+        kept = chosen[apart(corners[chosen], scores[chosen])[:_MOST]]
         boxes = [Box(x, y, right - x, bottom - y) for x, y, right, bottom in corners[kept].tolist()]
-        return [box for box in boxes if min(box.width, box.height) >= 1], float(scores.max(initial=0))
+        return boxes, float(scores.max(initial=0))
 
     def _inputs(self, frame: np.ndarray) -> dict[str, torch.Tensor]:
         height, width = frame.shape[:2]

@@ -192,19 +192,26 @@ def save_grounding_dino(folder: Path, seed: int = 0) -> Path:
 
 def save_owl(folder: Path, seed: int = 0) -> Path:
     """Build an OWLv2 whose tokenizer knows letters, and save both."""
-    from transformers import Owlv2Config, Owlv2ForObjectDetection
-
-    from tests.edit.tiny import tokenizer
+    from transformers import CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection
 
     torch.manual_seed(seed)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = Owlv2Config(
-        text_config={**sizes, "vocab_size": 514, "max_position_embeddings": 16, "bos_token_id": 512, "eos_token_id": 513},
+        text_config={**sizes, "vocab_size": 54, "max_position_embeddings": 16, "bos_token_id": 52, "eos_token_id": 53},
         vision_config={**sizes, "image_size": 64, "patch_size": 16},
         projection_dim=16,
     )
-    Owlv2ForObjectDetection(config).save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
+    network = Owlv2ForObjectDetection(config)
+    with torch.no_grad():
+        for layer in (network.class_head.logit_shift, network.class_head.logit_scale, network.box_head.dense2):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        network.class_head.logit_shift.bias.fill_(3)  # it is sure of every patch, and gives the patch for a box
+    network.save_pretrained(folder)
+    tokenizer = CLIPTokenizer({name: number for number, name in enumerate(vocabulary)}, [], model_max_length=16)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
