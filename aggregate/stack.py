@@ -105,8 +105,8 @@ class ImageStack:
         needed, free = size * (self._expected - len(self)), shutil.disk_usage(self._path.parent).free
         if needed > free:
             raise UserError(
-                f"the disk of {self._path.parent.parent} has {free / 1e6:,.0f} MB free, and {self._expected} keyframes need "
-                f"{needed / 1e6:,.0f} MB while they are merged: free some space, or take fewer keyframes"
+                f"the disk of {self._path.parent.parent} has {free // 10**6:,} MB free, and {self._expected} keyframes need "
+                f"{-(-needed // 10**6):,} MB while they are merged: free some space, or take fewer keyframes"
             )
 
     def _write(self, part: _Part, image: Tensor) -> None:
