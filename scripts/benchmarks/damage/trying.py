@@ -91,16 +91,16 @@ def try_damage(options: TryDamageOptions) -> str:
     if options.kind is not None:
         _check_kind(options.kind)
     with tempfile.TemporaryDirectory(prefix="try-damage-") as folder:
-        tries = list(
-            Progress(make_tries(options, Path(folder)), total=options.count, desc="tries", unit="file", quiet=options.quiet)
-        )
+        made, tries = make_tries(options, Path(folder)), []
+        for one in Progress(made, total=options.count, desc="tries", unit="file", quiet=options.quiet):
+            tries.append(one)
+            if one.is_fault:  # at once: a long run may never come to its end
+                say(str(one), sys.stderr)
     faults = [one for one in tries if one.is_fault]
     kinds, ends = Counter(one.kind for one in tries), Counter(one.ended for one in tries if not one.is_fault)
     said = f"{len(tries)} damaged files ({_listed(kinds)}): {_listed(ends)}"
     said += f"; the longest took {max(one.seconds for one in tries):.1f} s"
     if faults:
-        for one in faults:
-            say(str(one), sys.stderr)
         raise UserError(f"{len(faults)} faults in {said}")
     return said
 
