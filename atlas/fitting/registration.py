@@ -17,6 +17,7 @@ from atlas.clip.flow import dense_flow
 from atlas.fitting.data import Look
 from atlas.fitting.halves import halved_looks, halved_track, with_offsets_of
 from atlas.fitting.tracking import STRIDE, Track
+from atlas.geometry.evidence import flow_evidence, smooth_evidence, texture_without_light
 from atlas.geometry.filling import cell_means, smooth_across_edges, wide_blur
 from atlas.geometry.homography import apply_homography
 from atlas.geometry.warp import splat_planes
@@ -44,7 +45,9 @@ COARSE = 12.0
 """Pixels of smoothing from which a round works on frames of half the size, at a quarter of the cost."""
 LARGE = 128
 """Pixels along a frame's shorter side from which half of it still shows enough."""
-_ANYHOW = 0.1  # of an edge's weight that counts along it too: flow there is a guess, but not from afar
+_ANYHOW = 0.1  # of an edge's weight that counts along it too, where no sheet does: flow there is a guess, but not from afar
+CERTAIN = 0.3
+"""Pixels by which a correction may differ from that of a stiff layer and count in full."""
 LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
 
@@ -96,36 +99,25 @@ def splat_to_canvas(texture: np.ndarray, positions: np.ndarray, weight: np.ndarr
     return result
 
 
-def texture_without_light(
-    image: np.ndarray,  # (H, W, 3) in [0, 1]
-    weight: np.ndarray,  # (H, W)
-) -> np.ndarray:  # (H, W) float32, mostly within [-2, 2]
-    """Brightness against its surroundings inside the layer, in local deviations: what light leaves as it is."""
-    grey = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    stacked = np.stack([grey * weight, grey * grey * weight, weight], -1)
-    local = cv2.blur(cv2.blur(stacked, (25, 25)), (25, 25))
-    mean, square = (local[..., i] / np.maximum(local[..., 2], 1e-3) for i in (0, 1))
-    return (grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0)) + 0.02) * (weight > 0)
-
-
-def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float) -> Track:
+def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float, *, elastic: bool) -> Track:
     """Register all frames of a layer once: the track after one round of correction, smoothed over `sigma` pixels.
 
-    looks(t): the part of frame t that holds the layer, None where it is not seen.
+    looks(t): the part of frame t that holds the layer, None where it is not seen. elastic: the layer is one thing that holds
+    together, as objects do. A background is not: water and what stands at several distances go where flow takes them.
     """
     if sigma >= COARSE and min(track.height, track.width) >= LARGE:
         half = halved_track(track)
         looks = halved_looks(looks, (track.height, track.width))
-        return with_offsets_of(track, _registered(half, looks, sigma, FINE / 2))
-    return _registered(track, looks, sigma, FINE)
+        return with_offsets_of(track, _registered(half, looks, sigma, FINE / 2, elastic))
+    return _registered(track, looks, sigma, FINE, elastic)
 
 
-def _registered(track: Track, looks: Callable[[int], Look | None], sigma: float, fine: float) -> Track:
+def _registered(track: Track, looks: Callable[[int], Look | None], sigma: float, fine: float, elastic: bool) -> Track:
     canvas = canvas_of(track, looks)
     with one_thread():
         atlas, seen = average(track, looks, canvas)
         numbers = range(len(track.base))
-        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine), numbers)
+        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine, elastic), numbers)
         return replace(track, offset=np.stack(list(offsets)))
 
 
@@ -138,6 +130,7 @@ def _corrected(
     canvas: Canvas,
     sigma: float,
     fine: float,
+    elastic: bool,
 ) -> np.ndarray:
     """The offsets of frame `t` after one round."""
     if look is None:
@@ -150,15 +143,12 @@ def _corrected(
     rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
     own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
     flow = _fine_flow(own, rendered, fine)
-    across, down = cv2.Sobel(rendered, cv2.CV_32F, 1, 0), cv2.Sobel(rendered, cv2.CV_32F, 0, 1)
-    xx, xy, yy = (cv2.blur(product, (9, 9)) for product in (across * across, across * down, down * down))
-    detail = xx + yy
-    trusted = trust / (detail + 1.0)
-    xx, xy, yy = (xx + _ANYHOW * detail) * trusted, xy * trusted, (yy + _ANYHOW * detail) * trusted
-    x, y = flow[..., 0], flow[..., 1]
-    known = (xx, xy, yy, xx * x + xy * y, xy * x + yy * y)
-    evidence = cell_means(known, look.box, (track.height, track.width), track.grid_size)
-    moved = smooth_across_edges(evidence, sigma / STRIDE, floor=1e-2)
+    known = flow_evidence(rendered, flow, trust, along=0 if elastic else _ANYHOW)
+    cells = cell_means([*known, look.weight], look.box, (track.height, track.width), track.grid_size)
+    if elastic:
+        moved = smooth_evidence(cells[..., :6], cells[..., 6], sigma / STRIDE, certain=CERTAIN)
+    else:
+        moved = smooth_across_edges(cells[..., :5], sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
     return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
 

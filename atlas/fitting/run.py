@@ -116,7 +116,10 @@ class FitRun(Resumable):
             self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
 
     def _register(self, sigma: float) -> None:
-        self.tracks = [register_round(track, self._looks(layer), sigma) for layer, track in enumerate(self.tracks)]
+        objects = len(self.clip.objects)
+        self.tracks = [
+            register_round(track, self._looks(layer), sigma, elastic=layer < objects) for layer, track in enumerate(self.tracks)
+        ]
 
     def _start_model(self) -> None:
         if self.model is None:

@@ -15,13 +15,20 @@ import numpy as np
 
 from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow, flow_validity
-from atlas.geometry.filling import smooth_within
+from atlas.fitting.data import MARGIN
+from atlas.geometry.boxes import bounding_box
+from atlas.geometry.evidence import flow_evidence, smooth_evidence, texture_without_light
+from atlas.geometry.filling import cell_means, smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
 
 STRIDE = 4
 """Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
 ENOUGH = 0.3
 """Share of an object that flow between neighbouring frames must carry for no other flow to be tried."""
+SMOOTH = 4.0
+"""Pixels over which flow between frames is smoothed where texture tells of motion, beyond that of an elastic layer."""
+CERTAIN = 0.1
+"""Pixels by which flow between neighbouring frames may differ from that of a stiff layer and count in full: it adds up."""
 
 
 @dataclass
@@ -119,10 +126,8 @@ def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: in
             followed[later] = earlier
             continue
         followed[later] = later
-        # flow is averaged over the trusted part of each cell only: the background's must not leak in.
-        moved = _mean_in_cells(flow, trust, (grid_height, grid_width))
-        overall = apply_homography(fit_affinity(nodes, moved, seen), nodes) - nodes
-        positions = track.at(earlier, nodes + smooth_within(moved - overall, seen, 0.75) + overall)
+        known, seen = _evidence(clip.frame(later), here, flow, trust, track.grid_size)
+        positions = track.at(earlier, nodes + smooth_evidence(known, seen, SMOOTH / STRIDE, certain=CERTAIN))
         track.base[later] = fit_affinity(nodes, positions - nodes, seen)
         track.offset[later] = smooth_within(positions - apply_homography(track.base[later], nodes), seen, 0.75)
     return track
@@ -175,7 +180,17 @@ def _trusted(flow: np.ndarray, valid: np.ndarray, here: np.ndarray, there: np.nd
     return ((here > 0.5) & (cv2.remap(there, x, y, cv2.INTER_LINEAR) > 0.5) & (valid > 0)).astype(np.float32)
 
 
-def _mean_in_cells(values: np.ndarray, weights: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    stacked = np.concatenate([values * weights[..., None], weights[..., None]], -1).astype(np.float32)
-    cells = cv2.resize(stacked, size[::-1], interpolation=cv2.INTER_AREA)
-    return cells[..., :-1] / np.maximum(cells[..., -1:], 1e-6)
+def _evidence(
+    frame: np.ndarray,  # (H, W, 3) uint8
+    weight: np.ndarray,  # (H, W) of the object in it
+    flow: np.ndarray,  # (H, W, 2)
+    trust: np.ndarray,  # (H, W)
+    grid: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:  # (gh, gw, 6), (gh, gw)
+    """Evidence of flow in the cells of a grid, and how much of each the object fills."""
+    box = bounding_box(weight > 0, MARGIN)
+    assert box is not None
+    texture = texture_without_light(frame[box].astype(np.float32) / 255, weight[box])
+    planes = [*flow_evidence(texture, flow[box], trust[box]), weight[box].astype(np.float32)]
+    cells = cell_means(planes, box, weight.shape, grid)
+    return cells[..., :6], cells[..., 6]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from atlas.fitting.data import Look
-from atlas.fitting.registration import Canvas, average, canvas_of, register_round, splat_to_canvas, texture_without_light
+from atlas.fitting.registration import Canvas, average, canvas_of, register_round, splat_to_canvas
 from atlas.fitting.tracking import Track
+from atlas.geometry.evidence import texture_without_light
 from atlas.sample.scene import Sample
 
 ALL = (slice(None), slice(None))
@@ -77,23 +78,23 @@ def test_a_disturbed_track_comes_back(sample: Sample, layer: str, pixels: float)
     before = disagreement(track, truth, looks)
     assert np.median(before) > 0.8
     for sigma in ROUNDS:
-        track = register_round(track, looks, sigma)
+        track = register_round(track, looks, sigma, elastic=layer == "foreground")
     after = disagreement(track, truth, looks)
     assert np.median(after) < 0.15 and np.quantile(after, 0.9) < 0.4
 
 
 def test_the_truth_stays(sample: Sample) -> None:
     looks, truth = looks_of(sample, "foreground"), true_track(sample, "foreground")
-    after = disagreement(register_round(truth, looks, 4.0), truth, looks)
+    after = disagreement(register_round(truth, looks, 4.0, elastic=True), truth, looks)
     assert np.median(after) < 0.1 and np.quantile(after, 0.9) < 0.3
 
 
 def test_frames_that_do_not_show_the_layer_are_left_alone(sample: Sample) -> None:
     looks, track = looks_of(sample, "foreground"), disturbed(true_track(sample, "foreground"), 1.0)
-    result = register_round(track, lambda t: None if t in (0, 7) else looks(t), 4.0)
+    result = register_round(track, lambda t: None if t in (0, 7) else looks(t), 4.0, elastic=True)
     for t in range(12):
         assert (result.offset[t] == track.offset[t]).all() == (t in (0, 7))
-    result = register_round(track, lambda t: None, 4.0)
+    result = register_round(track, lambda t: None, 4.0, elastic=True)
     np.testing.assert_array_equal(result.offset, track.offset)
     assert canvas_of(track, lambda t: None) == Canvas(0, 0, 8, 8)
 
@@ -101,13 +102,13 @@ def test_frames_that_do_not_show_the_layer_are_left_alone(sample: Sample) -> Non
 def test_a_layer_seen_once_is_left_alone(sample: Sample) -> None:
     """With nothing to agree with, there is nothing to correct."""
     looks, track = looks_of(sample, "foreground"), true_track(sample, "foreground")
-    result = register_round(track, lambda t: looks(t) if t == 5 else None, 4.0)
+    result = register_round(track, lambda t: looks(t) if t == 5 else None, 4.0, elastic=True)
     np.testing.assert_array_equal(result.offset, track.offset)
 
 
 def test_the_same_input_gives_the_same_bytes(sample: Sample) -> None:
     looks, track = looks_of(sample, "foreground"), disturbed(true_track(sample, "foreground"), 1.0)
-    first, second = (register_round(track, looks, 4.0).offset for _ in range(2))
+    first, second = (register_round(track, looks, 4.0, elastic=True).offset for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
