@@ -37,6 +37,7 @@ SLOW = (
     "scripts/benchmarks/test_parts.py",
     "scripts/jobs/test_job.py",
     "scripts/batches/test_batch.py",
+    "scripts/comfyui",
     "scripts/pipeline",
     "scripts/plans/engines",
     "scripts/sweeps/test_sweep.py",

@@ -96,9 +96,10 @@ ALLOWED: dict[str, set[str]] = {
     "scripts.plans": {"scripts.jobs"} | _ALL,
     "scripts.batches": _of("scripts", "plans jobs") | _ALL,
     "scripts.sweeps": _of("scripts", "batches plans jobs") | _ALL,
+    "scripts.comfyui": {"atlas", "aggregate", "edit"} | _ALL,
     "scripts.benchmarks": _of("scripts", "batches plans jobs") | _ALL,
     "scripts.webapp": {"scripts.jobs"} | _ALL,
-    "scripts": _of("scripts", "pipeline jobs plans batches sweeps benchmarks webapp") | _ALL,  # the commands
+    "scripts": _of("scripts", "pipeline jobs plans batches sweeps comfyui benchmarks webapp") | _ALL,  # the commands
 }
 """For each package (of edit and aggregate: each file too) what it may import. A package's own line covers those below it."""
 ABOVE = ("edit", "aggregate", "scripts")
