@@ -47,7 +47,7 @@ LARGE = 128
 """Pixels along a frame's shorter side from which half of it still shows enough."""
 _ANYHOW = 0.1  # of an edge's weight that counts along it too, where no sheet does: flow there is a guess, but not from afar
 CERTAIN = 0.3
-"""Pixels by which a correction may differ from that of a stiff layer and count in full."""
+"""Pixels by which a correction may differ from that of a stiff layer and count in full; in coarse rounds sigma / 8."""
 LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
 
@@ -146,7 +146,7 @@ def _corrected(
     known = flow_evidence(rendered, flow, trust, along=0 if elastic else _ANYHOW)
     cells = cell_means([*known, look.weight], look.box, (track.height, track.width), track.grid_size)
     if elastic:
-        moved = smooth_evidence(cells[..., :6], cells[..., 6], sigma / STRIDE, certain=CERTAIN)
+        moved = smooth_evidence(cells[..., :6], cells[..., 6], sigma / STRIDE, certain=max(CERTAIN, sigma / 8))
     else:
         moved = smooth_across_edges(cells[..., :5], sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
