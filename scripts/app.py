@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -16,4 +17,5 @@ from atlas.system.command import run_command
 from scripts.webapp.serve import AppOptions, serve
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stopped, it takes its scratch folder with it
     run_command(AppOptions, serve)

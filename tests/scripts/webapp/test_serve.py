@@ -63,12 +63,14 @@ def test_it_answers_without_torch_and_tells_its_address(tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('torch was loaded')")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    (scratch := tmp_path / "scratch").mkdir()
+    of_others = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     process = subprocess.Popen(
         [sys.executable, str(APP), str(tmp_path / "root")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=of_others | {"PYTHONPATH": path, "TMPDIR": str(scratch)},
     )
     try:
         assert process.stdout is not None
@@ -79,7 +81,8 @@ def test_it_answers_without_torch_and_tells_its_address(tmp_path: Path) -> None:
                 assert answer.status == 200
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
+    assert process.returncode == 143 and list(scratch.iterdir()) == []  # it was told to end, and left nothing
 
 
 @pytest.mark.slow
