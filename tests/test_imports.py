@@ -24,7 +24,7 @@ def _of(package: str, names: str) -> set[str]:
 
 _SHARED = _of("atlas", "clip recolour maps geometry storage options system errors")
 _STAGES = _of("atlas", "preparation fitting nla rendering evaluation sample")
-_ATLAS = _STAGES | _SHARED | _of("atlas", "video weights masks masks.depth model metrics quality")
+_ATLAS = _STAGES | _SHARED | _of("atlas", "painting video weights masks masks.depth model metrics quality")
 _EDIT = _of("edit", "prompts request recipes models diffusion strategies deflicker tuning controls sampling all_frames") | _of(
     "edit", "editors record questions"
 )
@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "atlas.preparation": _of("atlas", "masks clip video geometry system storage errors"),
     "atlas.sample": _of("atlas", "maps clip geometry system storage errors"),
     "atlas.rendering": _of("atlas", "options model recolour maps masks masks.depth clip video geometry system storage errors"),
+    "atlas.painting": _of("atlas", "rendering recolour maps clip geometry storage errors"),
     "atlas.nla": _of("atlas", "quality model metrics maps masks masks.depth clip video geometry system storage errors"),
     "atlas.fitting": _of("atlas", "options nla quality model maps masks masks.depth clip video geometry system storage errors"),
     "atlas.evaluation": _of(

@@ -8,7 +8,7 @@ not, which is almost everywhere in a clip whose atlases have the frames' own res
 from __future__ import annotations
 
 import math
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from atlas.geometry.boxes import Box
 from atlas.geometry.uniform import UniformParts
 
 SHARP = 1.25
@@ -32,12 +33,23 @@ class Texture:
     def __init__(self, image: np.ndarray, device: torch.device | str = "cpu") -> None:  # (N, N, C) float
         self.channels, self.device = image.shape[2], torch.device(device)
         self._image = np.ascontiguousarray(image, np.float32)
-        self._parts = lru_cache(maxsize=None)(self._split)
+        self._levels: dict[int, list] = {}
 
     @property
     def size(self) -> int:
         """Texels along the longer side."""
         return max(self._image.shape[:2])
+
+    def put(self, box: Box, values: np.ndarray) -> None:  # (h, w, C) float
+        """Replace the texels of a box, in place: what is looked up from now on is what a new texture would give."""
+        self._image[box] = values
+        full = self._levels.get(0)
+        self._levels.clear()  # smaller copies, and where it is uniform, are found anew when they are asked for
+        self.__dict__.pop("_uniform", None)
+        if full and self.device.type == "cpu":
+            for start, part in zip(range(0, self.channels, _COLOUR), full, strict=True):
+                part[box] = _of_four(np.ascontiguousarray(values[..., start : start + _COLOUR], np.float32))
+            self._levels[0] = full
 
     def at(
         self,
@@ -115,6 +127,12 @@ class Texture:
         texels = uv * half
         texels += half - np.float32(0.5)
         return [cv2.remap(part, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in parts]
+
+    def _parts(self, level: int) -> list:
+        """The parts of a level, made once."""
+        if level not in self._levels:
+            self._levels[level] = self._split(level)
+        return self._levels[level]
 
     def _split(self, level: int) -> list:
         """Halve the texture `level` times, each texel the mean of what it covers, in parts as the device wants them."""

@@ -121,7 +121,7 @@ def delta_textures(
     """
     deltas = {}
     for layer, pair in layers.items():
-        kinds, planes = _delta(pair, recoloured_atlas(maps.atlas(layer), pair.change), transfer, light)
+        kinds, planes = delta_planes(pair, recoloured_atlas(maps.atlas(layer), pair.change), transfer, light)
         deltas[layer] = DeltaTexture(Texture(planes, device), kinds)
     return deltas
 
@@ -148,9 +148,13 @@ def fit_colours(maps: Maps, layers: Sequence[str], device: torch.device | str = 
     return textures
 
 
-def _delta(
-    pair: EditedLayer, atlas: np.ndarray, transfer: Transfer, light: Light
-) -> tuple[tuple[DeltaKind, ...], np.ndarray]:  # kinds, (N, N, 3 * kinds)
+def delta_planes(
+    pair: EditedLayer,
+    atlas: np.ndarray,  # (h, w, 4) float32, the fit's own, all of it or the part that the pair is
+    transfer: Transfer = "local",
+    light: Light = "auto",
+) -> tuple[tuple[DeltaKind, ...], np.ndarray]:  # kinds, (h, w, 3 * kinds) float32
+    """Compute the planes of a delta texture, 3 for each kind, as `delta_textures` says what they hold."""
     local = transfer == "local"
     some_unlit = light == "off" or (light == "auto" and local and pair.unlit > 0)
     kinds: tuple[DeltaKind, ...] = ("lit", "gain", "unlit") if some_unlit else ("lit", "gain") if local else ("lit",)

@@ -35,7 +35,7 @@ def layers_renderer(
     if settings.mode == "full":
         return _composited(settings, maps, sized, layers, device)
     own = own_textures(layers, maps, device) if settings.transfer == "local" else None
-    deltas = _deltas(settings, maps, layers, own, device)
+    deltas = layer_deltas(settings, maps, layers, own, device)
     if settings.alone:
         shown = {*layers, *(laid.layers if laid else ())}
         textures = _some(fit_textures(maps, device), shown)
@@ -46,14 +46,19 @@ def layers_renderer(
             return layers_alone(frame, index, sized, textures, both)
 
         return alone
-    if mattes := {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}:
-        sized = MattedMaps(sized, mattes, clip.selection)
+    sized = matted(sized, layers, clip)
     if laid:
         return lambda index, frame: lay_over(frame, index, laid.over(index, frame), sized, deltas, own)
     return lambda index, frame: add_deltas(frame, index, sized, deltas, own)
 
 
-def _deltas(
+def matted(sized: FrameMaps, layers: dict[str, EditedLayer], clip: Clip) -> FrameMaps:
+    """Take the mattes of colour changes for the opacities of their layers, where there are some."""
+    mattes = {layer: pair.change.matte for layer, pair in layers.items() if pair.change and pair.change.matte}
+    return MattedMaps(sized, mattes, clip.selection) if mattes else sized
+
+
+def layer_deltas(
     settings: RenderSettings,
     maps: Maps,
     layers: dict[str, EditedLayer],

@@ -82,3 +82,15 @@ def test_cuda_agrees() -> None:
     uv = grid(36, 64, 0.9)
     on_gpu = torch.stack([plane.cpu() for plane in Texture(image, "cuda").at(uv)], -1).numpy()
     np.testing.assert_allclose(on_gpu, stack(Texture(image).at(uv)), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.7, 4.0])  # at full size, and from smaller copies
+def test_texels_that_are_replaced_show_at_once(scale: float) -> None:
+    random = np.random.default_rng(0)
+    image, uv = random.uniform(-1, 1, (90, 90, 6)).astype(np.float32), grid(40, 64, scale)
+    texture = Texture(image.copy())
+    texture.at(uv)
+    part = random.uniform(-1, 1, (20, 30, 6)).astype(np.float32)
+    texture.put((slice(35, 55), slice(30, 60)), part)
+    image[35:55, 30:60] = part
+    np.testing.assert_array_equal(stack(texture.at(uv)), stack(Texture(image).at(uv)))
