@@ -42,6 +42,9 @@ SLOW = (
     "scripts/plans/engines",
     "scripts/sweeps/test_sweep.py",
     "scripts/test_help.py",
+    "scripts/webapp/pages",
+    "scripts/webapp/test_painting.py",
+    "scripts/webapp/test_pictures.py",
     "scripts/test_test.py",
     "scripts/webapp/test_work.py",
 )

@@ -24,7 +24,10 @@ from scripts.webapp.clips import clips_of, describe_clip
 from scripts.webapp.files import file_routes, url_of
 from scripts.webapp.forms import FormError, form_of
 from scripts.webapp.guard import Guard, Rules
+from scripts.webapp.pages.own import add_own_pages
+from scripts.webapp.painting import painting_routes
 from scripts.webapp.paths import name_of
+from scripts.webapp.pictures import picture_routes
 from scripts.webapp.uploads import LARGEST, Uploads
 from scripts.webapp.work import Work
 
@@ -48,9 +51,12 @@ def make_app(root: Path, token: str | None = None, *, host: str = "127.0.0.1", l
     app.include_router(_job_routes(work))
     app.include_router(_upload_routes(Uploads(root, largest_upload)))
     app.include_router(file_routes(root))
+    app.include_router(picture_routes(root))
+    app.include_router(painting_routes(work))
     app.add_exception_handler(UserError, _told)
     app.add_exception_handler(BusyError, _told)
     app.add_exception_handler(RequestValidationError, _not_understood)
+    add_own_pages(app)
     _mount_pages(app, work)
     bodies = {"/api/upload": largest_upload, "/api/paint": 1 << 29}
     app.add_middleware(Guard, rules=Rules(host, token, bodies))
@@ -158,11 +164,14 @@ def _mount_pages(app: FastAPI, work: Work) -> None:
     import gradio
 
     from scripts.webapp.pages import build_pages
+    from scripts.webapp.pages.look import HEAD, theme
 
     gradio.mount_gradio_app(
         app,
         build_pages(work),
         path="/",
+        theme=theme(),
+        head=HEAD,
         footer_links=[],
         run_history=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},

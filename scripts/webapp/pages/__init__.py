@@ -1,18 +1,21 @@
-"""Pages of the app: what is seen, as Gradio's blocks."""
+"""The app's pages: one tab a file, made of the stages' own forms, of panels in frames, and of what lies in the clip's folder.
+
+A page holds no state: what it shows is read from the folder each time, and what it starts is a command (`scripts.jobs`).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from scripts.webapp.clips import clips_of
-from scripts.webapp.work import Work
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from scripts.webapp.work import Work
 
 
-def build_pages(work: Work) -> Any:
-    """The pages as one `gradio.Blocks`: the clips below the root."""
-    import gradio
+def build_pages(work: Work) -> gr.Blocks:
+    """Build the pages for the clips below the root of `work`."""
+    from scripts.webapp.pages.app import make_pages
+    from scripts.webapp.pages.site import Site
 
-    with gradio.Blocks(title="Layered atlas", analytics_enabled=False) as pages:
-        clips = gradio.JSON(label=str(work.root))
-        pages.load(lambda: clips_of(work.root), outputs=clips)
-    return pages
+    return make_pages(Site(work))

@@ -1,0 +1,118 @@
+"""The keyframes of an edit: a gallery, one to be made again with another seed, one to be repainted."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from atlas.clip.at_work import at_work
+from atlas.clip.clip import Clip
+from atlas.clip.edits import Edit
+from atlas.errors import BusyError, UserError
+from atlas.storage.atomic import atomic_file
+from scripts.jobs.job import Job, jobs_of
+from scripts.webapp.forms import values_of
+from scripts.webapp.pages.form import told
+from scripts.webapp.pages.site import Site, lines, panel, picture, pictures
+from scripts.webapp.paths import name_of
+from scripts.webapp.work import Work
+
+_MOST = 60
+_HEIGHT = "min(70vh, 640px)"
+
+
+def keyframes_shown(site: Site, name: str, chosen: str, notice: gr.Textbox) -> None:
+    """The gallery of an edit, and what can be done to one of its keyframes."""
+    clip = site.clip(name)
+    if clip is None or not chosen:
+        return
+    edit = Edit.open(clip, chosen)
+    for layer in edit.layers:
+        files = edit.keyframes(layer)
+        if not files:
+            continue
+        shown = dict(list(files.items())[:_MOST])
+        gr.HTML(lines([f"{layer}: {len(files)} keyframes"], "lead") + pictures([_card(site, edit, layer, i) for i in shown]))
+        with gr.Row(elem_classes="choices"):
+            which = gr.Radio(
+                [str(index) for index in shown],
+                label=f"A keyframe of {layer}",
+                key=(name, chosen, layer, "which"),
+                interactive=True,
+            )
+            again = gr.Button("Make it again", size="md", scale=0, min_width=140, elem_id=f"again-{layer}")
+        _repaint(name, chosen, layer, which)
+        _again(site, name, chosen, layer, which, again, notice)
+
+
+def _card(site: Site, edit: Edit, layer: str, index: int) -> str:
+    path = edit.keyframe_path(layer, index)
+    made = edit.made_path(layer, index)
+    repainted = made.is_file() and made.read_bytes() != path.read_bytes()
+    return picture(site.url(path), f"{index}" + (", repainted" if repainted else ""), alt=f"keyframe {index} of {layer}")
+
+
+def _repaint(name: str, chosen: str, layer: str, which: gr.Radio) -> None:
+    @gr.render(inputs=[which], show_progress="hidden")
+    def painter(index: str | None) -> None:
+        if index is not None:
+            page = panel("/paint", _HEIGHT, "Repaint the keyframe", clip=name, edit=chosen, layer=layer, keyframe=index)
+            gr.HTML(page, key=(name, chosen, layer, index))
+
+
+def _again(site: Site, name: str, chosen: str, layer: str, which: gr.Radio, again: gr.Button, notice: gr.Textbox) -> None:
+    def make(index: str | None) -> str:
+        try:
+            if index is None:
+                raise UserError("choose the keyframe that is to be made again")
+            clip = Clip.open(site.work.clip_folder(name))
+            job, _ = make_again(site.work, clip, Edit.open(clip, chosen), layer, int(index))
+            return json.dumps({"stage": "edit", "clip": name, "job": job.id})
+        except (UserError, BusyError) as problem:
+            return told("edit", {"": str(problem)})
+
+    event = again.click(make, [which], notice, api_visibility="private", show_progress="hidden")
+    event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", api_visibility="private")
+
+
+def make_again(work: Work, clip: Clip, edit: Edit, layer: str, index: int) -> tuple[Job, threading.Thread]:
+    """Start to make one keyframe again, by the same request with another seed; it takes the old one's place when it is there.
+
+    Returns the job, and the thread that waits for its result. UserError where the edit was not made from here, so that its
+    request is not known as a form.
+    """
+    asked = next((values for job in jobs_of(clip.folder) if (values := _values(job, edit.name, layer))), None)
+    if asked is None:
+        raise UserError(f"edit {edit.name!r} of {layer} was not made here: run edit.py again with another --seed")
+    beside = f"{edit.name[:60]}-again-{secrets.token_hex(3)}"
+    changed = {"name": beside, "keyframes": str(index), "seed": secrets.randbelow(1 << 31)}
+    job = work.start(
+        name_of(work.root, clip.folder), "edit", asked | changed
+    )  # the record may come from anyone: a form is checked
+    taking = threading.Thread(target=_take, args=(job, clip, edit, layer, index, beside), daemon=True)
+    taking.start()
+    return job, taking
+
+
+def _values(job: Job, name: str, layer: str) -> dict[str, Any] | None:
+    """What was filled in for an edit of a layer, where a job was that."""
+    values = values_of(job.stage, job.arguments) if job.stage == "edit" else {}
+    return values if values.get("name") == name and values.get("layer") == layer else None
+
+
+def _take(job: Job, clip: Clip, edit: Edit, layer: str, index: int, beside: str) -> None:
+    """Once it is made, put the keyframe into the edit, where it counts as repainted, and take away what it was made in."""
+    job.wait()
+    made: Path = clip.edit_folder(beside) / "keyframes" / layer / f"{index:05d}.png"
+    try:
+        if job.state().name == "done" and made.is_file():
+            with at_work(clip.folder, writes=[edit.folder], wait=True), atomic_file(edit.keyframe_path(layer, index)) as place:
+                shutil.copyfile(made, place)
+    finally:
+        shutil.rmtree(clip.edit_folder(beside), ignore_errors=True)

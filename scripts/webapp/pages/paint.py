@@ -1,0 +1,52 @@
+"""The paint tab: the painter, on the atlas of a layer."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from atlas.clip.clip import Clip
+from scripts.webapp.pages.site import Site, edits_of, fits_of, panel
+
+_HEIGHT = "max(420px, calc(100vh - 276px))"
+
+
+def painted_edits(clip: Clip, fit: str, layer: str) -> list[str]:
+    """Edits whose atlas of this layer was painted, and those of the fit that have none of it yet."""
+    return [edit.name for edit in edits_of(clip) if edit.fit == fit and (layer not in edit.layers or edit.is_painted(layer))]
+
+
+def paint_tab(site: Site, name: str) -> None:
+    """The painter for a clip: which layer, of which fit, as which edit."""
+    clip = site.clip(name)
+    fits = [] if clip is None else fits_of(clip)
+    if clip is None or not fits:
+        gr.HTML('<div class="empty">Painting is done on the atlas of a fit: make one first.</div>')
+        return
+    with gr.Row(elem_classes="choices"):
+        layer = gr.Radio(
+            clip.layers,
+            value=clip.layers[0],
+            label="Layer",
+            elem_id="paint-layer",
+            key=(name, "paint", "layer"),
+            interactive=True,
+        )
+        fit = gr.Dropdown(
+            fits, value=fits[0], label="Fit", elem_id="paint-fit", key=(name, "paint", "fit"), interactive=True, min_width=120
+        )
+        known = sorted({edit.name for edit in edits_of(clip)} | {"painted"})
+        edit = gr.Dropdown(
+            known,
+            value="painted",
+            label="Edit to go on with",
+            allow_custom_value=True,
+            elem_id="paint-edit",
+            key=(name, "paint", "edit"),
+            interactive=True,
+            min_width=160,
+        )
+
+    @gr.render(inputs=[layer, fit, edit], show_progress="hidden")
+    def painter(layer: str, fit: str, edit: str) -> None:
+        page = panel("/paint", _HEIGHT, "Paint on the atlas", clip=name, fit=fit, layer=layer, edit=edit or "painted")
+        gr.HTML(page, key=(name, fit, layer, edit), elem_id="painter")

@@ -1,0 +1,232 @@
+"""The app in a browser, from an upload to a rendered film, on footage whose truth is known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlas.clip.clip import Clip
+from atlas.sample.scene import Sample, make_sample
+from atlas.storage.images import read_image
+from atlas.video.source import open_source
+from atlas.video.writing import write_video
+
+pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn: pip install -e .[ui]")
+pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install playwright")
+
+from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
+
+from tests.scripts.webapp.pages.browser import ARGUMENTS, ROOT, app, chromium
+
+FRAMES, HEIGHT, WIDTH = 8, 136, 240
+PATIENCE = 300.0
+"""Seconds that a stage may take on a busy machine."""
+GREEN = "#00dc00"
+
+
+@dataclass
+class Opened:
+    """The app in a page of the browser."""
+
+    page: Page
+    root: Path
+    address: str
+
+    def panel(self, title: str) -> FrameLocator:
+        return self.page.frame_locator(f'iframe[title="{title}"]')
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).first.click()
+
+    def field(self, name: str) -> Locator:
+        return self.page.locator(f"#{name} textarea, #{name} input").first
+
+    @property
+    def job(self) -> FrameLocator:
+        return self.page.frame_locator("#job iframe")
+
+    def ended(self, stage: str) -> str:
+        """How the job at hand ended, once it has: its state's name."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            name = self.job.locator("#name").inner_text()
+            if name.startswith(f"{stage}: "):
+                return name.partition(": ")[2]
+            time.sleep(0.2)
+        raise AssertionError(f"{stage} has not ended: {name}")
+
+    def reaches_the_middle(self, stage: str) -> None:
+        """Until the job has counted something."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            count = self.job.locator("#count").inner_text()
+            if self.job.locator("#name").inner_text() == stage and " of " in count and not count.startswith("0 "):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{stage} has not begun")
+
+
+@pytest.fixture(scope="module")
+def film() -> Sample:
+    return make_sample(frames=FRAMES, height=HEIGHT, width=WIDTH, objects=1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def opened(film: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """The app, and its page; the tests of this module go on one after the other, as somebody would."""
+    folder = tmp_path_factory.mktemp("app")
+    write_video(folder / "walk.mp4", film.frames, 24, crf=4)
+    (folder / "letter.mp4").write_text("dear film, this is no film")
+    executable = chromium()
+    with app(folder / "root") as address, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(90_000)
+        page.goto(address)
+        yield Opened(page, folder / "root", address)
+        browser.close()
+
+
+def test_an_upload_a_box_and_the_clip(opened: Opened, film: Sample) -> None:
+    upload = opened.panel("Upload")
+    upload.locator("body[data-ready]").wait_for()
+    upload.locator("#one").set_input_files(opened.root.parent / "letter.mp4")
+    upload.locator("#said.wrong").wait_for()
+    assert "letter.mp4" in upload.locator("#said").inner_text()
+    upload.locator("#one").set_input_files(opened.root.parent / "walk.mp4")
+    look = opened.panel("Point out the object")
+    look.locator("body[data-ready]").wait_for()
+    view = look.locator("#view")
+    shown = view.bounding_box()
+    assert shown is not None
+    scale = min(shown["width"] / WIDTH, shown["height"] / HEIGHT)
+    left, top = (shown["width"] - WIDTH * scale) / 2, (shown["height"] - HEIGHT * scale) / 2
+    ys, xs = np.nonzero(film.masks("foreground")[0])
+    begin = {"x": left + (xs.min() - 3) * scale, "y": top + (ys.min() - 3) * scale}
+    end = {"x": left + (xs.max() + 3) * scale, "y": top + (min(ys.max() + 3, HEIGHT - 1)) * scale}
+    view.drag_to(view, source_position=begin, target_position=end)
+    look.locator("body[data-looked]").wait_for()
+    assert look.locator("#said").get_attribute("class") == "quiet", opened.field("prepare-masks").input_value()
+    assert opened.field("prepare-masks").input_value().startswith("box:")
+    opened.page.locator("#go-prepare").click()
+    assert opened.ended("Making the clip") == "done"
+    clip = Clip.open(opened.root / "clips" / "walk")
+    assert (clip.frames, clip.layers) == (FRAMES, ["foreground", "background"])
+    assert "clip=clips%2Fwalk" in opened.page.url
+
+
+def test_a_fit_is_cancelled_and_goes_on_to_the_same_bytes(opened: Opened, tmp_path: Path) -> None:
+    opened.tab("Fit")
+    opened.page.locator("#fit-preset").get_by_label("preview").check()
+    opened.field("fit-seconds").fill("-1")
+    opened.page.locator("#go-fit").click()
+    problem = opened.page.locator("#fit-seconds + .problem")  # beside the field that it is about
+    problem.wait_for()
+    assert "--seconds" in problem.inner_text()
+    opened.ended("Fit")
+    opened.field("fit-seconds").fill("")
+    opened.page.locator("#go-fit").click()
+    opened.reaches_the_middle("Fit")
+    opened.page.reload()  # the page knows nothing, the clip's folder does
+    opened.reaches_the_middle("Fit")
+    opened.job.locator("#cancel").click()
+    assert opened.ended("Fit") == "interrupted"
+    opened.tab("Fit")
+    opened.page.locator("#fit-preset").get_by_label("preview").check()
+    opened.page.locator("#go-fit").click()
+    opened.reaches_the_middle("Fit")
+    assert opened.ended("Fit") == "done"
+    clip = opened.root / "clips" / "walk"
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "fit.py"),
+        str(clip),
+        "--name",
+        "at-once",
+        "--preset",
+        "preview",
+        "--quiet",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    for part in ("maps", "layers"):
+        once, twice = (clip / "fits" / name / part for name in ("at-once", "default"))
+        files = sorted(path.relative_to(once) for path in once.rglob("*") if path.is_file())
+        assert files and all((once / name).read_bytes() == (twice / name).read_bytes() for name in files)
+
+
+def test_paint_is_in_the_film_where_the_truth_says(opened: Opened, film: Sample) -> None:
+    index, later = 2, 6
+    y, x = seen_in_both(film, index, later)
+    opened.tab("Paint")
+    painter = opened.panel("Paint on the atlas")
+    painter.locator("body[data-shown]").wait_for()
+    painter.locator("#index").fill(str(index))
+    painter.locator("#colour").fill(GREEN)
+    painter.locator("#softness").fill("0")
+    painter.locator("#size").fill("20")
+    frame = painter.locator("#frame").bounding_box()
+    assert frame is not None
+    opened.page.mouse.click(frame["x"] + (x + 0.5) / WIDTH * frame["width"], frame["y"] + (y + 0.5) / HEIGHT * frame["height"])
+    time.sleep(2)  # the place that was clicked is in the middle now
+    stage = painter.locator("#over").bounding_box()
+    assert stage is not None
+    shown = int(painter.locator("body").get_attribute("data-shown") or 0)
+    opened.page.mouse.move(stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2)
+    opened.page.mouse.down()
+    opened.page.mouse.move(stage["x"] + stage["width"] / 2 + 1, stage["y"] + stage["height"] / 2)
+    opened.page.mouse.up()
+    painter.locator(f'body:not([data-shown="{shown}"])').wait_for()
+    painter.locator("#save").click()
+    said = painter.locator("#said")
+    end = time.monotonic() + PATIENCE
+    while (text := said.inner_text()) in ("", "Saving …") and time.monotonic() < end:
+        time.sleep(0.2)
+    assert text.startswith("Saved as edit painted"), text
+    opened.tab("Render")
+    opened.page.locator("#go-render").click()
+    assert opened.ended("Rendering") == "done"
+    video = open_source(opened.root / "clips" / "walk" / "edits" / "painted" / "video.mp4")
+    frames = [frame.astype(int) for frame in video.read(range(FRAMES))]
+    row, column = where(film, index, (y, x), later)
+    for frame, place in ((frames[index], (y, x)), (frames[later], (row, column))):
+        red, green, blue = frame[place]
+        assert green > red + 60 and green > blue + 60, f"{place}: {frame[place]}"
+    wipe = opened.panel("Source and edit")
+    wipe.locator("body[data-ready]").wait_for()
+
+
+def test_what_is_painted_is_saved_to_the_texel(opened: Opened) -> None:
+    opened.tab("Paint")
+    painter = opened.panel("Paint on the atlas")
+    painter.locator("body[data-ready]").wait_for()
+    image = read_image(opened.root / "clips" / "walk" / "edits" / "painted" / "painted" / "foreground.png", mode="rgba")
+    colours = image[image[..., 3] == 255]
+    assert len(colours) > 100 and (colours == (0, 220, 0, 255)).all()
+    assert (image[image[..., 3] == 0] == 0).all()
+
+
+def seen_in_both(film: Sample, index: int, later: int) -> tuple[int, int]:
+    """A pixel of frame `index` that shows the middle of the object, there and in frame `later`."""
+    ys, xs = np.nonzero(film.opacities["foreground"][index] > 0.99)
+    middle = np.argsort(np.hypot(ys - np.median(ys), xs - np.median(xs)))
+    for number in middle:
+        place = int(ys[number]), int(xs[number])
+        row, column = where(film, index, place, later)
+        if film.opacities["foreground"][later][row, column] > 0.99:
+            return place
+    raise AssertionError("the object is not seen in both frames")
+
+
+def where(film: Sample, index: int, place: tuple[int, int], later: int) -> tuple[int, int]:
+    """Where the truth has in frame `later` what frame `index` shows at a pixel."""
+    uv = film.uvs["foreground"]
+    apart = np.linalg.norm(uv[later] - uv[index][place], axis=-1)
+    row, column = np.unravel_index(apart.argmin(), apart.shape)
+    return int(row), int(column)
