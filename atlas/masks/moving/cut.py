@@ -24,7 +24,7 @@ _INSIDE, _OUTSIDE = 0.8, 0.17
 """Scores that are surely the foreground's, and surely the background's below."""
 _SCORE = 2.0
 """What a certain score weighs, in units of a logarithm of odds."""
-_BETWEEN = 0.5
+_BETWEEN = 0.8
 """What it weighs near where it changes."""
 _EVEN, _CLEAREST = 0.5, 3.0
 """Appearance's logarithm of odds that is even (its model learns from as much foreground as background), and where it is cut."""
