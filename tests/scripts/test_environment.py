@@ -15,7 +15,7 @@ import pytest
 from scripts import environment
 
 SCRIPTS = Path(environment.__file__).parent
-MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "imageio": "PIL"}
+MODULES = {"scikit-image": "skimage", "opencv-python-headless": "cv2", "imageio": "PIL", "pyyaml": "yaml"}
 """What is imported of a package that goes by another name; Pillow is what comes with imageio."""
 
 
@@ -53,8 +53,9 @@ def test_every_package_that_is_asked_for_is_imported() -> None:
 
 
 def test_the_tests_get_the_packages_of_what_they_test() -> None:
-    """Without them the tests of prompts and of the export skip, and nobody notices."""
-    assert "layered-atlas[diffusion,exr]" in packages(declared()["options.extras_require"]["test"])
+    """Without them the tests of prompts, of the export, of masks and of the app skip, and nobody notices."""
+    asked = packages(declared()["options.extras_require"]["test"])
+    assert {"layered-atlas[diffusion,exr,salient,ui]", "playwright"} <= set(asked)
 
 
 def test_an_old_python_is_told_so() -> None:
