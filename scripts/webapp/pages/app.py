@@ -67,8 +67,10 @@ def make_pages(site: Site) -> gr.Blocks:
 
         look = functools.partial(_look, site)
         pages.load(_first(site), None, [chosen, source, stands, fitted], **_QUIET)
-        again.click(look, [chosen, version], [version, stands, fitted], **_QUIET)
-        chosen.change(look, [chosen, version], [version, stands, fitted], **_QUIET)
+        # What ends while the last look is under way is looked at once more: by itself Gradio would drop the second click.
+        seen: dict[str, Any] = {"outputs": [version, stands, fitted], "trigger_mode": "always_last", **_QUIET}
+        again.click(look, [chosen, version], **seen)
+        chosen.change(look, [chosen, version], **seen)
         chosen.change(lambda name, source: source_of(site, name) or source, [chosen, source], source, **_QUIET)
     return pages
 

@@ -10,9 +10,12 @@ from scripts.webapp.pages.site import Site, edits_of, fits_of, panel
 _HEIGHT = "max(420px, calc(100vh - 276px))"
 
 
-def painted_edits(clip: Clip, fit: str, layer: str) -> list[str]:
-    """Edits whose atlas of this layer was painted, and those of the fit that have none of it yet."""
-    return [edit.name for edit in edits_of(clip) if edit.fit == fit and (layer not in edit.layers or edit.is_painted(layer))]
+def paintable(clip: Clip) -> list[str]:
+    """Names of the edits in which some layer was painted, or is not edited yet; `painted` for a new one."""
+    found = {
+        edit.name for edit in edits_of(clip) if any(layer not in edit.layers or edit.is_painted(layer) for layer in clip.layers)
+    }
+    return sorted(found | {"painted"})
 
 
 def paint_tab(site: Site, name: str) -> None:
@@ -34,9 +37,8 @@ def paint_tab(site: Site, name: str) -> None:
         fit = gr.Dropdown(
             fits, value=fits[0], label="Fit", elem_id="paint-fit", key=(name, "paint", "fit"), interactive=True, min_width=120
         )
-        known = sorted({edit.name for edit in edits_of(clip)} | {"painted"})
         edit = gr.Dropdown(
-            known,
+            paintable(clip),
             value="painted",
             label="Edit to go on with",
             allow_custom_value=True,
