@@ -190,6 +190,8 @@ def test_paint_is_in_the_film_where_the_truth_says(opened: Opened, film: Sample)
         time.sleep(0.2)
     assert text.startswith("Saved as edit painted"), text
     opened.tab("Render")
+    opened.page.locator("#go-render").wait_for()
+    time.sleep(3)  # the tab is made anew for the new edit: a click on what goes would be lost
     opened.page.locator("#go-render").click()
     assert opened.ended("Rendering") == "done"
     video = open_source(opened.root / "clips" / "walk" / "edits" / "painted" / "video.mp4")
