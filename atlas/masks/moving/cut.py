@@ -1,13 +1,14 @@
-"""Video segmentation by a convex graph cut (total variation): from a score of each pixel and how much it looks like the object.
+"""Video segmentation by a convex graph cut (total variation): the foreground of all frames, from evidence for each pixel.
 
-Flow spreads a motion beyond the edge of what moves, so a score is believed only at some distance from where it changes; in
-between appearance decides, which is learned from what is certain in the *whole clip*. Both are averaged along the flow, and
-each frame is then cut where they are outweighed by the length of the edge: edges cost little where the colour changes.
+Evidence is averaged along the flow, so that what is foreground in most of its life is foreground throughout, and each frame
+is then cut where it is outweighed by the length of the edge: edges cost little where the colour changes. What the evidence is
+made of is another's: `atlas.masks.moving.by_colour`, `atlas.masks.moving.by_appearance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,83 +16,107 @@ import numpy as np
 
 from atlas.clip.flow import flow_validity
 from atlas.masks.moving.along import Averages, FlowStacks
-from atlas.masks.moving.appearance import Appearance
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 from atlas.video.source import fit_image
 
-_INSIDE, _OUTSIDE = 0.8, 0.17
-"""Scores that are surely the foreground's, and surely the background's below."""
-_SCORE = 2.0
-"""What a certain score weighs, in units of a logarithm of odds."""
-_BETWEEN = 0.8
-"""What it weighs near where it changes."""
-_EVEN, _CLEAREST = 0.5, 3.0
-"""Appearance's logarithm of odds that is even (its model learns from as much foreground as background), and where it is cut."""
-_SPREAD = 0.02
-"""How far flow spreads a motion, in longer sides."""
-_EDGE, _FREE = 4.0, 0.05
-"""What a pixel of edge costs inside an even area, and the share of it that is left across the strongest contrast."""
-_NEAR, _SHARE = 0.5, 0.5
-"""Half of the background that is learned lies within this distance of the foreground, in square roots of its area."""
+_FREE = 0.05
+"""The share of what an edge costs that is left across the strongest contrast."""
 _STEPS = 80
 """Of each cut."""
 _NEARLY = 0.5
-"""Odds below which a pixel might be either."""
+"""Evidence below which a pixel might be either, in units of a logarithm of odds."""
 _PLAIN = 4.0
 """Grey levels of contrast from which on a surface shows whether it moves."""
-_MEMORY, _UNSURE = 0.8, 0.3
-"""How much evidence is handed on to the next frame, and the share of that where the flow is not confirmed."""
+_FORBIDDEN = 6.0
+"""Evidence against what cannot be foreground."""
+_UNSURE = 0.3
+"""The share of evidence that is handed on to the next frame where the flow is not confirmed."""
 
 
-class CutClip:
+@dataclass(frozen=True)
+class HalfClip:
+    """Frames, scores and flow of a clip at half the resolution; they lie on the disk."""
+
+    images: RowStack
+    """(T, H, W, 3) uint8, at the whole resolution."""
+    scores: RowStack
+    """(T, h, w) how clearly each pixel moves, in [0, 1]."""
+    flows: FlowStacks
+    scratch: Path
+
+    @classmethod
+    def of(cls, images: RowStack, scores: Callable[[int], np.ndarray], flows: FlowStacks, scratch: Path) -> HalfClip:
+        """Halve frames (T, H, W, 3) uint8, scores (H, W) and flow; scratch: a folder for that."""
+        frames, height, width = images.shape[:3]
+        size = (max(2, width // 2), max(2, height // 2))
+        shape = (frames, *size[::-1])
+        score = RowStack(scratch / "half score", shape, np.float16)
+        halves = [RowStack(scratch / f"half {way}", (frames - 1, *shape[1:], 2), np.float16) for way in ("forward", "backward")]
+        for half, whole in zip(halves, (flows.forward, flows.backward), strict=True):
+            for index in range(frames - 1):
+                half[index] = cv2.resize(whole[index].astype(np.float32), size, interpolation=cv2.INTER_AREA) / 2
+        for index in range(frames):
+            score[index] = cv2.resize(scores(index), size, interpolation=cv2.INTER_AREA)
+        return cls(images, score, FlowStacks(*halves), scratch)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.scores.shape[2], self.scores.shape[1]
+
+    def frame(self, index: int) -> np.ndarray:
+        """A frame, (h, w, 3) uint8."""
+        return fit_image(self.images[index], self.size)
+
+    def score(self, index: int) -> np.ndarray:
+        """The scores of a frame, (h, w) float32."""
+        return self.scores[index].astype(np.float32)
+
+    def shows_motion(self, index: int) -> np.ndarray:
+        """Where a frame has the contrast by which motion is seen, (h, w) bool."""
+        light = cv2.cvtColor(self.frame(index), cv2.COLOR_RGB2GRAY).astype(np.float32)
+        mean = cv2.GaussianBlur(light, (0, 0), 2.0)
+        return np.sqrt(np.maximum(cv2.GaussianBlur(light * light, (0, 0), 2.0) - mean * mean, 0)) > _PLAIN
+
+    def trust(self, pair: int, forward: bool) -> np.ndarray:
+        """How much of what is known is handed on from a frame to its neighbour, (h, w) float32."""
+        there, back = (stack[pair].astype(np.float32) for stack in (self.flows.forward, self.flows.backward))
+        valid = flow_validity(there, back) if forward else flow_validity(back, there)
+        return np.where(valid, 1, _UNSURE).astype(np.float32)
+
+
+class Cut:
     """The foreground of all frames, found at half the resolution; what it is found from lies on the disk."""
 
-    def __init__(
-        self,
-        images: RowStack,  # (T, H, W, 3) uint8
-        scores: Callable[[int], np.ndarray],  # frame -> (H, W) in [0, 1]
-        flows: FlowStacks,
-        scratch: Path,
-    ) -> None:
-        frames, height, width = images.shape[:3]
-        self._images, self._full = images, (width, height)
-        self._size = (max(2, width // 2), max(2, height // 2))
-        shape = (frames, *self._size[::-1])
-        self._score, self._inside, odds = (
-            RowStack(scratch / name, shape, np.float16) for name in ("half score", "half inside", "half odds")
-        )
-        self._flows = FlowStacks(
-            *(RowStack(scratch / f"half {way}", (frames - 1, *shape[1:], 2), np.float16) for way in ("forward", "backward"))
-        )
-        for half, whole in ((self._flows.forward, flows.forward), (self._flows.backward, flows.backward)):
-            for index in range(frames - 1):
-                half[index] = cv2.resize(whole[index].astype(np.float32), self._size, interpolation=cv2.INTER_AREA) / 2
-        area = 0.0
-        for index in range(frames):
-            self._score[index] = cv2.resize(scores(index), self._size, interpolation=cv2.INTER_AREA)
-            area += float(np.mean(self._score[index] > 0.5)) / frames
-        self._reach = max(3, round(_NEAR * float(np.sqrt(area * shape[1] * shape[2]))))
-        appearance = Appearance(frames, self._half, self._certain)
+    def __init__(self, half: HalfClip, memory: float, edge: float) -> None:
+        """memory: how much evidence is handed on to the next frame; edge: what a pixel of edge costs inside an even area."""
+        self.half, self._memory, self._edge = half, memory, edge
+        self._inside = RowStack(half.scratch / "half inside", half.scores.shape, np.float16)
+        self._evidence: Averages
 
-        def evidence(index: int) -> np.ndarray:
-            looks = appearance.odds(index, self._half(index)) - _EVEN
-            return self._believed(index) + np.clip(looks, -_CLEAREST, _CLEAREST)
-
-        for index, found in enumerate(in_order(evidence, range(frames))):
-            odds[index] = found
+    def decide(self, evidence: Callable[[int], np.ndarray], never: Callable[[int], np.ndarray] | None = None) -> None:
+        """Cut all frames by the evidence for each pixel, (h, w), positive for inside; never: where nothing can be, (h, w)."""
+        half = self.half
+        shape = (*half.scores.shape, 1)
         self._evidence = Averages(
-            scratch / "cut", lambda i: odds[i].astype(np.float32)[..., None], (*shape, 1), self._flows, _MEMORY, self._trust
+            half.scratch / "cut", lambda i: evidence(i)[..., None], shape, half.flows, self._memory, half.trust
         )
 
         def cut(index: int) -> np.ndarray:
-            return least_edge(self._evidence[index][..., 0], _edge_costs(self._half(index)))
+            inside = self._evidence[index][..., 0]
+            if never is not None:
+                inside[never(index)] = -_FORBIDDEN
+            return least_edge(inside, edge_costs(half.frame(index), self._edge))
 
-        for index, inside in enumerate(in_order(cut, range(frames))):
+        for index, inside in enumerate(in_order(cut, range(len(half)))):
             self._inside[index] = inside
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.half)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The foreground of a frame, (H, W) bool."""
@@ -99,56 +124,30 @@ class CutClip:
 
     def undecided(self, index: int) -> np.ndarray:
         """Where a frame's evidence is nearly even, (H, W) bool."""
-        even = np.abs(self._evidence[index][..., 0]) < _NEARLY
-        return cv2.resize(even.astype(np.uint8), self._full, interpolation=cv2.INTER_NEAREST) > 0
+        return self._whole(np.abs(self._evidence[index][..., 0]) < _NEARLY)
 
     def ground(self, index: int) -> np.ndarray:
         """Where motion surely says that a frame shows the ground, (H, W) bool: not where there is nothing to see motion by."""
-        light = cv2.cvtColor(self._half(index), cv2.COLOR_RGB2GRAY).astype(np.float32)
-        mean = cv2.GaussianBlur(light, (0, 0), 2.0)
-        contrast = np.sqrt(np.maximum(cv2.GaussianBlur(light * light, (0, 0), 2.0) - mean * mean, 0))
-        seen = (self._believed(index) < -0.8 * _SCORE) & (contrast > _PLAIN)
-        return cv2.resize(seen.astype(np.uint8), self._full, interpolation=cv2.INTER_NEAREST) > 0
+        return self._whole(self.surely_ground(index) & self.half.shows_motion(index))
 
-    def _half(self, index: int) -> np.ndarray:  # (h, w, 3) uint8
-        return fit_image(self._images[index], self._size)
+    def surely_ground(self, index: int) -> np.ndarray:
+        """Where the scores of a frame are surely the ground's, (h, w) bool."""
+        raise NotImplementedError
 
-    def _bounds(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # (h, w) twice
-        """The least and the greatest score within the distance that flow spreads a motion."""
-        reach = 2 * max(1, round(_SPREAD * max(self._size))) + 1
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        score = self._score[index].astype(np.float32)
-        return cv2.erode(score, disc, borderValue=1.0), cv2.dilate(score, disc)
+    @property
+    def _full(self) -> tuple[int, int]:
+        return self.half.images.shape[2], self.half.images.shape[1]
 
-    def _believed(self, index: int) -> np.ndarray:  # (h, w)
-        """What the score says, positive inside: little near where it changes, which may be the flow of something beside."""
-        least, greatest = self._bounds(index)
-        inside = np.clip((least - 0.5) / 0.4, 0, 1)
-        outside = np.clip((0.5 - greatest) / (0.5 - _OUTSIDE), 0, 1)
-        between = _BETWEEN * (2 * self._score[index].astype(np.float32) - 1)
-        return np.where(inside + outside > 0.25, _SCORE * (inside - outside), between)
-
-    def _certain(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # (h, w) twice
-        """Weights of what is surely the foreground, and surely the background: half of that near the foreground."""
-        least, greatest = self._bounds(index)
-        ground = (greatest < _OUTSIDE).astype(np.float32)
-        around = np.ones((2 * self._reach + 1, 2 * self._reach + 1), np.uint8)
-        near = ground * cv2.dilate((self._score[index] > 0.5).astype(np.uint8), around)
-        share = _SHARE * ground.sum() / max(1.0, float(near.sum()))
-        return (least > _INSIDE).astype(np.float32), share * near + (1 - _SHARE) * ground
-
-    def _trust(self, pair: int, forward: bool) -> np.ndarray:  # (h, w)
-        there, back = (stack[pair].astype(np.float32) for stack in (self._flows.forward, self._flows.backward))
-        valid = flow_validity(there, back) if forward else flow_validity(back, there)
-        return np.where(valid, 1, _UNSURE).astype(np.float32)
+    def _whole(self, mask: np.ndarray) -> np.ndarray:  # (h, w) bool -> (H, W) bool
+        return cv2.resize(mask.astype(np.uint8), self._full, interpolation=cv2.INTER_NEAREST) > 0
 
 
-def _edge_costs(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What an edge costs between neighbours across, (H, W-1), and down, (H-1, W)."""
+def edge_costs(image: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
+    """What an edge in (H, W, 3) uint8 costs between neighbours across, (H, W-1), and down, (H-1, W): `edge` in even areas."""
     colour = image.astype(np.float32)
     changes = [np.square(np.diff(colour, axis=axis)).sum(axis=-1) for axis in (1, 0)]
     usual = max(1e-3, float(changes[0].mean() + changes[1].mean()))
-    across, down = (_EDGE * (_FREE + (1 - _FREE) * np.exp(-change / usual)) for change in changes)
+    across, down = (edge * (_FREE + (1 - _FREE) * np.exp(-change / usual)) for change in changes)
     return across, down
 
 
