@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[4]
 MAY_INSTALL = "LAYERED_ATLAS_INSTALL"
 """Set by .ci/run: a machine of its own, where tests may install what they need."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+PATIENCE = 300.0
+"""Seconds that apt may take for each of its two commands."""
+_SOON = ("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "DPkg::Lock::Timeout=60")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -27,12 +30,34 @@ def chromium() -> str:
     """The path of Chromium; the test that asks is skipped where there is none and none may be installed."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None and os.environ.get(MAY_INSTALL) and shutil.which("apt-get") and os.geteuid() == 0:
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run(command, capture_output=True, timeout=900)
+        reason = _install()
         found = shutil.which("chromium")
+        if found is None:
+            pytest.skip(f"there is no Chromium, and apt cannot install it: {reason}")
     if found is None:
         pytest.skip("there is no Chromium: apt install chromium")
     return found
+
+
+def _install() -> str:
+    """Install Chromium by apt; what went wrong, "" where nothing did. Without a network it gives up soon."""
+    reason = ""
+    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        try:
+            done = subprocess.run(
+                ["apt-get", *_SOON, *command],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=PATIENCE,
+                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            )
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            return str(problem)
+        if done.returncode != 0:
+            reason = " ".join(done.stderr.split())[-300:] or f"status {done.returncode}"
+    return reason
 
 
 @contextmanager

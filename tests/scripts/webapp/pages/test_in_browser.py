@@ -80,7 +80,7 @@ def film() -> Sample:
 
 @pytest.fixture(scope="module")
 def opened(film: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    """The app, and its page; the tests of this module go on one after the other, as somebody would."""
+    """The app, and its page."""
     folder = tmp_path_factory.mktemp("app")
     write_video(folder / "walk.mp4", film.frames, 24, crf=4)
     (folder / "letter.mp4").write_text("dear film, this is no film")
@@ -94,7 +94,15 @@ def opened(film: Sample, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
         browser.close()
 
 
-def test_an_upload_a_box_and_the_clip(opened: Opened, film: Sample) -> None:
+def test_from_an_upload_to_a_painted_film(opened: Opened, film: Sample) -> None:
+    """One test, for each step stands on the one before: workers of pytest would share tests of a module among themselves."""
+    _make_a_clip_of_an_upload(opened, film)
+    _cancel_a_fit_and_go_on_to_the_same_bytes(opened)
+    _paint_and_find_it_in_the_film(opened, film)
+    _find_the_paint_saved_to_the_texel(opened)
+
+
+def _make_a_clip_of_an_upload(opened: Opened, film: Sample) -> None:
     upload = opened.panel("Upload")
     upload.locator("body[data-ready]").wait_for()
     upload.locator("#one").set_input_files(opened.root.parent / "letter.mp4")
@@ -122,7 +130,7 @@ def test_an_upload_a_box_and_the_clip(opened: Opened, film: Sample) -> None:
     assert "clip=clips%2Fwalk" in opened.page.url
 
 
-def test_a_fit_is_cancelled_and_goes_on_to_the_same_bytes(opened: Opened, tmp_path: Path) -> None:
+def _cancel_a_fit_and_go_on_to_the_same_bytes(opened: Opened) -> None:
     opened.tab("Fit")
     opened.page.locator("#fit-preset").get_by_label("preview").check()
     opened.field("fit-seconds").fill("-1")
@@ -161,7 +169,7 @@ def test_a_fit_is_cancelled_and_goes_on_to_the_same_bytes(opened: Opened, tmp_pa
         assert files and all((once / name).read_bytes() == (twice / name).read_bytes() for name in files)
 
 
-def test_paint_is_in_the_film_where_the_truth_says(opened: Opened, film: Sample) -> None:
+def _paint_and_find_it_in_the_film(opened: Opened, film: Sample) -> None:
     index, later = 2, 6
     y, x = seen_in_both(film, index, later)
     opened.tab("Paint")
@@ -204,7 +212,7 @@ def test_paint_is_in_the_film_where_the_truth_says(opened: Opened, film: Sample)
     wipe.locator("body[data-ready]").wait_for()
 
 
-def test_what_is_painted_is_saved_to_the_texel(opened: Opened) -> None:
+def _find_the_paint_saved_to_the_texel(opened: Opened) -> None:
     opened.tab("Paint")
     painter = opened.panel("Paint on the atlas")
     painter.locator("body[data-ready]").wait_for()
