@@ -207,6 +207,12 @@ class Clip:
             raise UserError(f"{path} has shape {array.shape}, not {shape}: run {PREPARE} again")
         return array
 
+    def checked_flow(self, flow: np.ndarray) -> np.ndarray:
+        """Flow that was read, as float32; UserError where some of it is no number, as a damaged file leaves it."""
+        if not np.isfinite(flow).all():
+            raise UserError(f"{self.folder / 'flow'} holds what is no number, it is damaged: run {PREPARE} again")
+        return flow.astype(np.float32)
+
     def fit_folder(self, fit: str) -> Path:
         """Folder of the fit named `fit`; it need not exist."""
         return self.folder / "fits" / checked_name(fit, "fit")

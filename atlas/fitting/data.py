@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from atlas.clip.clip import Clip
-from atlas.errors import PREPARE, UserError
 from atlas.geometry.boxes import bounding_box
 from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import STEPS, background_weight, object_weight, unpack_depth
@@ -136,9 +135,8 @@ class FitData:
         index = np.where(forward, t, t - 1)
         flow = np.where(forward[:, None], self.flows["forward"][0][index, y, x], self.flows["backward"][0][index, y, x])
         valid = np.where(forward, self.flows["forward"][1][index, y, x], self.flows["backward"][1][index, y, x])
-        if not np.isfinite(flow).all():
-            raise UserError(f"{self.clip.folder / 'flow'} holds what is no number, it is damaged: run {PREPARE} again")
-        return x + flow[:, 0].astype(np.float32), y + flow[:, 1].astype(np.float32), valid
+        flow = self.clip.checked_flow(flow)
+        return x + flow[:, 0], y + flow[:, 1], valid
 
     def _normalised(self, x: np.ndarray, y: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Pixels and frame numbers as (N, 3) float32 coordinates."""

@@ -143,7 +143,7 @@ def _flow_between(clip: Clip, start: int, end: int) -> tuple[np.ndarray, np.ndar
     """Flow (H, W, 2) float32 from frame `start` to its neighbour `end`, and its validity (H, W) float32."""
     direction = "forward" if end > start else "backward"
     index = min(start, end)
-    return clip.flow(direction)[index].astype(np.float32), clip.flow_validity(direction)[index].astype(np.float32)
+    return clip.checked_flow(clip.flow(direction)[index]), clip.flow_validity(direction)[index].astype(np.float32)
 
 
 def _object_flow(clip: Clip, start: int, end: int, here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,7 @@ def _flow_to(clip: Clip, index: int, neighbour: int) -> tuple[np.ndarray, np.nda
     """Flow from a frame to a neighbour, and where it is valid."""
     way = "forward" if neighbour > index else "backward"
     place = min(index, neighbour)
-    return clip.flow(way)[place].astype(np.float32), clip.flow_validity(way)[place]
+    return clip.checked_flow(clip.flow(way)[place]), clip.flow_validity(way)[place]
 
 
 def _seen_throughout(clip: Clip, layer: str, run: range) -> bool:

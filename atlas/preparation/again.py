@@ -92,7 +92,7 @@ def _recorded(clip: Clip) -> dict[str, Any]:
     values = read_versioned(path, _VERSION, "the options that a clip was made with", f"run {PREPARE} with its source again")
     for name, types in _TAKEN.items():
         value = values.get(name)
-        if type(value) not in types or (isinstance(value, str) and len(value) > _LONGEST):
+        if name not in values or type(value) not in types or (isinstance(value, str) and len(value) > _LONGEST):
             raise UserError(f"{path} is damaged ({name}): run {PREPARE} with its source again")
     if values["cuts"] not in ("refuse", "ignore"):
         raise UserError(f"{path} is damaged (cuts): run {PREPARE} with its source again")

@@ -382,6 +382,16 @@ def test_missing_flow(fresh_clip: Clip) -> None:
     assert not (fresh_clip.fit_folder("default") / "maps").exists()
 
 
+def test_flow_that_is_no_number(fresh_clip: Clip) -> None:
+    path = fresh_clip.folder / "flow" / "forward.npy"
+    flow = np.load(path)
+    flow[-1, 40:60, 40:60] = np.nan
+    np.save(path, flow)
+    with pytest.raises(UserError, match="flow holds what is no number, it is damaged"):
+        fit(options(fresh_clip))
+    assert not (fresh_clip.fit_folder("default") / "maps").exists()
+
+
 def test_options_of_the_command() -> None:
     found = parse_options(FitOptions, ["somewhere", "--name", "a b", "--preset", "preview", "--seconds", "9", "--seed", "3"])
     assert (found.clip, found.name, found.preset, found.seconds, found.seed) == (Path("somewhere"), "a b", "preview", 9.0, 3)

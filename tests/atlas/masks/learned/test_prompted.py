@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -182,8 +183,13 @@ def test_a_clip_alone_is_prepared_again_only_where_that_is_clear(source: Path, n
     (clip.folder / "prepare.json").unlink()  # as an older version made it
     prepare(clip.folder, masks="points:0:40,50", segmenter=str(networks / "sam"))
     assert Clip.open(clip.folder).layers == ["foreground", "background"]
+    made_with = json.loads((clip.folder / "prepare.json").read_text())
     (clip.folder / "prepare.json").write_text('{"version": 1, "masks": 3}')
     with pytest.raises(UserError, match=r"prepare.json is damaged \(masks\)"):
+        prepare(clip.folder, masks="points:0:40,50")
+    saved = {name: value for name, value in made_with.items() if name != "flow"}
+    (clip.folder / "prepare.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"prepare.json is damaged \(flow\)"):
         prepare(clip.folder, masks="points:0:40,50")
     write_image(source / "00003.png", np.zeros((96, 128, 3), np.uint8))
     with pytest.raises(UserError, match="is gone or has changed"):
