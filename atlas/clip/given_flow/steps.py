@@ -83,18 +83,19 @@ def open_given_flow(folder: Path, source: FrameSource, indices: Sequence[int], s
     """Find the flow of a clip of `size` (width, height) that shows the source's frames `indices`, and read the first step's.
 
     Files named by two frames (`00000_00001.flo`, `00001_00000.flo`, `00000.jpg_00001.jpg.npy`) lead from the first to the
-    second. Others stand in `forward` and `backward` below the folder, or in it, forward alone. One file less than the source
-    has frames (or as many) are taken in order; fewer by the name or number of the frame they start from; backward files are
-    as many as forward ones, in the same order. UserError where a step has none.
+    second, those in `backward` to the earlier one. Others stand in `forward` and `backward` below the folder, or in it, forward
+    alone. One file less than the source has frames (or as many) are taken in order; fewer by the name or number of the frame
+    they start from; backward files are as many as forward ones, in the same order. UserError where a step has none.
     """
     if not folder.is_dir():
         raise UserError(f"--flow {folder} is not a folder: give one with {LAYOUT}")
     forward, backward = (_way(folder, way) for way in ("forward", "backward"))
     steps = list(zip(indices, list(indices)[1:], strict=False))
-    every = [path for part in (folder, forward, backward) if part for path in _flow_files(part)]
-    known: dict[Step, Path] = _by_pairs(every, source)
+    returning = _flow_files(backward) if backward else []
+    ahead = [path for part in (folder, forward) if part for path in _flow_files(part)]
+    known: dict[Step, Path] = _by_pairs(ahead, returning, source)
     if not known:
-        known = _in_folders(_flow_files(forward or folder), _flow_files(backward) if backward else [], source, folder)
+        known = _in_folders(_flow_files(forward or folder), returning, source, folder)
     there = [None if one == other else known.get((one, other)) for one, other in steps]
     back = [None if one == other else known.get((other, one)) for one, other in steps]
     moving = [place for place, (one, other) in enumerate(steps) if one != other]
@@ -118,18 +119,21 @@ def _flow_files(folder: Path) -> list[Path]:
     return sorted((path for path in files if path.is_file()), key=natural_order)
 
 
-def _by_pairs(files: list[Path], source: FrameSource) -> dict[Step, Path]:
-    """Files named by two frames each; nothing where they are not."""
+def _by_pairs(ahead: list[Path], returning: list[Path], source: FrameSource) -> dict[Step, Path]:
+    """Files named by two frames each; nothing where they are not. returning: lead back, whichever frame they name first."""
+    files = [*ahead, *returning]
     numbers = [re.findall(r"\d+", path.stem)[-2:] for path in files]
     if not all(len(two) == 2 and len(two[0]) == len(two[1]) and two[0] != two[1] for two in numbers):
         return {}
     if len(files) > 2 and len({two[0] for two in numbers}) == 1:  # the clip's own number, and a frame's
         return {}
     frames = _frames_by_number(source)
-    pairs = [(frames.get(int(one)), frames.get(int(other))) for one, other in numbers]
-    return {
-        (one, other): path for (one, other), path in zip(pairs, files, strict=True) if one is not None and other is not None
-    }
+    pairs: dict[Step, Path] = {}
+    for (first, second), path, back in zip(numbers, files, [False] * len(ahead) + [True] * len(returning), strict=True):
+        one, other = frames.get(int(first)), frames.get(int(second))
+        if one is not None and other is not None:
+            pairs[(max(one, other), min(one, other)) if back else (one, other)] = path
+    return pairs
 
 
 def _in_folders(forward: list[Path], backward: list[Path], source: FrameSource, folder: Path) -> dict[Step, Path]:
@@ -142,7 +146,11 @@ def _in_folders(forward: list[Path], backward: list[Path], source: FrameSource, 
     else:
         by_name = {path.stem: place for place, path in enumerate(source.images)}
         frames = _frames_by_number(source)
-        starts = [by_name.get(path.stem, frames.get(frame_number(path) or 0)) for path in forward]
+        numbers = [frame_number(path) for path in forward]
+        starts = [
+            by_name.get(path.stem, None if number is None else frames.get(number))
+            for path, number in zip(forward, numbers, strict=True)
+        ]
     known: dict[Step, Path] = {}
     for start, path in zip(starts, forward, strict=False):
         if start is not None:

@@ -71,6 +71,26 @@ def test_some_of_a_source_by_number(tmp_path: Path) -> None:
     assert values(tmp_path, source(), [2, 3]) == STEPS[2:]
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_folders_of_files_named_by_two_frames(tmp_path: Path, turned: bool) -> None:
+    """Some name the files of both ways alike: what lies in `backward` leads back."""
+    for step, (there, returning) in enumerate(STEPS):
+        save(tmp_path / "forward" / f"{step:05d}_{step + 1:05d}.npy", there)
+        save(
+            tmp_path / "backward" / (f"{step + 1:05d}_{step:05d}.npy" if turned else f"{step:05d}_{step + 1:05d}.npy"),
+            returning,
+        )
+    assert values(tmp_path, source(), [0, 1, 2, 3]) == STEPS
+
+
+def test_a_file_without_a_number_is_of_no_frame(tmp_path: Path) -> None:
+    save(tmp_path / "mean.npy", 20)
+    save(tmp_path / "00001.npy", 1)
+    assert values(tmp_path, source(), [1, 2]) == [(1, None)]
+    with pytest.raises(UserError, match="no flow from frame 0 to 1"):
+        open_given_flow(tmp_path, source(), [0, 1], SIZE)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
         open_given_flow(tmp_path / "none", source(), [0, 1], SIZE)
