@@ -17,7 +17,7 @@ from atlas.clip.clip import Clip
 from atlas.clip.flow import dense_flow, flow_validity
 from atlas.fitting.data import MARGIN
 from atlas.geometry.boxes import bounding_box
-from atlas.geometry.evidence import flow_evidence, smooth_evidence, texture_without_light
+from atlas.geometry.evidence import even_evidence, flow_evidence, smooth_evidence, texture_without_light
 from atlas.geometry.filling import cell_means, smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
 
@@ -191,6 +191,8 @@ def _evidence(
     box = bounding_box(weight > 0, MARGIN)
     assert box is not None
     texture = texture_without_light(frame[box].astype(np.float32) / 255, weight[box])
-    planes = [*flow_evidence(texture, flow[box], trust[box]), weight[box].astype(np.float32)]
-    cells = cell_means(planes, box, weight.shape, grid)
+    known = flow_evidence(texture, flow[box], trust[box])
+    if not known[0].any() and not known[2].any():  # all black, say: no edge tells where flow is a guess
+        known = even_evidence(flow[box], trust[box])
+    cells = cell_means([*known, weight[box].astype(np.float32)], box, weight.shape, grid)
     return cells[..., :6], cells[..., 6]

@@ -56,6 +56,15 @@ def flow_evidence(
     return [xx, xy, yy, fx, fy, fx * x + fy * y]
 
 
+def even_evidence(
+    flow: np.ndarray,  # (h, w, 2) float32
+    trust: np.ndarray,  # (h, w) float32
+) -> list[np.ndarray]:  # six planes (h, w) float32
+    """Weigh flow by trust alone, in all directions alike: for surfaces without any texture. Planes as of `flow_evidence`."""
+    x, y = flow[..., 0], flow[..., 1]
+    return [trust, np.zeros_like(trust), trust, trust * x, trust * y, trust * (x * x + y * y)]
+
+
 def smooth_evidence(
     known: np.ndarray,  # (gh, gw, 6) float32: means of `flow_evidence` over cells
     present: np.ndarray,  # (gh, gw) float32: how much of each cell the layer fills

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import BACKGROUND, Clip, Source
+from atlas.clip.writer import ClipWriter
 from atlas.fitting.tracking import Track, chain_background, chain_object, reference_frame
 from atlas.geometry.filling import smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
@@ -159,3 +162,21 @@ def test_an_object_out_of_sight_stays_where_it_was(sample_clip: Clip) -> None:
     for frame in (9, 10, 11):
         np.testing.assert_array_equal(track.base[frame], track.base[8])
         np.testing.assert_array_equal(track.offset[frame], track.offset[8])
+
+
+def test_an_object_without_any_texture_goes_where_its_flow_goes(tmp_path: Path) -> None:
+    """A black silhouette has no edges inside, to the bit: what flow says of it counts all the same."""
+    steps = 4
+    rough = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (128, 192, 3)).astype(np.float32), (0, 0), 2)
+    ground = np.clip(4 * (rough - rough.mean()) + 120, 0, 255).astype(np.uint8)
+    inside = [cv2.circle(np.zeros((128, 192), np.uint8), (60 + 3 * t, 64), 22, 1, -1) for t in range(steps)]
+    frames = [np.where(one[..., None] > 0, np.uint8(0), ground) for one in inside]
+    layers = ["foreground", BACKGROUND]
+    clip = Clip(tmp_path, "disc", steps, 192, 128, 24.0, layers, Source("disc.mp4", "", 192, 128, 0, list(range(steps)), 24.0))
+    writer = ClipWriter(clip, quiet=True)
+    writer.write_frames(iter(frames))
+    writer.write_flow()
+    track = chain_object(clip, lambda t: inside[t].astype(np.float32), 0)
+    for t in range(1, steps):
+        centre = np.array([[[60 + 3 * t, 64]]], np.float32)
+        assert np.abs(track.at(t, centre) - [60, 64]).max() < 1.3 * t, "its flow is a guess inside, but better than none"
