@@ -36,6 +36,7 @@ _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
 AUTO = "auto"
 """What --masks names them by."""
+_METHOD = f"{AUTO} 3"  # raise it when the same frames give other masks: clips of them are then prepared again
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class MotionMasks:
         return []
 
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
-        """The text, and by what method they are found."""
-        return f"{AUTO} 2", []
+        """By what method they are found."""
+        return _METHOD, []
 
 
 def masks_from_motion(
