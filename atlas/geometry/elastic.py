@@ -37,7 +37,8 @@ def fit_sheet(
 ) -> tuple[np.ndarray, np.ndarray]:  # (h, w, 2) float32 displacements, (h, w) float32 weights in [0, 1]
     """Fit an elastic sheet to displacements, and weigh each cell by how far it agrees with the sheet.
 
-    stiffness: against T, in cells; certain: a difference, in units of f, that is never too large.
+    stiffness: against T of one cell that it is solved on, of large sheets the mean of several given ones.
+    certain: a difference, in units of f, that is never too large.
     """
     height, width = known.shape[:2]
     step = int(np.ceil(np.sqrt(height * width) / _CELLS))

@@ -1,7 +1,8 @@
 """Painting on a layer's atlas: paint on transparent that lies over it, and any frame as it is going to be rendered.
 
 The frames are those that the render stage makes of `--editor atlas --image PAINT`, kept up to date stroke by stroke: a stroke
-costs its own texels and one frame.
+costs its own texels and one frame. Residual transfer sees the neighbourhood of a stroke alone, where the stage sees all of the
+layer: where the frame's detail takes the paint on, the two differ by a few grey levels.
 """
 
 from __future__ import annotations
