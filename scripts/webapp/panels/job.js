@@ -8,6 +8,7 @@ const SLOW = 3000;
 let shown = null; // id and state of the job as it was told last
 let first = true;
 let timer = 0;
+let turn = 0; // of the newest look: one that was asked for later takes the place of those under way
 
 const NAMES = { prepare: "Making the clip", fit: "Fit", edit: "Edit", aggregate: "Merging keyframes", render: "Rendering", evaluate: "Measuring" };
 
@@ -31,9 +32,11 @@ function show(job) {
 
 async function look() {
   clearTimeout(timer);
+  const own = ++turn;
   let pause = SLOW;
   try {
     const jobs = clip ? await (await ask("/api/jobs?" + new URLSearchParams({ clip }))).json() : [];
+    if (own !== turn) return;
     const job = jobs.find((one) => one.state.name === "running") || jobs[0];
     if (job) {
       show(job);
@@ -46,6 +49,7 @@ async function look() {
     }
     first = false;
   } catch (problem) {
+    if (own !== turn) return;
     $("said").textContent = problem.message;
     $("said").className = "wrong";
   }
