@@ -28,6 +28,9 @@ class _Seen:
 
     version: gr.State
     """Counts whenever something may be new: pictures and films are looked for again."""
+    within: gr.State
+    """Counts where the version does and fits and edits are the same: for parts inside of those that are made anew with these.
+    Gradio asks for such a part by a number that is gone then, which fails."""
     stands: gr.State
     """Which fits and edits there are."""
     fitted: gr.State
@@ -40,7 +43,7 @@ def make_pages(site: Site) -> gr.Blocks:
         chosen = gr.Textbox("", visible="hidden", elem_id="chosen")
         source = gr.Textbox("", visible="hidden", elem_id="source")
         notice = gr.Textbox("", visible="hidden", elem_id="notice")
-        version, stands, fitted = gr.State(0), gr.State(""), gr.State("")
+        version, within, stands, fitted = gr.State(0), gr.State(0), gr.State(""), gr.State("")
         again = gr.Button("look again", visible="hidden", elem_id="again")
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
@@ -59,7 +62,7 @@ def make_pages(site: Site) -> gr.Blocks:
                 )
                 clip.input(None, clip, None, js=f"(clip) => window.atlas.choose(clip === '{_NEW}' ? '' : clip)", **_QUIET)
 
-        _tabs(site, chosen, source, _Seen(version, stands, fitted), notice)
+        _tabs(site, chosen, source, _Seen(version, within, stands, fitted), notice)
 
         @gr.render(inputs=[chosen], show_progress="hidden")
         def job(chosen: str) -> None:
@@ -68,16 +71,16 @@ def make_pages(site: Site) -> gr.Blocks:
         look = functools.partial(_look, site)
         pages.load(_first(site), None, [chosen, source, stands, fitted], **_QUIET)
         # What ends while the last look is under way is looked at once more: by itself Gradio would drop the second click.
-        seen: dict[str, Any] = {"outputs": [version, stands, fitted], "trigger_mode": "always_last", **_QUIET}
-        again.click(look, [chosen, version], **seen)
-        chosen.change(look, [chosen, version], **seen)
+        seen: dict[str, Any] = {"outputs": [version, within, stands, fitted], "trigger_mode": "always_last", **_QUIET}
+        again.click(look, [chosen, version, within, stands], **seen)
+        chosen.change(look, [chosen, version, within, stands], **seen)
         chosen.change(lambda name, source: source_of(site, name) or source, [chosen, source], source, **_QUIET)
     return pages
 
 
 def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notice: gr.Textbox) -> None:
     """A tab for each stage; what is in it is made anew when another clip is chosen, or when there is something new to show."""
-    version, stands, fitted = seen.version, seen.stands, seen.fitted
+    version, within, stands, fitted = seen.version, seen.within, seen.stands, seen.fitted
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Clip", id="clip"):
             with gr.Row(elem_classes="choices"):
@@ -113,7 +116,7 @@ def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notic
 
             @gr.render(inputs=[chosen, stands], show_progress="hidden")
             def keyframes(chosen: str, _: str) -> None:
-                keyframes_tab(site, chosen, notice, version)
+                keyframes_tab(site, chosen, notice, within)
 
         with gr.Tab("Paint", id="paint"):
 
@@ -125,13 +128,13 @@ def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notic
 
             @gr.render(inputs=[chosen, stands], show_progress="hidden")
             def render(chosen: str, _: str) -> None:
-                render_tab(site, chosen, notice, version)
+                render_tab(site, chosen, notice, within)
 
         with gr.Tab("Compare", id="compare"):
 
             @gr.render(inputs=[chosen, stands], show_progress="hidden")
             def compare(chosen: str, _: str) -> None:
-                compare_tab(site, chosen, notice, version)
+                compare_tab(site, chosen, notice, within)
 
 
 def _form(
@@ -162,6 +165,7 @@ def _first(site: Site) -> Callable[[gr.Request], tuple[str, str, str, str]]:
     return first
 
 
-def _look(site: Site, name: str, version: int) -> tuple[int, str, str]:
-    """Look at a clip's folder again."""
-    return version + 1, standing(site, name), fitting(site, name)
+def _look(site: Site, name: str, version: int, within: int, stood: str) -> tuple[int, int, str, str]:
+    """Look at a clip's folder again: what _Seen holds."""
+    stands = standing(site, name)
+    return version + 1, within + (stands == stood), stands, fitting(site, name)

@@ -10,6 +10,7 @@ from atlas.storage.images import read_image, write_image
 
 pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn: pip install -e .[ui]")
 
+from scripts.webapp.pages.app import _look
 from scripts.webapp.pages.clip import clip_name
 from scripts.webapp.pages.keyframes import make_again
 from scripts.webapp.pages.site import Site, fits_of, fitting, lines, panel, picture, standing
@@ -68,3 +69,13 @@ def test_a_keyframe_is_made_again_and_takes_its_place(site: Site, fresh_clip: Cl
     assert again.state().name == "done", again.log()
     assert path.read_bytes() == made and edit.keyframe_path("foreground", 3).read_bytes() == other
     assert sorted(path.name for path in (fresh_clip.folder / "edits").iterdir() if path.is_dir()) == ["keys"]
+
+
+def test_parts_within_others_wait_where_these_are_made_anew(site: Site, fresh_clip: Clip) -> None:
+    stands = standing(site, "clip")
+    version, within, *_ = _look(site, "clip", 4, 2, stands)
+    assert (version, within) == (5, 3)
+    Edit(fresh_clip.edit_folder("newer"), "newer", "truth").save()
+    version, within, now, _ = _look(site, "clip", version, within, stands)
+    assert (version, within) == (6, 3) and now != stands
+    assert _look(site, "clip", version, within, now)[:2] == (7, 4)
