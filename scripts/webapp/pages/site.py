@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import Clip, is_name
 from atlas.clip.edits import Edit, edit_names
 from atlas.errors import UserError
 from scripts.webapp.files import url_of
@@ -79,6 +79,7 @@ class Site:
 def fits_of(clip: Clip) -> list[str]:
     """Names of the clip's finished fits, `default` first."""
     names = [path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")]
+    names = [name for name in names if is_name(name)]  # half-made ones are hidden
     return sorted(names, key=lambda name: (name != "default", name))
 
 

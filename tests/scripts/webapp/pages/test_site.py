@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from atlas.clip.clip import Clip
@@ -38,6 +40,8 @@ def test_sources_are_found_and_parts_of_clips_are_none(site: Site) -> None:
 def test_what_stands_changes_with_edits_and_what_is_fitted_does_not(site: Site, fresh_clip: Clip) -> None:
     stands, fitted = standing(site, "clip"), fitting(site, "clip")
     assert fits_of(fresh_clip) == ["truth"] and "truth" in fitted
+    shutil.copytree(fresh_clip.folder / "fits" / "truth", fresh_clip.folder / "fits" / ".truth-making-1")
+    assert fits_of(fresh_clip) == ["truth"], "a half-made fit is none"
     Edit(fresh_clip.edit_folder("new"), "new", "truth").save()
     assert standing(site, "clip") != stands and fitting(site, "clip") == fitted
 
