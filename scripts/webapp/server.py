@@ -28,6 +28,7 @@ from scripts.webapp.pages.own import add_own_pages
 from scripts.webapp.painting import painting_routes
 from scripts.webapp.paths import name_of
 from scripts.webapp.pictures import picture_routes
+from scripts.webapp.results import result_routes
 from scripts.webapp.uploads import LARGEST, Uploads
 from scripts.webapp.work import Work
 
@@ -52,6 +53,7 @@ def make_app(root: Path, token: str | None = None, *, host: str = "127.0.0.1", l
     app.include_router(_upload_routes(Uploads(root, largest_upload)))
     app.include_router(file_routes(root))
     app.include_router(picture_routes(root))
+    app.include_router(result_routes(root))
     app.include_router(painting_routes(work))
     app.add_exception_handler(UserError, _told)
     app.add_exception_handler(BusyError, _told)

@@ -128,7 +128,7 @@ def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notic
 
             @gr.render(inputs=[chosen, stands], show_progress="hidden")
             def render(chosen: str, _: str) -> None:
-                render_tab(site, chosen, notice, within)
+                render_tab(site, chosen, notice)
 
         with gr.Tab("Compare", id="compare"):
 

@@ -1,11 +1,13 @@
-// Two videos of one clip, played as one: a slider over both, or beside each other.
+// The film of an edit and its source, played as one: a slider over both, or beside each other. It is looked for in the edit's
+// folder, whoever renders it.
 
-import { $, asked } from "./panel.js";
+import { $, ask, asked } from "./panel.js";
 
 const before = $("before");
 const after = $("after");
 const stage = $("stage");
-const fps = Number(asked.fps || 24);
+const PAUSE = 1500; // milliseconds between two looks
+let fps = 24;
 let share = 0.5;
 let dragging = false;
 
@@ -95,9 +97,33 @@ after.onloadedmetadata = () => {
   shown();
   document.body.dataset.ready = "true";
 };
-for (const [video, name] of [[before, "before"], [after, "after"]]) {
-  video.onerror = () => ($("said").textContent = `the browser cannot play ${asked[name]}`);
-  video.src = asked[name];
+before.onerror = () => ($("said").textContent = "the browser cannot play the source");
+after.onerror = () => ($("said").textContent = "the browser cannot play the film: render it as mp4");
+
+function offer(files) {
+  const links = files.map(({ name, url, save }) => Object.assign(document.createElement("a"), { href: url, textContent: name, target: "_blank", ...(save && { download: "" }) }));
+  $("files").replaceChildren(...links.flatMap((link, place) => [place ? " \u00b7 " : "Download: ", link]));
 }
+
+async function look() {
+  try {
+    const found = await (await ask("/api/results?" + new URLSearchParams({ clip: asked.clip, edit: asked.edit }))).json();
+    fps = found.fps;
+    if (found.film && found.film !== after.getAttribute("src")) {
+      $("said").textContent = "";
+      before.src = "/api/see/source.mp4?" + new URLSearchParams({ clip: asked.clip });
+      after.src = found.film;
+    }
+    if (JSON.stringify(found.files) !== $("files").dataset.shown) {
+      $("files").dataset.shown = JSON.stringify(found.files);
+      offer(found.files);
+    }
+  } catch (problem) {
+    $("said").textContent = problem.message;
+  }
+  setTimeout(look, PAUSE);
+}
+
+look();
 setInterval(() => !after.paused && follow(), 500);
 wipe();
