@@ -22,11 +22,14 @@ TOUCHED = 5.0
 
 def supervise(folder: Path, command: list[str]) -> None:
     """Run `command` to its end; then write status.json: its exit status (negative: the signal that killed it) and the time."""
+    early: list[int] = []
     # A handler, and not SIG_IGN, which the command would inherit: it could not be interrupted then.
     for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: None)
+            signal.signal(getattr(signal, name), lambda number, _: early.append(number))
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    for number in early if sys.platform != "win32" else ():  # what came before the command was there, and it never saw
+        process.send_signal(number)
     while True:
         try:
             status = process.wait(TOUCHED)

@@ -17,7 +17,7 @@ def save_clip(folder: Path, seed: int = 0) -> Path:
     """A CLIP that reads letters and sees 32x32 pixels."""
     from transformers import CLIPConfig, CLIPModel
 
-    from tests.edit.tiny import tokenizer
+    from scripts.benchmarks.damage.models import tokenizer
 
     torch.manual_seed(seed)
     shared = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}

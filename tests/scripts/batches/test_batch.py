@@ -49,16 +49,16 @@ def starts(folder: Path) -> int:
 
 
 def test_what_fails_is_told_and_the_others_go_on(
-    footage: Path, sample_clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    footage: Path, fresh_clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "jobs"
-    prepared = os.path.relpath(sample_clip.folder, tmp_path)
+    prepared = os.path.relpath(fresh_clip.folder, tmp_path)
     path = tmp_path / "jobs.yaml"
     path.write_text(
         f"{DEFAULTS}clips: [{{clip: {prepared}, name: '<b>walk', fitted: truth}}]\n"
         "edits: [{name: hue, filter: hue}, {name: wrong, filter: nosuch}]"
     )
-    options = BatchOptions(jobs=path, reach=(sample_clip.folder,), quiet=True)
+    options = BatchOptions(jobs=path, reach=(fresh_clip.folder,), quiet=True)
     with pytest.raises(UserError, match="1 of 2 rows are not done"):
         batch(options)
     said = capsys.readouterr().out.splitlines()
@@ -68,7 +68,7 @@ def test_what_fails_is_told_and_the_others_go_on(
     page = (folder / "index.html").read_text()
     assert "no filter &#x27;nosuch&#x27;" in page and "&lt;b&gt;walk" in page and "<b>" not in page
     for name in ("sheet.png", "video.mp4"):  # links lead from the page to the files
-        link = Path(os.path.relpath(sample_clip.edit_folder("hue") / name, folder)).as_posix()
+        link = Path(os.path.relpath(fresh_clip.edit_folder("hue") / name, folder)).as_posix()
         assert f'src="{link}"' in page
     assert "warp error" in page and "reconstruction PSNR" in page
 
@@ -83,7 +83,7 @@ def test_what_fails_is_told_and_the_others_go_on(
     assert str(status(StatusOptions(folder=folder))).count("done") == 10
 
     # Somebody repaints: the stages after it are looked at again, and no others.
-    keyframe = next(sample_clip.edit_folder("hue").glob("keyframes/foreground/*.png"))
+    keyframe = next(fresh_clip.edit_folder("hue").glob("keyframes/foreground/*.png"))
     keyframe.write_bytes(keyframe.read_bytes())
     batch(options)
     assert starts(folder) == before + 8
