@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ import pytest
 from atlas.clip.clip import Clip
 from atlas.sample.files import write_clip, write_truth_fit
 from atlas.sample.scene import Sample, make_sample
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    # As shells start what runs in the background: the commands that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (
     "aggregate/test_repainted.py",
