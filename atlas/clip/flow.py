@@ -107,7 +107,7 @@ def write_flow(
             else:
                 known, returning = given(index)
                 both = [known, dense_flow(following, previous) if returning is None else returning]
-            unknown = [np.isnan(flow).any(axis=-1) for flow in both]
+            unknown = [np.isnan(flow[..., 0]) | np.isnan(flow[..., 1]) for flow in both]  # any(axis=-1) takes 30 times as long
             # Rounded to float16 first: validity is that of the flow as it is stored.
             there, back = (_filled(flow, gaps).astype(np.float16) for flow, gaps in zip(both, unknown, strict=True))
             flows[0].append(there)
