@@ -21,9 +21,9 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
-from atlas.masks.moving.by_appearance import AppearanceCut
-from atlas.masks.moving.by_colour import ColourCut
-from atlas.masks.moving.cut import Cut, HalfClip
+from atlas.masks.moving.by_appearance import cut_by_appearance
+from atlas.masks.moving.by_colour import cut_by_colour
+from atlas.masks.moving.cut import HalfClip
 from atlas.masks.moving.doubt import doubtful, said_of
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
@@ -91,7 +91,7 @@ def masks_from_motion(
         scores = scored(clip, here)
         half = HalfClip.of(clip.images, scores.__getitem__, clip.flows, here)
         # Appearance tells a swan from water that moves as well, but takes a part that moves only now and then for ground.
-        cut: Cut = AppearanceCut(half) if scores.restless else ColourCut(half)
+        cut = cut_by_appearance(half) if scores.restless else cut_by_colour(half)
         parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
         band = max(2, round(0.008 * max(size)))

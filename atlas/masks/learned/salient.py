@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from atlas.clip.clip import Clip
-from atlas.clip.flow import flow_validity
 from atlas.errors import UserError
 from atlas.masks.folder import layer_names
 from atlas.masks.learned.options import NetworkOptions
@@ -32,8 +31,8 @@ SALIENT = "salient"
 """What --masks names them by."""
 _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
-_MEMORY, _UNCONFIRMED = 0.8, 0.3
-"""How much of what is known is handed on to the next frame, and the share of that where the flow is not confirmed."""
+_MEMORY = 0.8
+"""How much of what is known is handed on to the next frame."""
 _STILL = 0.25
 """What a salient thing weighs that stands still, where another moves."""
 _SURELY_NOT = 0.1
@@ -125,12 +124,9 @@ class _Joined:
             salient = fit_image(given[index], (width, height)).astype(np.float32) / 255
             return np.dstack([salient, motion.said[index][..., 0].astype(np.float32)])
 
-        def trust(pair: int, forward: bool) -> np.ndarray:
-            there, back = (stack[pair].astype(np.float32) for stack in (motion.flows.forward, motion.flows.backward))
-            valid = flow_validity(there, back) if forward else flow_validity(back, there)
-            return np.where(valid, 1, _UNCONFIRMED).astype(np.float32)
-
-        self._averages = Averages(scratch / "joined", values, (frames, height, width, 2), motion.flows, _MEMORY, trust)
+        self._averages = Averages(
+            scratch / "joined", values, (frames, height, width, 2), motion.flows, _MEMORY, motion.flows.trust
+        )
         # Motion has a say where what is salient moves at all.
         moved = [np.mean(both[..., 1][both[..., 0] > 0.5]) for both in map(self._averages.__getitem__, range(frames))
                  if (both[..., 0] > 0.5).any()]  # fmt: skip

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from atlas.clip.flow import flow_validity
 from atlas.geometry.flow import along_flow
 from atlas.storage.stack import RowStack
+
+_UNCONFIRMED = 0.3
+"""How far flow is trusted where the way back does not confirm it."""
 
 Trust = Callable[[int, bool], np.ndarray]
 """(pair of frames i and i + 1, whether its flow leads forward) -> (H, W) how far it is trusted."""
@@ -23,6 +27,12 @@ class FlowStacks:
     """(T - 1, H, W, 2) pixels, from the earlier frame to the later."""
     backward: RowStack
     """The same from the later frame to the earlier."""
+
+    def trust(self, pair: int, forward: bool) -> np.ndarray:
+        """How far the flow between frames `pair` and `pair` + 1 is trusted, (H, W) float32: a `Trust`."""
+        there, back = (stack[pair].astype(np.float32) for stack in (self.forward, self.backward))
+        valid = flow_validity(there, back) if forward else flow_validity(back, there)
+        return np.where(valid, 1, _UNCONFIRMED).astype(np.float32)
 
 
 class Averages:

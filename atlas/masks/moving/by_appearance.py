@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from atlas.masks.moving.appearance import Appearance
-from atlas.masks.moving.cut import Cut, HalfClip
+from atlas.masks.moving.cut import Cut, HalfClip, cut_out
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 
@@ -29,48 +29,45 @@ _NEAR, _SHARE = 0.5, 0.5
 _MEMORY, _EDGE = 0.8, 4.0
 
 
-class AppearanceCut(Cut):
-    """The foreground of a clip by scores and appearance."""
+def cut_by_appearance(half: HalfClip) -> Cut:
+    """Cut out the foreground of a clip by scores and appearance."""
+    area = float(np.mean([np.mean(half.score(index) > 0.5) for index in range(len(half))]))
+    reach = max(3, round(_NEAR * float(np.sqrt(area * half.size[0] * half.size[1]))))
+    appearance = Appearance(len(half), half.frame, lambda index: _certain(half.score(index), reach))
 
-    def __init__(self, half: HalfClip) -> None:
-        super().__init__(half, _MEMORY, _EDGE)
-        area = float(np.mean([np.mean(half.score(index) > 0.5) for index in range(len(half))]))
-        self._reach = max(3, round(_NEAR * float(np.sqrt(area * half.size[0] * half.size[1]))))
-        appearance = Appearance(len(half), half.frame, self._certain)
+    def evidence(index: int) -> np.ndarray:
+        looks = appearance.odds(index, half.frame(index)) - _EVEN
+        return _believed(half.score(index)) + np.clip(looks, -_CLEAREST, _CLEAREST)
 
-        def evidence(index: int) -> np.ndarray:
-            looks = appearance.odds(index, half.frame(index)) - _EVEN
-            return self._believed(index) + np.clip(looks, -_CLEAREST, _CLEAREST)
+    def still(index: int) -> np.ndarray:
+        return _believed(half.score(index)) < -0.8 * _SCORE
 
-        odds = RowStack(half.scratch / "half odds", half.scores.shape, np.float16)
-        for index, found in enumerate(in_order(evidence, range(len(half)))):
-            odds[index] = found
-        self.decide(lambda i: odds[i].astype(np.float32))
+    odds = RowStack(half.scratch / "half odds", half.scores.shape, np.float16)
+    for index, row in enumerate(in_order(evidence, range(len(half)))):
+        odds[index] = row
+    return cut_out(half, lambda index: odds[index].astype(np.float32), still, memory=_MEMORY, edge=_EDGE)
 
-    def surely_ground(self, index: int) -> np.ndarray:
-        """Where the scores of a frame are surely the ground's, (h, w) bool."""
-        return self._believed(index) < -0.8 * _SCORE
 
-    def _bounds(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # (h, w) twice
-        """The least and the greatest score within the distance that flow spreads a motion."""
-        reach = 2 * max(1, round(_SPREAD * max(self.half.size))) + 1
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        score = self.half.score(index)
-        return cv2.erode(score, disc, borderValue=1.0), cv2.dilate(score, disc)
+def _bounds(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (h, w) -> (h, w) twice
+    """The least and the greatest score within the distance that flow spreads a motion."""
+    reach = 2 * max(1, round(_SPREAD * max(score.shape))) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    return cv2.erode(score, disc, borderValue=1.0), cv2.dilate(score, disc)
 
-    def _believed(self, index: int) -> np.ndarray:  # (h, w)
-        """What the score says, positive inside: little near where it changes, which may be the flow of something beside."""
-        least, greatest = self._bounds(index)
-        inside = np.clip((least - 0.5) / 0.4, 0, 1)
-        outside = np.clip((0.5 - greatest) / (0.5 - _OUTSIDE), 0, 1)
-        between = _BETWEEN * (2 * self.half.score(index) - 1)
-        return np.where(inside + outside > 0.25, _SCORE * (inside - outside), between)
 
-    def _certain(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # (h, w) twice
-        """Weights of what is surely the foreground, and surely the background: half of that near the foreground."""
-        least, greatest = self._bounds(index)
-        ground = (greatest < _OUTSIDE).astype(np.float32)
-        around = np.ones((2 * self._reach + 1, 2 * self._reach + 1), np.uint8)
-        near = ground * cv2.dilate((self.half.score(index) > 0.5).astype(np.uint8), around)
-        share = _SHARE * ground.sum() / max(1.0, float(near.sum()))
-        return (least > _INSIDE).astype(np.float32), share * near + (1 - _SHARE) * ground
+def _believed(score: np.ndarray) -> np.ndarray:  # (h, w) -> (h, w)
+    """What the score says, positive inside: little near where it changes, which may be the flow of something beside."""
+    least, greatest = _bounds(score)
+    inside = np.clip((least - 0.5) / 0.4, 0, 1)
+    outside = np.clip((0.5 - greatest) / (0.5 - _OUTSIDE), 0, 1)
+    return np.where(inside + outside > 0.25, _SCORE * (inside - outside), _BETWEEN * (2 * score - 1))
+
+
+def _certain(score: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:  # (h, w) -> (h, w) twice
+    """Weights of what is surely the foreground, and surely the background: half of that within `reach` of the foreground."""
+    least, greatest = _bounds(score)
+    ground = (greatest < _OUTSIDE).astype(np.float32)
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    near = ground * cv2.dilate((score > 0.5).astype(np.uint8), around)
+    share = _SHARE * ground.sum() / max(1.0, float(near.sum()))
+    return (least > _INSIDE).astype(np.float32), share * near + (1 - _SHARE) * ground

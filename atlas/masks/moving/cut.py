@@ -14,12 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from atlas.clip.flow import flow_validity
 from atlas.masks.moving.along import Averages, FlowStacks
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 from atlas.video.source import fit_image
 
+PerFrame = Callable[[int], np.ndarray]
+"""Frame -> an array of a frame's size, here (h, w)."""
 _FREE = 0.05
 """The share of what an edge costs that is left across the strongest contrast."""
 _STEPS = 80
@@ -30,8 +31,6 @@ _PLAIN = 4.0
 """Grey levels of contrast from which on a surface shows whether it moves."""
 _FORBIDDEN = 6.0
 """Evidence against what cannot be foreground."""
-_UNSURE = 0.3
-"""The share of evidence that is handed on to the next frame where the flow is not confirmed."""
 
 
 @dataclass(frozen=True)
@@ -82,57 +81,30 @@ class HalfClip:
         mean = cv2.GaussianBlur(light, (0, 0), 2.0)
         return np.sqrt(np.maximum(cv2.GaussianBlur(light * light, (0, 0), 2.0) - mean * mean, 0)) > _PLAIN
 
-    def trust(self, pair: int, forward: bool) -> np.ndarray:
-        """How much of what is known is handed on from a frame to its neighbour, (h, w) float32."""
-        there, back = (stack[pair].astype(np.float32) for stack in (self.flows.forward, self.flows.backward))
-        valid = flow_validity(there, back) if forward else flow_validity(back, there)
-        return np.where(valid, 1, _UNSURE).astype(np.float32)
 
-
+@dataclass(frozen=True)
 class Cut:
     """The foreground of all frames, found at half the resolution; what it is found from lies on the disk."""
 
-    def __init__(self, half: HalfClip, memory: float, edge: float) -> None:
-        """memory: how much evidence is handed on to the next frame; edge: what a pixel of edge costs inside an even area."""
-        self.half, self._memory, self._edge = half, memory, edge
-        self._inside = RowStack(half.scratch / "half inside", half.scores.shape, np.float16)
-        self._evidence: Averages
-
-    def decide(self, evidence: Callable[[int], np.ndarray], never: Callable[[int], np.ndarray] | None = None) -> None:
-        """Cut all frames by the evidence for each pixel, (h, w), positive for inside; never: where nothing can be, (h, w)."""
-        half = self.half
-        shape = (*half.scores.shape, 1)
-        self._evidence = Averages(
-            half.scratch / "cut", lambda i: evidence(i)[..., None], shape, half.flows, self._memory, half.trust
-        )
-
-        def cut(index: int) -> np.ndarray:
-            inside = self._evidence[index][..., 0]
-            if never is not None:
-                inside[never(index)] = -_FORBIDDEN
-            return least_edge(inside, edge_costs(half.frame(index), self._edge))
-
-        for index, inside in enumerate(in_order(cut, range(len(half)))):
-            self._inside[index] = inside
-
-    def __len__(self) -> int:
-        return len(self.half)
+    half: HalfClip
+    inside: RowStack
+    """(T, h, w) float16: how far each pixel is inside, in [0, 1]."""
+    evidence: Averages
+    """(h, w, 1) of a frame: what the cut decided from, positive for inside."""
+    still: PerFrame
+    """Where the scores of a frame are surely the ground's, (h, w) bool."""
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The foreground of a frame, (H, W) bool."""
-        return cv2.resize(self._inside[index].astype(np.float32), self._full) > 0.5
+        return cv2.resize(self.inside[index].astype(np.float32), self._full) > 0.5
 
     def undecided(self, index: int) -> np.ndarray:
         """Where a frame's evidence is nearly even, (H, W) bool."""
-        return self._whole(np.abs(self._evidence[index][..., 0]) < _NEARLY)
+        return self._whole(np.abs(self.evidence[index][..., 0]) < _NEARLY)
 
     def ground(self, index: int) -> np.ndarray:
         """Where motion surely says that a frame shows the ground, (H, W) bool: not where there is nothing to see motion by."""
-        return self._whole(self.surely_ground(index) & self.half.shows_motion(index))
-
-    def surely_ground(self, index: int) -> np.ndarray:
-        """Where the scores of a frame are surely the ground's, (h, w) bool."""
-        raise NotImplementedError
+        return self._whole(self.still(index) & self.half.shows_motion(index))
 
     @property
     def _full(self) -> tuple[int, int]:
@@ -140,6 +112,36 @@ class Cut:
 
     def _whole(self, mask: np.ndarray) -> np.ndarray:  # (h, w) bool -> (H, W) bool
         return cv2.resize(mask.astype(np.uint8), self._full, interpolation=cv2.INTER_NEAREST) > 0
+
+
+def cut_out(
+    half: HalfClip,
+    evidence: PerFrame,  # frame -> (h, w) for each pixel, positive for inside
+    still: PerFrame,  # frame -> (h, w) bool: the scores are surely the ground's
+    *,
+    memory: float,
+    edge: float,
+    forbidden: bool = False,
+) -> Cut:
+    """Cut out the foreground of all frames.
+
+    memory: how much evidence is handed on to the next frame; edge: what a pixel of edge costs inside an even area; forbidden:
+    nothing can be inside where the scores are surely the ground's.
+    """
+    averages = Averages(
+        half.scratch / "cut", lambda i: evidence(i)[..., None], (*half.scores.shape, 1), half.flows, memory, half.flows.trust
+    )
+
+    def cut(index: int) -> np.ndarray:
+        decided = averages[index][..., 0]
+        if forbidden:
+            decided[still(index)] = -_FORBIDDEN
+        return least_edge(decided, edge_costs(half.frame(index), edge))
+
+    inside = RowStack(half.scratch / "half inside", half.scores.shape, np.float16)
+    for index, row in enumerate(in_order(cut, range(len(half)))):
+        inside[index] = row
+    return Cut(half, inside, averages, still)
 
 
 def edge_costs(image: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
