@@ -24,7 +24,7 @@ from atlas.masks.folder import layer_names
 from atlas.masks.moving.by_appearance import cut_by_appearance
 from atlas.masks.moving.by_colour import cut_by_colour
 from atlas.masks.moving.cut import HalfClip
-from atlas.masks.moving.doubt import doubtful, said_of
+from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
 from atlas.storage.stack import RowStack
@@ -104,6 +104,6 @@ def masks_from_motion(
         if share > 0.95:
             raise UserError(f"no background was found, everything moves: {HELP}")
         if doubts := doubtful(frames, masks.__getitem__, cut.undecided, clip.flows):
-            announce(f"--masks auto is unsure of frames {said_of(doubts)}: look at the masks there, and {HELP}")
+            announce(f"--masks auto is unsure of frames {frame_ranges(doubts)}: look at the masks there, and {HELP}")
         for mask in masks:
             yield soften(mask, (width, height))

@@ -33,13 +33,13 @@ def _zeros(*shape: int) -> torch.Tensor:
 
 
 def _conditions(config: Any) -> dict[str, Any]:
-    """A text, and what else a UNet and its ControlNet are told."""
+    """A text, and what else a UNet and its ControlNet take."""
     width = config.cross_attention_dim
-    told: dict[str, Any] = {"encoder_hidden_states": _zeros(1, _TOKENS, width if isinstance(width, int) else width[0])}
+    inputs: dict[str, Any] = {"encoder_hidden_states": _zeros(1, _TOKENS, width if isinstance(width, int) else width[0])}
     if config.addition_embed_type == "text_time":
         pooled = config.projection_class_embeddings_input_dim - _TIMES * config.addition_time_embed_dim
-        told["added_cond_kwargs"] = {"text_embeds": _zeros(1, pooled), "time_ids": _zeros(1, _TIMES)}
-    return told
+        inputs["added_cond_kwargs"] = {"text_embeds": _zeros(1, pooled), "time_ids": _zeros(1, _TIMES)}
+    return inputs
 
 
 def _unet(network: Any) -> None:

@@ -76,12 +76,12 @@ class PromptedMasks:
         segmenter = Segmenter(self.segmenter, choose_device(self.networks.device))
         across, down = clip.width / clip.source.width, clip.height / clip.source.height
         prompts = {
-            name: tuple((frame, prompt.scaled(across, down)) for frame, prompt in said) for name, said in self._prompts.items()
+            name: tuple((frame, prompt.scaled(across, down)) for frame, prompt in one) for name, one in self._prompts.items()
         }
         with TemporaryDirectory(prefix=".following-", dir=clip.folder) as folder:
-            found = RowStack(Path(folder) / "masks", (clip.frames, len(prompts), clip.height, clip.width), np.uint8)
-            _follow(clip, segmenter, Follower(segmenter, clip.frame, clip.frames), prompts, found, quiet=quiet)
-            for masks in found:
+            whole = RowStack(Path(folder) / "masks", (clip.frames, len(prompts), clip.height, clip.width), np.uint8)
+            _follow(clip, segmenter, Follower(segmenter, clip.frame, clip.frames), prompts, whole, quiet=quiet)
+            for masks in whole:
                 yield seen_masks(masks)
 
     def complete(self, clip: Clip) -> dict[str, list[int]]:
@@ -91,11 +91,11 @@ class PromptedMasks:
     def remarks(self) -> list[str]:
         """Which network follows what, and where words were found."""
         frames = sorted({frame for prompts in self._prompts.values() for frame, _ in prompts})
-        said = [f"SAM 2 ({self.networks.segmenter}) follows {a_few(self.layers)} from {_named_frames(frames)}"]
+        lines = [f"SAM 2 ({self.networks.segmenter}) follows {a_few(self.layers)} from {_named_frames(frames)}"]
         for words, found in self._found.items():
             boxes = a_few((f"{box.x:.0f},{box.y:.0f},{box.width:.0f},{box.height:.0f}" for _, box in found), 5)
-            said.append(f"{words!r} was found in frame {found[0][0]}: box {boxes}")
-        return [*said, f"asked for in all: --masks {prompts_text(self.asked)!r}"]
+            lines.append(f"{words!r} was found in frame {found[0][0]}: box {boxes}")
+        return [*lines, f"asked for in all: --masks {prompts_text(self.asked)!r}"]
 
     def digest_parts(self) -> tuple[str | None, list[Path | str]]:
         """What was asked for, in one way of writing it, and the networks' weights."""
@@ -123,10 +123,10 @@ class PromptedMasks:
         numbers = np.linspace(0, len(self.indices) - 1, min(_LOOKED_AT, len(self.indices))).round().astype(int).tolist()
         best = 0.0
         for number, frame in zip(numbers, self.source.read([self.indices[number] for number in numbers]), strict=True):
-            finds, score = detector.found(to_8_bit(frame), words)
-            if finds:
+            boxes, score = detector.found(to_8_bit(frame), words)
+            if boxes:
                 # What stands on the ground further down in the picture is nearer, and in front.
-                return [(number, box) for box in sorted(finds, key=lambda box: -(box.y + box.height))]
+                return [(number, box) for box in sorted(boxes, key=lambda box: -(box.y + box.height))]
             best = max(best, score)
         raise UserError(
             f"--masks text: {words!r} was found in none of the frames {a_few(numbers, 8)} (best score {best:.2f}, "
@@ -139,7 +139,7 @@ def _follow(
     segmenter: Segmenter,
     follower: Follower,
     prompts: dict[str, Prompts],  # in the clip's pixels
-    found: RowStack,  # (T, objects, H, W) uint8, filled
+    masks: RowStack,  # (T, objects, H, W) uint8, filled
     *,
     quiet: bool,
 ) -> None:
@@ -149,29 +149,29 @@ def _follow(
     objects = list(prompts.values())
     known = _first_answers(clip, segmenter, prompts)
     with Bar("following", _steps(objects, clip.frames), unit="frame", quiet=quiet) as progress:
-        for said, one in zip(objects, known, strict=True):
-            for frame, prompt in said[1:]:
+        for (_, *corrections), answers in zip(objects, known, strict=True):
+            for frame, prompt in corrections:
                 # What is corrected is what was followed here from all that was known before.
                 before = None
-                for _, (mask,) in follower.one_way([one], forward=frame > min(one), last=frame):
-                    before = mask
+                for _, (logits,) in follower.one_way([answers], forward=frame > min(answers), last=frame):
+                    before = logits
                     progress.update()
                 lost = before is None or not (before > 0).any()
-                one[frame] = segmenter.answers(clip.frame(frame), [prompt], [None if lost else before])[0]
+                answers[frame] = segmenter.answers(clip.frame(frame), [prompt], [None if lost else before])[0]
         for forward in (True, False):
-            for index, masks in follower.one_way(known, forward=forward):
-                row = found[index]
-                for number, logits in enumerate(masks):
+            for index, followed in follower.one_way(known, forward=forward):
+                row = masks[index]
+                for number, logits in enumerate(followed):
                     if logits is not None:
                         row[number] = soft_mask(logits, (clip.width, clip.height))
-                found[index] = row
+                masks[index] = row
                 progress.update()
 
 
 def _first_answers(clip: Clip, segmenter: Segmenter, prompts: dict[str, Prompts]) -> list[dict[int, np.ndarray]]:
     """Of each object the logits of its mask in the first frame where it is pointed out."""
     known: list[dict[int, np.ndarray]] = [{} for _ in prompts]
-    firsts = [said[0] for said in prompts.values()]
+    firsts = [first for first, *_ in prompts.values()]
     for frame in sorted({frame for frame, _ in firsts}):
         here = [number for number, (there, _) in enumerate(firsts) if there == frame]
         answers = segmenter.answers(clip.frame(frame), [firsts[number][1] for number in here], [None] * len(here))
@@ -188,10 +188,12 @@ def _first_answers(clip: Clip, segmenter: Segmenter, prompts: dict[str, Prompts]
 def _steps(objects: Sequence[Prompts], frames: int) -> int:
     """Frames that are passed in all: to each correction, then forward and back."""
     corrections = 0
-    for said in objects:
-        for number, (frame, _) in enumerate(said[1:], 1):
-            corrections += abs(frame - min(there for there, _ in said[:number])) + 1
-    starts = [min(frame for frame, _ in said) for said in objects]
+    for prompts in objects:
+        start = prompts[0][0]
+        for frame, _ in prompts[1:]:
+            corrections += abs(frame - start) + 1
+            start = min(start, frame)
+    starts = [min(frame for frame, _ in prompts) for prompts in objects]
     return corrections + frames - min(starts) + max(starts) + 1
 
 

@@ -67,13 +67,13 @@ class Asked:
     def text(self) -> str:
         """What --masks says for it, in one way."""
         start = f"{self.name}=" if self.name else ""
-        said = [f"{start}text:{self.words}"] if self.words else []
+        pieces = [f"{start}text:{self.words}"] if self.words else []
         for frame, prompt in self.prompts:
             if box := prompt.box:
-                said.append(f"{start}box:{box.x:.10g},{box.y:.10g},{box.width:.10g},{box.height:.10g}")
+                pieces.append(f"{start}box:{box.x:.10g},{box.y:.10g},{box.width:.10g},{box.height:.10g}")
             points = ",".join(f"{'' if one.inside else '-'}{one.x:.10g},{one.y:.10g}" for one in prompt.points)
-            said += [f"{start}points:{frame}:{points}"] if points else []
-        return ";".join(said)
+            pieces += [f"{start}points:{frame}:{points}"] if points else []
+        return ";".join(pieces)
 
 
 def parse_prompts(text: str) -> tuple[Asked, ...] | None:

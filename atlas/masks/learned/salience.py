@@ -51,9 +51,9 @@ class SalienceNetwork:
 
     def _input(self) -> tuple[str, tuple[int, int]]:
         inputs = self._session.get_inputs()
-        said = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)[:160]
+        takes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)[:160]
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-            raise UserError(f"{self.file} takes {said or 'nothing'}: {EXPECTED}")
+            raise UserError(f"{self.file} takes {takes or 'nothing'}: {EXPECTED}")
         batch, channels, *sides = inputs[0].shape
         size = [side if isinstance(side, int) else _SIDE for side in sides]
         if (
@@ -62,7 +62,7 @@ class SalienceNetwork:
             or channels != 3
             or not all(8 <= s <= _LARGEST_SIDE for s in size)
         ):
-            raise UserError(f"{self.file} takes {said}: {EXPECTED}")
+            raise UserError(f"{self.file} takes {takes}: {EXPECTED}")
         return inputs[0].name, (size[0], size[1])
 
     def _run(self, frame: np.ndarray) -> np.ndarray:  # (H, W, 3) uint8 -> (h, w) float32

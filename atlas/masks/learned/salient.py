@@ -102,8 +102,8 @@ def masks_from_salience(
         given = RowStack(here / "given", (frames, height, width), np.uint8)
         for index in Progress(range(frames), "salience", unit="frame", quiet=quiet):
             given[index] = salience(frame(index)) * 255 + 0.5
-        motion = footage(lambda index: fit_image(frame(index), size), frames, size, here, quiet=quiet)
-        joined = _Joined(motion, given, here)
+        clip = footage(lambda index: fit_image(frame(index), size), frames, size, here, quiet=quiet)
+        joined = _Joined(clip, given, here)
         parts = MainParts(frames, lambda index: joined[index] > 0.5, joined.weight, lambda index: joined[index] < _SURELY_NOT)
         share = float(np.mean([parts[index].mean() for index in range(frames)]))
         if share < LEAST:
@@ -117,31 +117,37 @@ def masks_from_salience(
 class _Joined:
     """Evidence of salience and motion, averaged along the flow, at low resolution."""
 
-    def __init__(self, motion: Footage, given: RowStack, scratch: Path) -> None:
-        frames, height, width = motion.said.shape[:3]
+    def __init__(self, clip: Footage, given: RowStack, scratch: Path) -> None:
+        frames, height, width = clip.motion.shape[:3]
 
         def values(index: int) -> np.ndarray:
             salient = fit_image(given[index], (width, height)).astype(np.float32) / 255
-            return np.dstack([salient, motion.said[index][..., 0].astype(np.float32)])
+            return np.dstack([salient, clip.motion[index][..., 0].astype(np.float32)])
 
-        self._averages = Averages(
-            scratch / "joined", values, (frames, height, width, 2), motion.flows, _MEMORY, motion.flows.trust
-        )
+        shape = (frames, height, width, 2)
+        self._averages = Averages(scratch / "joined", values, shape, clip.flows, _MEMORY, clip.flows.trust)
         # Motion has a say where what is salient moves at all.
-        moved = [np.mean(both[..., 1][both[..., 0] > 0.5]) for both in map(self._averages.__getitem__, range(frames))
-                 if (both[..., 0] > 0.5).any()]  # fmt: skip
-        self._moves = bool(moved) and float(np.mean(moved)) > 0.1
+        shares = []
+        for salient, moving in map(self._both, range(frames)):
+            if (inside := salient > 0.5).any():
+                shares.append(moving[inside].mean())
+        self._moves = bool(shares) and float(np.mean(shares)) > 0.1
+
+    def _both(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """How salient the pixels of a frame are, and how much they move, (h, w) float32 each."""
+        salient, moving = np.moveaxis(self._averages[index], -1, 0)
+        return salient, moving
 
     def __getitem__(self, index: int) -> np.ndarray:
         """How much each pixel belongs to the foreground, (H, W) float32 in [0, 1]: more than 0.5 does."""
-        salient, moving = np.moveaxis(self._averages[index], -1, 0)
+        salient, moving = self._both(index)
         if not self._moves:
             return salient
         return np.clip(salient + (1 - np.abs(2 * salient - 1)) * (moving - 0.5), 0, 1)
 
     def weight(self, index: int) -> np.ndarray:
         """What each pixel weighs for the part that it belongs to, (H, W) float32 in [0, 1]."""
-        moving = self._averages[index][..., 1]
+        _, moving = self._both(index)
         return self[index] * (_STILL + (1 - _STILL) * moving if self._moves else 1)
 
 

@@ -41,6 +41,6 @@ def doubtful(
     return np.flatnonzero((areas < _LOST * most) | (overlaps < _CHANGED) | (open_shares > _UNDECIDED)).tolist()
 
 
-def said_of(frames: list[int]) -> str:
+def frame_ranges(frames: list[int]) -> str:
     """Name frames in a few words: "3, 5-9 and 12"."""
     return a_few([str(run.start) if len(run) == 1 else f"{run.start}-{run.stop - 1}" for run in runs(frames)], 6)

@@ -38,7 +38,7 @@ class Footage:
     images: RowStack
     """(T, H, W, 3) uint8."""
     flows: FlowStacks
-    said: RowStack
+    motion: RowStack
     """(T, H, W, 4) float16: what certainly moves, what moves over some frames, what of that can be followed, and the first
     weighted by how often it was confirmed."""
 
@@ -49,7 +49,7 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
     made = Footage(
         RowStack(scratch / "images", (frames, height, width, 3), np.uint8),
         FlowStacks(*(RowStack(scratch / way, (frames - 1, height, width, 2), np.float16) for way in ("forward", "backward"))),
-        RowStack(scratch / "said", (frames, height, width, 4), np.float16),
+        RowStack(scratch / "motion", (frames, height, width, 4), np.float16),
     )
     for index in range(frames):
         made.images[index] = frame(index)
@@ -61,18 +61,19 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
         progress = Progress(pairs, desc="motion", unit="step", quiet=quiet)
         for (first, second), (there, back, one, other) in zip(progress, compared, strict=True):
             while done < first:  # all its comparisons have been made
-                made.said[done] = _said(measured.pop(done, []), (height, width))
+                made.motion[done] = _motion(measured.pop(done, []), (height, width))
                 done += 1
             if second - first == 1:
                 made.flows.forward[first], made.flows.backward[first] = there, back
             measured[first] += [one] if one else []
             measured[second] += [other] if other else []
         for index in range(done, frames):
-            made.said[index] = _said(measured.pop(index, []), (height, width))
+            made.motion[index] = _motion(measured.pop(index, []), (height, width))
     return made
 
 
-def _said(measured: list[Measured], shape: tuple[int, int]) -> np.ndarray:  # (H, W, 4)
+def _motion(measured: list[Measured], shape: tuple[int, int]) -> np.ndarray:  # (H, W, 4)
+    """What the comparisons of a frame say of its pixels, as `Footage.motion` has it."""
     moving = certainly_moving(measured, shape)
     return np.dstack([moving, *_followed(measured, shape), moving * _share_confirmed(measured, shape)])
 
@@ -107,40 +108,40 @@ class Scores:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The scores of a frame, (H, W) float32 in [0, 1]."""
-        said = self.averages[index]
+        motion = self.averages[index]
         if self.restless:
-            return said[..., 0] * np.clip((_confirmed(said) / self.usual - 0.6) / 0.3, 0, 1)
-        return np.clip(1.45 * said[..., 3] / self.usual, 0, 1)
+            return motion[..., 0] * np.clip((_confirmed(motion) / self.usual - 0.6) / 0.3, 0, 1)
+        return np.clip(1.45 * motion[..., 3] / self.usual, 0, 1)
 
 
 def scored(clip: Footage, scratch: Path) -> Scores:
     """Average what comparisons say along the flow; UserError where nothing moves."""
-    shape = clip.said.shape
-    if np.mean([np.mean(said[..., 0] > 0.5) for said in clip.said]) < LEAST:
+    shape = clip.motion.shape
+    if np.mean([np.mean(motion[..., 0] > 0.5) for motion in clip.motion]) < LEAST:
         raise UserError(f"nothing moves against the background: {HELP}")
-    averages = Averages(scratch / "evidence", lambda i: clip.said[i].astype(np.float32), shape, clip.flows, _MEMORY)
+    averages = Averages(scratch / "evidence", lambda i: clip.motion[i].astype(np.float32), shape, clip.flows, _MEMORY)
     trust, evidence, confirmed = (np.zeros(_STEPS) for _ in range(3))
-    for index in range(len(clip.said)):
-        said = averages[index]
-        trust += _histogram(_trust(said)[said[..., 0] > 0.5])
-        evidence += _histogram(said[..., 3][said[..., 3] > 0.1])
-        confirmed += _histogram(_confirmed(said)[said[..., 0] > 0.8])
+    for index in range(len(clip.motion)):
+        motion = averages[index]
+        trust += _histogram(_trust(motion)[motion[..., 0] > 0.5])
+        evidence += _histogram(motion[..., 3][motion[..., 3] > 0.1])
+        confirmed += _histogram(_confirmed(motion)[motion[..., 0] > 0.8])
     usual = _percentile(trust, 0.9)
-    frames = (averages[index] for index in range(len(clip.said)))
-    lost = float(np.mean([np.mean((said[..., 0] > 0.5) & (_trust(said) < 0.6 * usual)) for said in frames]))
+    frames = (averages[index] for index in range(len(clip.motion)))
+    lost = float(np.mean([np.mean((motion[..., 0] > 0.5) & (_trust(motion) < 0.6 * usual)) for motion in frames]))
     if lost > _RESTLESS:
         return Scores(averages, True, _percentile(confirmed, 0.95))
     return Scores(averages, False, _percentile(evidence, 0.9))
 
 
-def _trust(said: np.ndarray) -> np.ndarray:
+def _trust(motion: np.ndarray) -> np.ndarray:
     """Share of what moves that can be followed; 1 where nothing moves over some frames: nothing speaks against it."""
-    return (said[..., 2] + 0.05) / (said[..., 1] + 0.05)
+    return (motion[..., 2] + 0.05) / (motion[..., 1] + 0.05)
 
 
-def _confirmed(said: np.ndarray) -> np.ndarray:
+def _confirmed(motion: np.ndarray) -> np.ndarray:
     """How much of the motion the comparisons confirm, over gaps of all lengths: reflections and water soon look different."""
-    return said[..., 3] / (said[..., 0] + 0.05)
+    return motion[..., 3] / (motion[..., 0] + 0.05)
 
 
 def _histogram(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from atlas.masks.moving.along import FlowStacks
-from atlas.masks.moving.doubt import doubtful, said_of
+from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.parts import MainParts
 from tests.atlas.masks.moving.test_stream import stored
 
@@ -32,7 +32,7 @@ def test_what_is_doubtful(tmp_path: Path) -> None:
 
 
 def test_frames_in_words() -> None:
-    assert said_of([3, 4, 6]) == "3-4 and 6" and said_of([8]) == "8"
+    assert frame_ranges([3, 4, 6]) == "3-4 and 6" and frame_ranges([8]) == "8"
 
 
 def test_plain_holes_are_filled_and_those_that_show_the_ground_stay() -> None:
