@@ -17,6 +17,7 @@ from torch import Tensor
 from atlas.errors import UserError, one_line
 from atlas.system.quiet import quiet
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
+from atlas.weights.networks import loading
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"
 DINO_MODEL = "facebook/dinov2-base"
@@ -49,18 +50,12 @@ class Embedder:
         _check_files(folder, family)
         _check_import()
         self.family, self.device, self.folder = family, device, folder
-        try:
+        with loading(folder, family):
             with quiet():
                 self._network, self._processor = _loaded(folder, family)
                 self._tokenizer = _tokenizer(folder) if family == "CLIP model" else None
             self._network.to(device).eval()
             self._check_size()
-        except (UserError, MemoryError):
-            raise
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(f"out of GPU memory while loading {folder}: try --device cpu") from None
-        except Exception as problem:  # transformers raises nearly every kind there is
-            raise UserError(f"{folder} cannot be loaded as a {family}: {one_line(problem)}") from None
 
     def prepare(
         self,

@@ -60,14 +60,20 @@ _ID = re.compile(r"(?!.*(?:--|\.\.))\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)  #
 
 
 def located(
-    name: str, kind: Kind, *, offline: bool, patterns: list[str] | None = None, why: str = "--offline fetches nothing"
+    name: str,
+    kind: Kind,
+    *,
+    offline: bool,
+    patterns: list[str] | None = None,
+    why: str = "--offline fetches nothing",
+    option: str | None = None,
 ) -> Path:
     """The folder or .safetensors file behind `name`; a repository that is not in the cache is fetched.
 
-    why: what keeps it from being fetched where it is `offline`, in words for the user.
+    why: what keeps it from being fetched where it is `offline`, in words for the user; option: what names a folder instead.
     UserError where it is neither, is no such model, or cannot be fetched.
     """
-    return named(name, kind) or _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why)
+    return named(name, kind) or _from_hub(name, kind, patterns or _PATTERNS[kind], offline, why, option)
 
 
 def named(name: str, kind: Kind) -> Path | None:
@@ -137,13 +143,13 @@ def _shown(name: str) -> str:
     return name if name.isprintable() and len(name) <= 240 else ascii(name)[:240]
 
 
-def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: str) -> Path:
+def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: str, option: str | None) -> Path:
     cached = _cached(name, patterns)
     if cached is not None and _is_whole(cached, kind, patterns):
         return cached
-    command = fetch_command(name, patterns)
+    command, instead = fetch_command(name, patterns), f", or name a folder with {option}" if option else ""
     if offline:
-        raise UserError(f"the {kind} {name} is not in the cache, and {why}: get it once with {command}")
+        raise UserError(f"the {kind} {name} is not in the cache, and {why}: get it once with {command}{instead}")
     from huggingface_hub import HfApi, snapshot_download
 
     try:
@@ -152,7 +158,8 @@ def _from_hub(name: str, kind: Kind, patterns: list[str], offline: bool, why: st
         wanted, skipped = chosen_files([file.rfilename for file in info.siblings or ()], patterns)
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=skipped))
     except Exception as problem:  # no network, no such repository, not allowed, a full disk: its own words say which
-        raise UserError(f"the {kind} {name} cannot be fetched ({one_line(problem)}): try {command}, or name a folder") from None
+        instead = instead or ", or name a folder"
+        raise UserError(f"the {kind} {name} cannot be fetched ({one_line(problem)}): try {command}{instead}") from None
 
 
 def _is_whole(folder: Path, kind: Kind, patterns: list[str]) -> bool:

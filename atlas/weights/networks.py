@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from atlas.errors import UserError
+from atlas.errors import UserError, one_line
 
 # What text encoders are published with beside what Stable Diffusion asks of them: tables of numbers, and CLIP's other half.
 _BESIDE_TEXT = re.compile(
     r"(.*\.)?position_ids|(.*\.)?text_projection(\.weight)?|logit_scale|(vision_model|visual_projection)\..*"
 )
+ANYTHING = re.compile(r".*")
+"""Names of all weights, where those of other parts of a model may lie beside a network's."""
 _INDEX = re.compile(r"(diffusion_pytorch_model|model)\.safetensors\.index(\.\w+)?\.json")
 _WHOLE = re.compile(r"(diffusion_pytorch_model|model)(\.\w+)?\.safetensors")
 _SHOWN = 3  # names of weights in a message
@@ -40,6 +43,19 @@ def loaded_network(
     unused = sorted(name for name in found["unexpected_keys"] if not beside.fullmatch(name))
     check_names(folder, what, unused, sorted(found["missing_keys"]))
     return loaded
+
+
+@contextlib.contextmanager
+def loading(folder: Path, what: str) -> Iterator[None]:
+    """UserError, in one line, for whatever a library raises while it loads what a folder holds."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(f"out of GPU memory while loading {folder}: try --device cpu") from None
+    except Exception as problem:  # transformers raises nearly every kind there is
+        raise UserError(f"{folder} cannot be loaded as a {what}: {one_line(problem)}") from None
 
 
 def variant(folder: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlas.errors import UserError, one_line
+from atlas.errors import UserError
 from atlas.masks.box import Box
 from atlas.masks.learned.pictures import CLIP, IMAGENET, Colour, network_input
 from atlas.system.quiet import quiet
 from atlas.weights.folder import check_folder, check_room, described, weight_bytes
-from atlas.weights.networks import loaded_network
+from atlas.weights.networks import ANYTHING, loaded_network, loading
 
 _SAME = 0.7
 """Overlap, of the union, from which on two boxes are one object: the more certain one stays."""
 _MOST = 8
 """Objects of one name that are taken, the most certain ones."""
-_ANY = re.compile(r".*")
 
 
 @dataclass(frozen=True)
@@ -77,15 +75,8 @@ class Detector:
         self.device = device
         self._family = _FAMILIES[described(folder / "config.json")["model_type"]]
         self.least = self._family.least
-        try:
-            with quiet():
-                self._network, self._tokenizer = self._loaded(folder)
-        except (UserError, MemoryError):
-            raise
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(f"out of GPU memory while loading {folder}: try --device cpu") from None
-        except Exception as problem:  # transformers raises nearly every kind there is
-            raise UserError(f"{folder} cannot be loaded as a detector: {one_line(problem)}") from None
+        with loading(folder, "detector"), quiet():
+            self._network, self._tokenizer = self._loaded(folder)
 
     def _loaded(self, folder: Path) -> tuple[Any, Any]:
         import transformers
@@ -93,7 +84,7 @@ class Detector:
         network = getattr(transformers, self._family.network)
         config = network.config_class.from_pretrained(str(folder), local_files_only=True)
         check_room(folder, "detector", lambda: network(config), weight_bytes(folder, "detector"))
-        loaded = loaded_network(folder, "detector", network, torch.float32, beside=_ANY)
+        loaded = loaded_network(folder, "detector", network, torch.float32, beside=ANYTHING)
         tokenizer = getattr(transformers, self._family.tokenizer).from_pretrained(str(folder), local_files_only=True)
         return loaded.to(self.device).eval(), tokenizer
 

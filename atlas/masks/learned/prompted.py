@@ -231,10 +231,7 @@ def _segmenter_folder(networks: NetworkOptions) -> Path:
     from atlas.weights.hub import located
 
     check_installed("--masks points:, box: and text:")
-    try:
-        folder = located(networks.segmenter, "segmenter", offline=networks.offline)
-    except UserError as problem:
-        raise UserError(f"{str(problem).removesuffix(', or name a folder')}, or name a folder with --segmenter") from None
+    folder = located(networks.segmenter, "segmenter", offline=networks.offline, option="--segmenter")
     check_segmenter(folder)
     return folder
 
@@ -245,10 +242,7 @@ def _detector_folder(asked: Sequence[Asked], networks: NetworkOptions) -> Path |
     from atlas.masks.learned.detector import check_detector
     from atlas.weights.hub import located
 
-    try:
-        folder = located(networks.detector, "detector", offline=networks.offline)
-    except UserError as problem:
-        raise UserError(f"{str(problem).removesuffix(', or name a folder')}, or name a folder with --detector") from None
+    folder = located(networks.detector, "detector", offline=networks.offline, option="--detector")
     check_detector(folder)
     return folder
 

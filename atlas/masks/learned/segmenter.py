@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlas.errors import UserError, one_line
+from atlas.errors import UserError
 from atlas.masks.learned.pictures import IMAGENET, network_input
 from atlas.masks.learned.prompts import Prompt
 from atlas.system.quiet import quiet
 from atlas.weights.folder import LARGEST_SIDE, check_folder, check_room, described, weight_bytes
-from atlas.weights.networks import loaded_network
+from atlas.weights.networks import ANYTHING, check_names, loaded_network, loading
 
 SUREST = 32.0
 """Logits beyond which nothing changes; those of lost objects are -1024 all over."""
-_ANY = re.compile(r".*")  # weights of other parts of a model, such as the detector in SAM 3, lie beside those that are used
 
 
 @dataclass(frozen=True)
@@ -112,33 +110,28 @@ class Segmenter:
         check_installed("--segmenter")
         check_segmenter(folder)
         self.device = device
-        try:
-            with quiet():
-                self._load(folder)
-        except (UserError, MemoryError):
-            raise
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(f"out of GPU memory while loading {folder}: try --device cpu") from None
-        except Exception as problem:  # transformers raises nearly every kind there is
-            raise UserError(f"{folder} cannot be loaded as a segmenter: {one_line(problem)}") from None
+        with loading(folder, "segmenter"), quiet():
+            self._load(folder)
 
     def _load(self, folder: Path) -> None:
         import transformers
 
-        family = _FAMILIES[described(folder / "config.json")["model_type"]]
+        description = described(folder / "config.json")
+        family = _FAMILIES[description["model_type"]]
         network, image = getattr(transformers, family.video), getattr(transformers, family.image)
         self.session = getattr(transformers, family.session)
-        described_here = described(folder / "config.json")
-        config = network.config_class(**(described_here if family.part is None else described_here[family.part]))
+        config = network.config_class(**(description if family.part is None else description[family.part]))
         self.side = int(config.image_size)
         """Pixels of the square in which prompts are answered."""
         self.follow_side = self.side // 2 if family.halved and self.device.type == "cpu" else self.side
         """Pixels of the square in which objects are followed: on a CPU half, which takes a fourth of the time."""
         sized = _sized(config, self.follow_side)
         check_room(folder, "segmenter", lambda: network(sized), weight_bytes(folder, "segmenter"))
-        self.video = loaded_network(folder, "segmenter", network, torch.float32, config=sized, beside=_ANY)
+        self.video = loaded_network(
+            folder, "segmenter", network, torch.float32, config=sized, beside=ANYTHING
+        )  # a SAM 3 has its detector's too
         self.video.to(self.device).eval()
-        self._image = _shared(image, config, self.video).to(self.device).eval()
+        self._image = _shared(folder, image, config, self.video).to(self.device).eval()
 
     def pixels(self, frame: np.ndarray, side: int) -> torch.Tensor:  # (H, W, 3) uint8 -> (3, side, side) float32
         """Prepare a frame: squeezed into a square."""
@@ -188,9 +181,10 @@ def _sized(config: Any, side: int) -> Any:
     return sized
 
 
-def _shared(image: Any, config: Any, video: Any) -> Any:
+def _shared(folder: Path, image: Any, config: Any, video: Any) -> Any:
     """The network for single pictures, with the very weights of the one for videos, which has all of them."""
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     network = image(image.config_class(**{part: getattr(config, part).to_dict() for part in parts}))
-    network.load_state_dict(video.state_dict(), strict=False, assign=True)
+    kept = network.load_state_dict(video.state_dict(), strict=False, assign=True)
+    check_names(folder, "segmenter", [], kept.missing_keys)
     return network
