@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
+
+from atlas.errors import UserError
 
 SIDE = 128
 """Pixels of the square that the tiny SAM 2 sees."""
@@ -143,10 +147,13 @@ def save_sam_3(folder: Path, *, whole: bool) -> Path:
     return folder
 
 
-def change_config(folder: Path, change: dict[str, object]) -> None:
-    """Change entries of a folder's description."""
+def check_refused(load: Callable[[Path, torch.device], object], folder: Path, change: dict[str, object], words: str) -> None:
+    """Change a folder's description, and check that loading it is refused in one line."""
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=words) as problem:
+        load(folder, torch.device("cpu"))
+    assert "\n" not in str(problem.value)
 
 
 def save_grounding_dino(folder: Path, seed: int = 0) -> Path:
