@@ -39,6 +39,10 @@ class Box:
         """The same rectangle in another resolution."""
         return Box(self.x * across, self.y * down, self.width * across, self.height * down)
 
+    def text(self) -> str:
+        """What --masks says for it."""
+        return f"box:{self.x:.10g},{self.y:.10g},{self.width:.10g},{self.height:.10g}"
+
 
 def parse_box(text: str, width: int, height: int) -> Box | None:
     """The box of `box:x,y,w,h`; None for a text that is no box.
@@ -51,13 +55,19 @@ def parse_box(text: str, width: int, height: int) -> Box | None:
     if len(numbers) != 4 or not all(re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", number) for number in numbers):
         raise UserError(f"--masks {text} is not understood: give box:x,y,w,h in the source's pixels")
     box = Box(*(float(number) for number in numbers))
-    if box.x < 0 or box.y < 0 or box.x + box.width > width or box.y + box.height > height:
-        raise UserError(f"--masks {text} does not lie inside the {width}x{height} frame: give x,y,w,h in the source's pixels")
-    if min(box.width, box.height) < 4:
-        raise UserError(f"--masks {text} is too small: the box must hold the object, at least 4 pixels a side")
-    if box.width * box.height > 0.98 * width * height:
-        raise UserError(f"--masks {text} covers the whole frame: leave some background around the object")
+    check_box(box, width, height)
     return box
+
+
+def check_box(box: Box, width: int, height: int) -> None:
+    """UserError where a box does not lie inside a frame of width x height pixels, or is too small or too large."""
+    asked = f"--masks {box.text()}"
+    if box.x < 0 or box.y < 0 or box.x + box.width > width or box.y + box.height > height:
+        raise UserError(f"{asked} does not lie inside the {width}x{height} frame: give x,y,w,h in the source's pixels")
+    if min(box.width, box.height) < 4:
+        raise UserError(f"{asked} is too small: the box must hold the object, at least 4 pixels a side")
+    if box.width * box.height > 0.98 * width * height:
+        raise UserError(f"{asked} covers the whole frame: leave some background around the object")
 
 
 @dataclass(frozen=True)

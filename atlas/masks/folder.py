@@ -21,9 +21,13 @@ from atlas.video.source import FrameSource, fit_image
 _METHOD = "masks 2"  # raise it when the same pictures are read differently: clips of them are then prepared again
 
 
-def layer_names(count: int) -> list[str]:
+FOREGROUND = "foreground"
+"""Name of the layer of an object that has no name of its own; several are numbered."""
+
+
+def layer_names(count: int, name: str = FOREGROUND) -> list[str]:
     """Names of `count` object layers, front to back."""
-    return ["foreground"] if count == 1 else [f"foreground-{number + 1}" for number in range(count)]
+    return [name] if count == 1 else [f"{name}-{number + 1}" for number in range(count)]
 
 
 @dataclass(frozen=True)

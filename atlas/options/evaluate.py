@@ -39,8 +39,8 @@ class LearnedOptions:
             "--download": self.download,
             "--clip-model": self.clip_model,
             "--dino-model": self.dino_model,
+            "--lpips-weights": self.lpips_weights,
         }
-        named["--lpips-weights"] = self.lpips_weights
         option = next((name for name, value in named.items() if value), None)
         if not with_edit and (option or self.prompt is not None):
             raise UserError(f"{option or '--prompt'} is for measuring an edit: name one with --edit")

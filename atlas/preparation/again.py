@@ -74,9 +74,7 @@ def options_again(options: PrepareOptions) -> PrepareOptions:
 def _with_points(earlier: str, masks: str, clip: Clip) -> str:
     """The masks of a clip with what is asked for now."""
     asked, before = parse_prompts(masks), parse_prompts(earlier)
-    adds = asked is not None and all(one.prompts and not one.words for one in asked)
-    adds = adds and all(prompt.box is None for one in asked or () for _, prompt in one.prompts)
-    if asked is None or not adds:
+    if asked is None or not all(one.is_points for one in asked):
         return masks
     if before is None:
         say(f"{clip.folder} had other masks ({earlier[:80] or 'unknown'}): the points take their place")

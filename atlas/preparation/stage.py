@@ -37,7 +37,7 @@ _METHOD = 6
 """Counts up when the same inputs give another clip than before."""
 _SHEET = "masks.png"
 _PARTS = ("frames", "masks", "flow", _SHEET, RECORD)
-JOBS = "jobs"
+_JOBS = "jobs"
 """Folder in a clip for the records of commands that were started in the background; it may be there before the clip is."""
 
 
@@ -140,7 +140,7 @@ def _check_target(options: PrepareOptions) -> None:
     ours = (target / "clip.json").is_file() or bool(read_stamp(target))  # the stamp alone: a run killed while moving in
     passing = (site_prefix(target), LeaseFile.inside(target).path.name)  # of commands at work there
     others = [path for path in target.iterdir() if not path.name.startswith(passing)] if target.is_dir() else []
-    others = [path for path in others if path.name != JOBS]  # of the app, which may have started this one
+    others = [path for path in others if path.name != _JOBS]  # of the app, which may have started this one
     if others and not ours:
         raise UserError(f"{target} holds other files and is not a clip: name a new or empty folder")
     if source.exists() and source.resolve().is_relative_to(target.resolve()):

@@ -151,14 +151,9 @@ def _in_folders(forward: list[Path], backward: list[Path], source: FrameSource, 
             by_name.get(path.stem, None if number is None else frames.get(number))
             for path, number in zip(forward, numbers, strict=True)
         ]
-    known: dict[Step, Path] = {}
-    for start, path in zip(starts, forward, strict=False):
-        if start is not None:
-            known[start, start + 1] = path
-    for start, path in zip(starts, backward, strict=False):
-        if start is not None:
-            known[start + 1, start] = path
-    return known
+    there = {(start, start + 1): path for start, path in zip(starts, forward, strict=False) if start is not None}
+    back = {(start + 1, start): path for start, path in zip(starts, backward, strict=False) if start is not None}
+    return there | back
 
 
 def _frames_by_number(source: FrameSource) -> dict[int, int]:

@@ -21,7 +21,7 @@ from atlas.errors import UserError
 from atlas.geometry.filling import nearest_seen
 from atlas.masks.given.layout import UNDERSTOOD
 from atlas.masks.given.pictures import VOID, MaskPicture
-from atlas.masks.given.survey import REGION, Census, Neighbours, nearest_colour
+from atlas.masks.given.survey import REGION, Census, Neighbours, colour_labels
 
 _MOST_OBJECTS = 32
 _BOX, _AROUND = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
@@ -93,10 +93,7 @@ class Meaning:
         return grey.astype(np.uint8)
 
     def _labels(self, picture: MaskPicture) -> np.ndarray:
-        if self.numbers is not None and picture.numbers is not None:
-            labels = np.searchsorted(self.numbers, picture.numbers).astype(np.uint8)
-        else:
-            labels = nearest_colour(picture.image, self.colours)
+        labels = colour_labels(picture, self.colours, self.numbers)
         edges = np.isin(labels, self.shades) | _specks(labels, self.mixtures)
         if edges.any() and not edges.all():
             labels = labels.ravel()[nearest_seen(~edges)[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -164,16 +165,10 @@ class Neighbours:
         """Pairs of neighbouring pixels of two colours. Above: all pixels of a colour, those inside a patch of it, those at the
         frame's border, and those that hardly differ from it."""
 
-    def labels(self, picture: MaskPicture) -> np.ndarray:  # (H, W) uint8
-        """Number the nearest colour of each pixel."""
-        if self.numbers is not None and picture.numbers is not None:
-            return np.searchsorted(self.numbers, picture.numbers).astype(np.uint8)
-        return nearest_colour(picture.image, self.colours)
-
     def add(self, picture: MaskPicture) -> None:
         """Take in a mask."""
         picture = picture.sample()
-        labels, count = self.labels(picture), len(self.colours)
+        labels, count = colour_labels(picture, self.colours, self.numbers), len(self.colours)
         even = cv2.dilate(labels, _BOX) == cv2.erode(labels, _BOX)
         self.total += np.bincount(labels.ravel(), minlength=count)
         if self.numbers is None:
@@ -186,6 +181,14 @@ class Neighbours:
         for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[1:], labels[:-1])):
             pairs = np.bincount(one.ravel().astype(np.int64) * count + other.ravel(), minlength=count * count)
             self.borders += pairs.reshape(count, count) + pairs.reshape(count, count).T
+
+
+def colour_labels(picture: MaskPicture, colours: np.ndarray, numbers: Sequence[int] | None) -> np.ndarray:  # (H, W) uint8
+    """Number the colour (of (K, 3)) of each pixel: by the palette's own number, where a palette has these `numbers`, else the
+    nearest."""
+    if numbers is not None and picture.numbers is not None:
+        return np.searchsorted(numbers, picture.numbers).astype(np.uint8)
+    return nearest_colour(picture.image, colours)
 
 
 def nearest_colour(image: np.ndarray, colours: np.ndarray) -> np.ndarray:  # (H, W) uint8

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from atlas.clip.clip import BACKGROUND, WHOLE_FRAME, is_name
 from atlas.errors import UserError, a_few
-from atlas.masks.box import Box, parse_box
-from atlas.masks.folder import layer_names
+from atlas.masks.box import Box, check_box
+from atlas.masks.folder import FOREGROUND, layer_names
 
 _START = re.compile(r"\s*(?:(?P<name>[^=:;]*)=)?(?P<kind>points|box|text):(?P<rest>.*)", re.DOTALL)
 _POINTS = re.compile(r"\s*(?P<frame>\d{1,7})\s*:(?P<pairs>.*)")
@@ -64,13 +64,18 @@ class Asked:
     prompts: Prompts = ()
     words: str = ""
 
+    @property
+    def is_points(self) -> bool:
+        """Whether points alone are said of it."""
+        return not self.words and bool(self.prompts) and all(prompt.box is None for _, prompt in self.prompts)
+
     def text(self) -> str:
         """What --masks says for it, in one way."""
         start = f"{self.name}=" if self.name else ""
         pieces = [f"{start}text:{self.words}"] if self.words else []
         for frame, prompt in self.prompts:
             if box := prompt.box:
-                pieces.append(f"{start}box:{box.x:.10g},{box.y:.10g},{box.width:.10g},{box.height:.10g}")
+                pieces.append(f"{start}{box.text()}")
             points = ",".join(f"{'' if one.inside else '-'}{one.x:.10g},{one.y:.10g}" for one in prompt.points)
             pieces += [f"{start}points:{frame}:{points}"] if points else []
         return ";".join(pieces)
@@ -107,7 +112,7 @@ def check_prompts(asked: Sequence[Asked], frames: int, width: int, height: int) 
         if frame >= frames:
             raise UserError(f"--masks points:{frame}: the clip's frames are 0 to {frames - 1}")
         if box := prompt.box:
-            parse_box(f"box:{box.x:g},{box.y:g},{box.width:g},{box.height:g}", width, height)
+            check_box(box, width, height)
         for point in prompt.points:
             if not (point.x < width and point.y < height):
                 where = f"{point.x:g},{point.y:g} of frame {frame}"
@@ -120,22 +125,16 @@ def layers_of(asked: Sequence[Asked], found: Mapping[str, Sequence[tuple[int, Bo
     found: for the words of an object the boxes that they name, each in a frame: an object each. What has no name is called
     `foreground`, several are numbered; points for a layer that is there join it. UserError where nothing points an object out.
     """
-    boxes: dict[str, list[Prompts]] = {
-        one.name: [((frame, Prompt(box=box)),) for frame, box in found[one.words]] for one in asked if one.words
-    }
     layers: dict[str, Prompts] = {}
     for one in asked:
-        if not (several := boxes.get(one.name)):
-            name = one.name or layer_names(1)[0]
-            layers[name] = _corrected(layers.get(name, ()), one.prompts)
-            continue
-        names = [f"{one.name}-{number + 1}" for number in range(len(several))] if one.name and len(several) > 1 else None
-        for name, prompts in zip(names or ([one.name] if one.name else layer_names(len(several))), several, strict=True):
-            layers[name] = _corrected(layers.get(name, ()), prompts)
+        starts: list[Prompts] = [((frame, Prompt(box=box)),) for frame, box in found[one.words]] if one.words else [()]
+        names = layer_names(len(starts), one.name or FOREGROUND)
+        for name, start in zip(names, starts, strict=True):
+            layers[name] = _corrected(layers.get(name, ()), start)
         if one.prompts:
-            if len(several) > 1:
+            if len(names) > 1:
                 raise UserError(f"--masks: {one.words!r} names several objects: say of which the points are, {a_few(layers)}")
-            layers[name] = _corrected(layers[name], one.prompts)
+            layers[names[0]] = _corrected(layers[names[0]], one.prompts)
     for name, prompts in layers.items():
         frame, first = prompts[0]
         if first.box is None and not any(point.inside for point in first.points):
