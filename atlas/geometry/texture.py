@@ -8,7 +8,6 @@ not, which is almost everywhere in a clip whose atlases have the frames' own res
 from __future__ import annotations
 
 import math
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -34,6 +33,7 @@ class Texture:
         self.channels, self.device = image.shape[2], torch.device(device)
         self._image = np.ascontiguousarray(image, np.float32)
         self._levels: dict[int, list] = {}
+        self._uniform: UniformParts | None = None
 
     @property
     def size(self) -> int:
@@ -44,8 +44,9 @@ class Texture:
         """Replace the texels of a box, in place: what is looked up from now on is what a new texture would give."""
         self._image[box] = values
         full = self._levels.get(0)
-        self._levels.clear()  # smaller copies, and where it is uniform, are found anew when they are asked for
-        self.__dict__.pop("_uniform", None)
+        self._levels.clear()  # smaller copies are made anew when they are asked for
+        if self._uniform:
+            self._uniform.renew(box)
         if full and self.device.type == "cpu":
             for start, part in zip(range(0, self.channels, _COLOUR), full, strict=True):
                 part[box] = _of_four(np.ascontiguousarray(values[..., start : start + _COLOUR], np.float32))
@@ -84,11 +85,9 @@ class Texture:
             half = self._image.shape[axis] / 2
             first, last = ((end[1 - axis] + 1) * half - 0.5 for end in (low, high))
             spans.append((first - margin, last + margin))
+        if self._uniform is None:
+            self._uniform = UniformParts(self._image)
         return self._uniform.value(*spans)
-
-    @cached_property
-    def _uniform(self) -> UniformParts:
-        return UniformParts(self._image)
 
     def at_places(self, uv: np.ndarray) -> Tensor:  # (M, 2) -> (M, 4)
         """Look a texture of three channels up at full size, wherever; for few places. The fourth has no meaning."""

@@ -7,6 +7,8 @@ import math
 import cv2
 import numpy as np
 
+from atlas.geometry.boxes import Box
+
 _CELL = 8  # texels along the cells that are counted: a box is asked about with those around it
 
 
@@ -15,13 +17,23 @@ class UniformParts:
 
     def __init__(self, image: np.ndarray) -> None:  # (H, W, C)
         self._image = image
-        differs: np.ndarray = np.zeros(image.shape[:2], bool)
-        differs[:, :-1] |= (image[:, 1:] != image[:, :-1]).any(-1)
-        differs[:-1] |= (image[1:] != image[:-1]).any(-1)
-        rows, columns = math.ceil(image.shape[0] / _CELL), math.ceil(image.shape[1] / _CELL)
-        cells = np.zeros((rows * _CELL, columns * _CELL), bool)
-        cells[: differs.shape[0], : differs.shape[1]] = differs
-        self._sums = cv2.integral(cells.reshape(rows, _CELL, columns, _CELL).any((1, 3)).astype(np.uint8))
+        height, width = image.shape[:2]
+        self._mixed = np.zeros((math.ceil(height / _CELL), math.ceil(width / _CELL)), np.uint8)
+        self.renew((slice(0, height), slice(0, width)))
+
+    def renew(self, box: Box) -> None:
+        """Look again at a box of the image whose texels were replaced, in place."""
+        # A texel counts as mixed by the next one in its row and column: those before the box may have become so.
+        rows, columns = (slice(max(side.start - 1, 0) // _CELL, math.ceil(side.stop / _CELL)) for side in box)
+        part = self._image[rows.start * _CELL : rows.stop * _CELL + 1, columns.start * _CELL : columns.stop * _CELL + 1]
+        down, across = (rows.stop - rows.start) * _CELL, (columns.stop - columns.start) * _CELL
+        differs: np.ndarray = np.zeros((down, across, part.shape[2]), bool)
+        below, right = part[1:, :across] != part[:-1, :across], part[:down, 1:] != part[:down, :-1]
+        differs[: below.shape[0], : below.shape[1]] = below
+        differs[: right.shape[0], : right.shape[1]] |= right
+        in_rows = differs.reshape(-1, _CELL, across * part.shape[2]).any(1)  # whole rows at once: by texels it takes far longer
+        self._mixed[rows, columns] = in_rows.reshape(-1, across // _CELL, _CELL * part.shape[2]).any(2)
+        self._sums = cv2.integral(self._mixed)
 
     def value(self, rows: tuple[float, float], columns: tuple[float, float]) -> np.ndarray | None:  # (C,)
         """Find the one value that all texels from the first to the last hold; None where they differ, or nearly do.

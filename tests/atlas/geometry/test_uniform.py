@@ -31,6 +31,26 @@ def test_it_never_takes_what_differs_for_one() -> None:
     assert found > 20
 
 
+def test_texels_that_are_replaced_are_looked_at_again() -> None:
+    """Boxes at the border and across cells, of one value and of many: as if the image were asked about for the first time."""
+    random = np.random.default_rng(1)
+    image = np.zeros((37, 53, 2), np.float32)
+    parts, found = UniformParts(image), 0
+    for number in range(60):
+        (top, bottom), (left, right) = (np.sort(random.choice(side + 1, 2, replace=False)) for side in image.shape[:2])
+        box = slice(int(top), int(bottom)), slice(int(left), int(right))
+        image[box] = number % 3 if number % 2 else random.integers(0, 2, image[box].shape)
+        parts.renew(box)
+        anew = UniformParts(image)
+        for place in range(0, 37, 4):
+            value, expected = (asked.value((place, place + 3), (place, place + 7)) for asked in (parts, anew))
+            assert (value is None) == (expected is None)
+            if value is not None:
+                found += 1
+                np.testing.assert_array_equal(value, expected)
+    assert 50 < found < 550
+
+
 def test_a_uniform_look_up_is_what_looking_up_gives() -> None:
     """At full size and from smaller copies; beside what differs nothing is called uniform."""
     image = np.zeros((200, 200, 3), np.float32)
