@@ -23,7 +23,7 @@ from atlas.rendering.output import check_writable, refuse_what_is_needed
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.images import to_uint8, to_uint16, write_image
 from atlas.storage.lease.lease import writing
-from atlas.storage.own.others import NOBODYS
+from atlas.storage.own.others import others
 from atlas.storage.stamps import STAMP, digest, is_up_to_date, read_stamp, write_json
 from atlas.system.cost import measured
 from atlas.system.device import choose_device
@@ -76,15 +76,15 @@ def _written(options: ExportOptions, clip: Clip, maps: Maps, rendering: Renderin
         _write_frames(making, maps, sized, quiet=options.quiet)
         _write_atlases(making, maps, edited)
         (making / "README.txt").write_text(_explained(clip, maps, height, width, edited), encoding="utf-8")
-        write_json(making / STAMP, {"export": made_from, "files": _contents(making), "sizes": _sizes(making)})
+        files = {name: digest(making / name) for name in _names(making)}
+        write_json(making / STAMP, {"export": made_from, "files": files, "sizes": _sizes(making)})
         cost |= {"frames": clip.frames, "width": width, "height": height}
     return f"{output}: {clip.frames} frames of {width}x{height}, layers {', '.join(maps.layers)}; see {output / 'README.txt'}"
 
 
-def _contents(folder: Path) -> dict[str, str]:
-    """Digest the files in an export, by their names within it."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in {STAMP, *NOBODYS})
-    return {file.relative_to(folder).as_posix(): digest(file) for file in files}
+def _names(folder: Path) -> list[str]:
+    """Names of the files in an export, and of what else is in it, but for its stamp."""
+    return [name for name in others(folder) if name != STAMP]
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -103,8 +103,8 @@ def _refuse_work(output: Path) -> None:
         return
     written = read_stamp(output).get("files")
     written = written if isinstance(written, dict) else {}
-    for name, content in _contents(output).items():
-        if written.get(name) != content:
+    for name in _names(output):
+        if name not in written or digest(output / name) != written[name]:
             how = "was changed since it was exported" if name in written else "is none of the files that were exported"
             raise UserError(f"{output / name} {how}: move it away, or choose another --output")
 

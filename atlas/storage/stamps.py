@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,7 +13,8 @@ from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 from atlas.storage.json_text import LARGEST, parsed, read_bounded
 from atlas.storage.lease.lease import writing
-from atlas.storage.lease.remnants import being_filled, is_of_program
+from atlas.storage.lease.remnants import being_filled
+from atlas.storage.own.others import others
 
 STAMP = "stamp.json"
 _FILES = "files"
@@ -151,18 +151,9 @@ def is_whole(folder: Path) -> bool:
 def own_files(folder: Path) -> list[str]:
     """Names of the files in a folder that were not there when it was stamped: somebody's own."""
     written = read_stamp(folder).get(_FILES)
-    names = [name for name, _ in _files_below(folder) if name != STAMP]
-    return [*(name for name in names if name not in written), *unlisted(folder)] if isinstance(written, dict) else []
-
-
-def unlisted(folder: Path) -> list[str]:
-    """Names of what no digest of a folder counts and no stage writes, so somebody's own: hidden files, links to folders."""
-    found = []
-    for root, folders, names in os.walk(folder):
-        links = [name for name in folders if Path(root, name).is_symlink()]
-        hidden = [name for name in names if name.startswith(".") and not is_of_program(name)]
-        found += [Path(root, name).relative_to(folder).as_posix() for name in (*links, *hidden)]
-    return sorted(found)
+    if not isinstance(written, dict):
+        return []  # stamped by an older version: nothing is known
+    return [name for name in others(folder) if name != STAMP and name not in written]
 
 
 def updating(path: Path) -> AbstractContextManager[None]:

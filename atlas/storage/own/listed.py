@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from atlas.errors import UserError
@@ -12,7 +11,6 @@ from atlas.storage.stamps import contents, read_json, write_json
 
 LIST = ".rendered"
 """Hidden file that lists, as `contents` does, what was written into a folder."""
-_NOTHING = re.compile(r"(?!)")
 
 
 def written(folder: Path) -> dict[str, str]:
@@ -39,7 +37,7 @@ def finish_listed(making: Path, folder: Path, *, named_by_user: bool = False) ->
     """
     write_json(making / LIST, contents(making))
     strange = named_by_user and not (folder / LIST).is_file()
-    return keep_others(folder, making, others(folder, _NOTHING) if strange else changed(folder))
+    return keep_others(folder, making, others(folder) if strange else changed(folder))
 
 
 def remove_unchanged(folder: Path) -> None:

@@ -16,14 +16,14 @@ NOBODYS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Names of what file managers leave, and nobody misses."""
 
 
-def others(folder: Path, ours: re.Pattern[str]) -> list[str]:
+def others(folder: Path, ours: re.Pattern[str] | None = None) -> list[str]:
     """Names within a folder of all files, hidden ones and links too, whose name is not `ours`; it need not be there."""
     found = []
     for root, folders, names in os.walk(folder):
         links = [name for name in folders if Path(root, name).is_symlink()]
         theirs = [name for name in (*links, *names) if name not in NOBODYS and not is_of_program(name)]
         found += [Path(root, name).relative_to(folder).as_posix() for name in theirs]
-    return sorted(name for name in found if not ours.fullmatch(name))
+    return sorted(name for name in found if ours is None or not ours.fullmatch(name))
 
 
 def remove_ours(folder: Path, ours: re.Pattern[str]) -> None:

@@ -220,6 +220,10 @@ def test_what_was_added_to_an_export_is_kept(painted: Clip, tmp_path: Path) -> N
         export(options(painted, folder, edit="paint"))
     assert "up to date" in export(options(painted, folder))
     (folder / "foreground" / "painted.png").unlink()
+    (folder / "work").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(UserError, match="work is none of the files that were exported"):
+        export(options(painted, folder, edit="paint"))
+    (folder / "work").unlink()
     exported = atlas.read_bytes()
     atlas.write_text("hours of work")
     with pytest.raises(UserError, match=r"atlas\.png was changed since it was exported"):

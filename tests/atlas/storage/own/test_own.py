@@ -10,6 +10,7 @@ from atlas.storage.atomic import atomic_folder
 from atlas.storage.own.listed import LIST, changed, finish_listed, remove_unchanged
 from atlas.storage.own.others import NUMBERED, others, remove_ours
 from atlas.storage.run_state import start_folder
+from atlas.storage.stamps import own_files, write_whole_stamp
 
 
 @pytest.fixture
@@ -79,6 +80,19 @@ def test_pictures_against_a_list(folder: Path) -> None:
     remove_unchanged(folder)
     assert (folder / "00000.png").read_text() == "mine" and not (folder / "00001.png").exists()
     assert (folder / LIST).is_file() and "00000.png" in changed(folder)
+
+
+def test_files_against_a_stamp(folder: Path) -> None:
+    """What was there when it was stamped is the stage's, whatever its name; hidden files and lost links are somebody's own."""
+    made = folder / "sketches"
+    assert own_files(made) == [], "without a stamp nothing is known"
+    write_whole_stamp(made, "a request")
+    assert own_files(made) == []
+    for name in ("notes.txt", ".hidden", "deep/stamp.json", ".DS_Store"):
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_text("mine")
+    (made / "lost").symlink_to("nothing")
+    assert own_files(made) == [".hidden", "deep/stamp.json", "lost", "notes.txt"]
 
 
 def test_a_folder_that_a_user_names_is_theirs_without_a_list(folder: Path) -> None:
