@@ -48,6 +48,19 @@ def box_within(box: Box, outer: Box) -> Box:
     return rows, columns
 
 
+def box_at(
+    top: int,
+    left: int,
+    part: tuple[int, ...],  # (h, w, ...)
+    image: tuple[int, ...],  # (H, W, ...)
+) -> Box:
+    """Find the box of an image that a part of it fills, by their shapes; ValueError where it does not lie in it."""
+    bottom, right = top + part[0], left + part[1]
+    if not (0 <= top < bottom <= image[0] and 0 <= left < right <= image[1] and part[2:] == image[2:]):
+        raise ValueError(f"{part} from row {top} and column {left} on does not lie in an image of {image}")
+    return slice(top, bottom), slice(left, right)
+
+
 def blocks(box: Box, side: int) -> Iterator[Box]:
     """Cut a box into blocks of `side` pixels along each side, row by row; those at its far ends are smaller."""
     rows, columns = ([slice(at, min(at + side, span.stop)) for at in range(span.start, span.stop, side)] for span in box)

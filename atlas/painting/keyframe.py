@@ -10,6 +10,7 @@ import numpy as np
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, read_keyframe
 from atlas.errors import UserError
+from atlas.geometry.boxes import box_at
 from atlas.storage.images import to_8_bit, to_float, write_image
 
 
@@ -38,11 +39,7 @@ class PaintedKeyframe:
 
     def put(self, top: int, left: int, pixels: np.ndarray) -> None:  # (h, w, 4) uint8
         """Replace the paint in a rectangle; ValueError where it does not lie in the keyframe."""
-        height, width = self.paint.shape[:2]
-        bottom, right = top + pixels.shape[0], left + pixels.shape[1]
-        if not (0 <= top < bottom <= height and 0 <= left < right <= width and pixels.shape[2:] == (4,)):
-            raise ValueError(f"the rectangle {left},{top} to {right},{bottom} does not lie in {width}x{height} pixels")
-        self.paint[top:bottom, left:right] = pixels
+        self.paint[box_at(top, left, pixels.shape, self.paint.shape)] = pixels
 
     def painted(self) -> np.ndarray:  # (H, W, 4), of the keyframe's type
         """The keyframe with the paint laid over it: opaque where it is painted over, the same to the bit where it is not."""

@@ -16,17 +16,16 @@ import torch
 
 from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit
-from atlas.clip.keep import open_coverage, read_keep
 from atlas.errors import UserError
-from atlas.geometry.boxes import Box, bounding_box, box_within
+from atlas.geometry.boxes import Box, bounding_box, box_at, box_within
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import DeltaTexture, LayerDelta, add_deltas
 from atlas.maps.layer_view import FrameMaps
 from atlas.maps.maps import Maps, open_maps
-from atlas.rendering.edited import EditedLayer, delta_planes, own_textures, read_edited_layers
+from atlas.rendering.edited import EditedLayer, delta_planes, kept, opened, own_textures, read_edited_layers
 from atlas.rendering.renderers import layer_deltas, matted
 from atlas.rendering.settings import RenderSettings
-from atlas.storage.images import read_image, to_8_bit, to_float, write_image
+from atlas.storage.images import read_image, to_8_bit, write_image
 from atlas.storage.pictures import WantedSize
 
 _REACH = 40
@@ -44,8 +43,8 @@ class PaintedLayer:
     """(N, N, 4) uint8, not premultiplied: what `save` writes. Texels with alpha 0 stay as they are."""
     reference: np.ndarray
     """(N, N, 4) uint8 or uint16, the fit's atlas as stored."""
-    keep: np.ndarray | None
-    """(N, N) float32 in [0, 1], where the edit keeps the original."""
+    keep: np.ndarray
+    """(N, N) float32 in [0, 1], where paint leaves the original: the edit keeps it, or it was never seen."""
     _delta: DeltaTexture
     _others: Mapping[str, LayerDelta]
     """What the edit has made of other layers."""
@@ -59,8 +58,9 @@ class PaintedLayer:
         """Open a layer of a fit to be painted, over what its edit was painted before; UserError where it cannot be."""
         maps = open_maps(clip, fit, layer)
         reference = read_image(maps.atlas_path(layer), mode="rgba")
-        mask = None if edit is None else edit.keep_path(layer)
-        keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask and mask.is_file() else None
+        keep = (reference[..., 3] == 0).astype(np.float32)
+        if edit is not None and (mask := kept(edit, maps, layer)) is not None:
+            keep = np.maximum(keep, mask)
         paint = np.zeros((*reference.shape[:2], 4), np.uint8)
         kinds, planes = delta_planes(EditedLayer(paint, reference), maps.atlas(layer))
         delta = DeltaTexture(Texture(planes), kinds)
@@ -75,11 +75,7 @@ class PaintedLayer:
 
     def put(self, top: int, left: int, pixels: np.ndarray) -> None:  # (h, w, 4) uint8
         """Replace the paint in a rectangle of the atlas; ValueError where it does not lie in it."""
-        height, width = self.paint.shape[:2]
-        bottom, right = top + pixels.shape[0], left + pixels.shape[1]
-        if not (0 <= top < bottom <= height and 0 <= left < right <= width and pixels.shape[2:] == (4,)):
-            raise ValueError(f"the rectangle {left},{top} to {right},{bottom} does not lie in {width}x{height} texels")
-        box = slice(top, bottom), slice(left, right)
+        box = box_at(top, left, pixels.shape, self.paint.shape)
         touched = bounding_box((self.paint[box] != pixels).any(-1))
         if touched is None:
             return
@@ -91,11 +87,7 @@ class PaintedLayer:
         """Compute the delta anew around texels whose paint has changed."""
         changed = _grown(touched, _REACH, self.paint.shape)
         around = _grown(changed, _REACH, self.paint.shape)
-        edited = self.paint[around].copy()
-        if self.keep is not None:
-            edited[..., 3] = (open_coverage(to_float(edited[..., 3]), self.keep[around]) * 255 + 0.5).astype(np.uint8)
-        edited[..., 3] *= self.reference[around][..., 3] > 0
-        pair = EditedLayer(edited, self.reference[around])
+        pair = EditedLayer(opened(self.paint[around], self.keep[around]), self.reference[around])
         _, planes = delta_planes(pair, self.maps.atlas(self.layer)[around])
         self._delta.planes.put(changed, planes[box_within(changed, around)])
 

@@ -58,7 +58,7 @@ def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) ->
         unlit, named = _recorded(edit.lighting_path(layer)) if reference.is_file() else (0.0, None)
         if not reference.is_file():
             reference = maps.atlas_path(layer)
-        edited = _open(_of_size(path, maps, layer), edit.keep_path(layer), maps, layer)
+        edited = opened(_of_size(path, maps, layer), kept(edit, maps, layer))
         change = None if named is None else _change(edit, maps, layer, named)
         layers[layer] = EditedLayer(edited, _of_size(reference, maps, layer), unlit, change)
     return layers
@@ -66,16 +66,16 @@ def read_edited_layers(edit: Edit, maps: Maps, without: Collection[str] = ()) ->
 
 def _change(edit: Edit, maps: Maps, layer: str, named: str) -> ColourChange:
     """Read the colour change of a layer, of the digest `named`; it does not apply to what keep/<layer>.png keeps."""
-    path, mask = edit.change_path(layer), edit.keep_path(layer)
+    path = edit.change_path(layer)
     if not path.is_file() or digest(path) != named:
         raise UserError(
             f"{path} is missing or was changed, and {edit.atlas_path(layer)} means nothing without it: run {AGGREGATE} again"
         )
-    change, size = ColourChange.load(path), maps.atlas_size(layer)
-    if not mask.is_file():
+    change, keep = ColourChange.load(path), kept(edit, maps, layer)
+    if keep is None:
         return change
-    share = cv2.resize(change.share, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return replace(change, share=open_coverage(share, read_keep(mask, maps.atlas_path(layer), size)))
+    share = cv2.resize(change.share, keep.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return replace(change, share=open_coverage(share, keep))
 
 
 def _recorded(path: Path) -> tuple[float, str | None]:
@@ -89,11 +89,19 @@ def _recorded(path: Path) -> tuple[float, str | None]:
     return float(unlit), change if isinstance(change, str) else None
 
 
-def _open(edited: np.ndarray, mask: Path, maps: Maps, layer: str) -> np.ndarray:
-    """Take out of an edited atlas's coverage what the user's keep-mask keeps as it was."""
-    if not mask.is_file():
+def kept(edit: Edit, maps: Maps, layer: str) -> np.ndarray | None:  # (N, N) float32
+    """Read where the user's keep-mask keeps a layer as it was, 1 = keep; None without a mask."""
+    mask = edit.keep_path(layer)
+    return read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer)) if mask.is_file() else None
+
+
+def opened(
+    edited: np.ndarray,  # (h, w, 4) uint8 or uint16
+    keep: np.ndarray | None,  # (h, w) in [0, 1]
+) -> np.ndarray:  # (h, w, 4) of the same type
+    """Take out of an edited atlas's coverage what is kept as it was."""
+    if keep is None:
         return edited
-    keep = read_keep(mask, maps.atlas_path(layer), maps.atlas_size(layer))
     most = np.iinfo(edited.dtype).max
     alpha = open_coverage(edited[..., 3] / most, keep)
     return np.concatenate([edited[..., :3], (alpha * most + 0.5).astype(edited.dtype)[..., None]], -1)

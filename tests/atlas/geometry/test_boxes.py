@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.geometry.boxes import bounding_box, box_within, union_of
+from atlas.geometry.boxes import bounding_box, box_at, box_within, union_of
 
 
 @pytest.fixture
@@ -36,6 +36,13 @@ def test_box_of_negative_and_single_pixels() -> None:
 @pytest.mark.parametrize("empty", [np.zeros((5, 6)), torch.zeros(5, 6), np.zeros((0, 6)), torch.zeros(5, 0)])
 def test_nothing_has_no_box(empty) -> None:
     assert bounding_box(empty, 2) is None
+
+
+def test_a_part_that_lies_in_an_image_has_a_box() -> None:
+    assert box_at(3, 0, (2, 5, 4), (5, 5, 4)) == (slice(3, 5), slice(0, 5))
+    for top, left, part in ((4, 0, (2, 5, 4)), (-1, 0, (2, 5, 4)), (0, 1, (2, 5, 4)), (0, 0, (0, 5, 4)), (0, 0, (2, 5, 3))):
+        with pytest.raises(ValueError, match=r"does not lie in an image of \(5, 5, 4\)"):
+            box_at(top, left, part, (5, 5, 4))
 
 
 def test_boxes_inside_their_union(block: np.ndarray) -> None:
