@@ -19,7 +19,7 @@ from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, check_keyframe, read_keyframe
 from atlas.clip.keep import read_keep
 from atlas.errors import EDIT, UserError
-from atlas.geometry.boxes import Box, bounding_box
+from atlas.geometry.boxes import Box, bounding_box, sides_of
 from atlas.maps.coverage import Visibility
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.lay_over import where_applied
@@ -152,7 +152,7 @@ class LayerKeyframes:
 
     def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
         """Find what was repainted by hand in any of the keyframes, where it lies in the box of the atlas."""
-        claims = Claims((self.box[0].stop - self.box[0].start, self.box[1].stop - self.box[1].start), device)
+        claims = Claims(sides_of(self.box), device)
         for index, path in Progress(self.files.items(), desc="repainted", unit="keyframe", leave=False, delay=1, quiet=quiet):
             made = self._before(index)
             if made is not None and repainted_pixels(read_keyframe(path, self.clip, index), made).any():

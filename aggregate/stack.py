@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import UserError
-from atlas.geometry.boxes import EMPTY, Box, box_within
+from atlas.geometry.boxes import EMPTY, Box, box_within, sides_of
 
 FEW = 12
 """So many keyframes are compared all with all and held at once; of more, each is compared with some, or a choice is held."""
@@ -98,7 +98,7 @@ class ImageStack:
         return rows, columns
 
     def _shape(self, part: _Part) -> tuple[int, ...]:
-        return (*_sides(part.box), *self._image[2:])
+        return (*sides_of(part.box), *self._image[2:])
 
     def _check_room(self, size: int) -> None:
         """UserError where the disk is too full for the images to come, if they are as large as this one."""
@@ -116,7 +116,7 @@ class ImageStack:
     def _read(self, parts: list[_Part], box: Box) -> Tensor:  # (K, h, w) or (K, h, w, C)
         self._stream.flush()
         box = self._whole(box)
-        images = np.empty((len(parts), *_sides(box), *self._image[2:]), np.float32)
+        images = np.empty((len(parts), *sides_of(box), *self._image[2:]), np.float32)
         for image, part in zip(images, parts, strict=True):
             common = _common(box, part.box)
             if common != box:
@@ -142,10 +142,6 @@ class ImageStack:
 
 Images: TypeAlias = Tensor | ImageStack
 """Images (K, H, W) or (K, H, W, C) in memory or in a file: what merging reads of them is the same."""
-
-
-def _sides(box: Box) -> tuple[int, int]:
-    return box[0].stop - box[0].start, box[1].stop - box[1].start
 
 
 def _common(one: Box, other: Box) -> Box | None:

@@ -22,7 +22,7 @@ from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import Edit
 from atlas.clip.keep import open_coverage
 from atlas.errors import DEFLICKER, EDIT, UserError, a_few
-from atlas.geometry.boxes import Box
+from atlas.geometry.boxes import Box, sides_of
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import visibility
 from atlas.options.aggregate import AggregateOptions
@@ -210,7 +210,7 @@ def _merged(
     learned: numbers of the keyframes whose pixels the network learns from, and whose light is compared.
     """
     layer, indices, box = keyframes.layer, keyframes.indices, keyframes.box
-    size = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    size = sides_of(box)
     claims, seen = keyframes.claims(device, quiet=options.quiet), torch.zeros(size, device=device)
     change = None
     if options.colours == "learned":

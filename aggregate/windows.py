@@ -10,7 +10,7 @@ from torch import Tensor
 
 from aggregate.averages import Robust, averaged
 from aggregate.stack import Images
-from atlas.geometry.boxes import Box
+from atlas.geometry.boxes import Box, sides_of
 from atlas.geometry.warp import sample
 
 _MARGIN = 3  # texels at a window's edge whose neighbours are missing
@@ -138,7 +138,7 @@ class Window:
 
 def window_at_random(source: Source, pixels: Pixels, size: int, generator: torch.Generator) -> Window:
     """Draw a window around a random keyframe pixel, with that keyframe's pixels in it."""
-    height, width = (side.stop - side.start for side in source.box)
+    height, width = sides_of(source.box)
     chosen = int(torch.randint(len(pixels.texel), (), generator=generator))
     centre, keyframe = pixels.texel[chosen].tolist(), int(pixels.keyframe[chosen])
     left = int(min(max(centre[0] - size / 2, 0), max(width - size, 0)))

@@ -33,6 +33,12 @@ def bounding_box(
     return spans[0], spans[1]
 
 
+def sides_of(box: Box) -> tuple[int, int]:
+    """Measure a box: (h, w)."""
+    rows, columns = box
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
 def union_of(boxes: Sequence[Box]) -> Box:
     """Find the smallest box that holds all of `boxes`, at least one."""
     rows, columns = zip(*boxes, strict=True)

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from atlas.geometry.boxes import Box
+from atlas.geometry.boxes import Box, sides_of
 
 
 class Footprint:
@@ -33,7 +33,7 @@ class Footprint:
         rows = slice(int(top.min()), int(top.max()) + 2)
         self.box: Box = (rows, columns)
         """The part of the image that the points touch."""
-        self.shape = (rows.stop - rows.start, columns.stop - columns.start)
+        self.shape = sides_of(self.box)
         """(h, w) of it."""
         x, y = x.sub_(left), y.sub_(top)
         first = top.sub_(rows.start).mul_(self.shape[1]).add_(left.sub_(columns.start))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from atlas.geometry.boxes import EMPTY, bounding_box
+from atlas.geometry.boxes import EMPTY, bounding_box, sides_of
 from atlas.geometry.filling import push_pull
 from atlas.geometry.rasterise import Inverse, inverse_map, zeros
 from atlas.geometry.warp import sample, splat
@@ -67,7 +67,7 @@ def partial_atlas(
     steps = _texel_steps(uv, size)
     step = float(_subset(steps.longer[opacity > 0]).median())
     box = _box(uv, opacity > 0, size, margin=math.ceil(min(_GROW * step, _MOST_GROWN)) + 3 * _FADE)
-    uv, part = uv_within(uv, box, size), (box[0].stop - box[0].start, box[1].stop - box[1].start)
+    uv, part = uv_within(uv, box, size), sides_of(box)
     sheet = _Sheet(uv, opacity, applies, steps, part)
     weight, collected = sheet.weight, sheet.collected
     colour, known = sheet.spread(values).div_(weight.clamp(min=1e-8)[..., None]), _known(weight, round(_NEAR * step))
@@ -233,7 +233,7 @@ def _box(uv: Tensor, visible: Tensor, size: tuple[int, int], margin: int) -> tup
 def uv_within(uv: Tensor, box: tuple[slice, slice], size: tuple[int, int]) -> Tensor:
     """Convert `uv` of the atlas to uv of its part `box`."""
     starts = uv.new_tensor([box[1].start, box[0].start])
-    sides = uv.new_tensor([box[1].stop - box[1].start, box[0].stop - box[0].start])
+    sides = uv.new_tensor(sides_of(box)[::-1])
     return ((uv + 1) * (uv.new_tensor([size[1], size[0]]) / 2) - starts) * (2 / sides) - 1
 
 

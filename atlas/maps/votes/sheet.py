@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import Box, bounding_box
+from atlas.geometry.boxes import Box, bounding_box, sides_of
 from atlas.geometry.filling import push_pull
 from atlas.geometry.footprint import Footprint
 from atlas.maps.keyframes import DARKEST
@@ -102,7 +102,7 @@ class Pixels:
         certainty: Tensor,  # (M, 1) in [0, 1]
     ) -> Tensor:  # (M, 3)
         """Fill in what is not certain from what is, beside it in the frame; 0 where that is far, or all of it 0."""
-        shape, known = [side.stop - side.start for side in self.box], certainty.square()
+        shape, known = sides_of(self.box), certainty.square()
         weight = known.clamp(min=_FAINT)
         return push_pull((values * (known / weight)).view(*shape, 3), weight.view(*shape)).view(-1, 3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from atlas.geometry.boxes import bounding_box, box_at, box_within, union_of
+from atlas.geometry.boxes import bounding_box, box_at, box_within, sides_of, union_of
 
 
 @pytest.fixture
@@ -48,6 +48,6 @@ def test_a_part_that_lies_in_an_image_has_a_box() -> None:
 def test_boxes_inside_their_union(block: np.ndarray) -> None:
     first, second = (slice(4, 6), slice(5, 8)), (slice(1, 5), slice(7, 12))
     outer = union_of([first, second])
-    assert outer == (slice(1, 6), slice(5, 12))
+    assert outer == (slice(1, 6), slice(5, 12)) and sides_of(outer) == (5, 7) == block[outer].shape
     assert box_within(first, outer) == (slice(3, 5), slice(0, 3))
     np.testing.assert_array_equal(block[outer][box_within(first, outer)], block[first])
