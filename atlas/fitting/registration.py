@@ -136,8 +136,8 @@ def _corrected(
     if look is None:
         return track.offset[t]
     column, row = canvas.texels(track.dense(t, look.box))
-    known = cv2.remap(seen, column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
-    trust = (look.weight > 0.5) & known
+    elsewhere = cv2.remap(seen, column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
+    trust = (look.weight > 0.5) & elsewhere
     if not trust.any():
         return track.offset[t]
     rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)

@@ -20,6 +20,7 @@ from atlas.geometry.boxes import bounding_box
 from atlas.geometry.evidence import even_evidence, flow_evidence, smooth_evidence, texture_without_light
 from atlas.geometry.filling import cell_means, smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
+from atlas.storage.images import to_float
 
 STRIDE = 4
 """Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
@@ -113,15 +114,15 @@ def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: in
     it was last seen.
     """
     track = Track.identity(clip.frames, clip.height, clip.width)
-    grid_height, grid_width = track.grid_size
     nodes = track.nodes()
     followed = {reference: reference}  # for each frame the last one, coming from the reference, that shows the object
     for before, later in _outwards(clip.frames, reference):
         earlier = followed[before]
         here, there = weights(later), weights(earlier)
         flow, trust = _object_flow(clip, later, earlier, here, there)
-        seen = cv2.resize(trust, (grid_width, grid_height), interpolation=cv2.INTER_AREA)
-        if seen.sum() < 4:  # out of sight: it stays where it was last seen
+        if (
+            cv2.resize(trust, track.grid_size[::-1], interpolation=cv2.INTER_AREA).sum() < 4
+        ):  # out of sight: it stays where it was last seen
             track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
             followed[later] = earlier
             continue
@@ -190,7 +191,7 @@ def _evidence(
     """Evidence of flow in the cells of a grid, and how much of each the object fills."""
     box = bounding_box(weight > 0, MARGIN)
     assert box is not None
-    texture = texture_without_light(frame[box].astype(np.float32) / 255, weight[box])
+    texture = texture_without_light(to_float(frame[box]), weight[box])
     known = flow_evidence(texture, flow[box], trust[box])
     if not known[0].any() and not known[2].any():  # all black, say: no edge tells where flow is a guess
         known = even_evidence(flow[box], trust[box])

@@ -70,7 +70,7 @@ def _softened(planes: np.ndarray, stiffness: float, certain: float) -> tuple[np.
     for factor in SOFTENING:
         weighed = known[:5] * weight
         overall = _affine(weighed)
-        sheet = overall + _solved(_without(weighed, overall), stiff * factor)
+        sheet = overall + _solved(without(weighed, overall), stiff * factor)
         left = _left_over(known, sheet) / np.maximum(trace, 1e-6)
         usual = _weighted_median(left[counted], trace[counted])
         scale = max(certain, _SPREAD * usual)
@@ -92,8 +92,8 @@ def _affine(known: np.ndarray) -> np.ndarray:  # (5, h, w) -> (2, h, w)
     return (solved.reshape(2, 3) @ basis).reshape(2, height, width)
 
 
-def _without(known: np.ndarray, moved: np.ndarray) -> np.ndarray:  # (5, h, w), (2, h, w) -> (5, h, w)
-    """Evidence of what is left of displacements without `moved`."""
+def without(known: np.ndarray, moved: np.ndarray) -> np.ndarray:  # (5, h, w), (2, h, w) -> (5, h, w)
+    """Find the evidence of what is left of displacements without `moved`: (xx, xy, yy), and T (f - moved) as (x, y)."""
     xx, xy, yy, fx, fy = known
     x, y = moved
     return np.stack([xx, xy, yy, fx - xx * x - xy * y, fy - xy * x - yy * y])

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from atlas.geometry.boxes import bounding_box
-from atlas.geometry.elastic import fit_sheet
-from atlas.geometry.filling import wide_blur
+from atlas.geometry.elastic import fit_sheet, without
+from atlas.geometry.filling import solve_tensors, wide_blur
 
 _SOFT = 1.0  # squared contrast a pixel, of textures without light, below which an edge counts the less
 _STIFFNESS = 1.0  # of the sheet against evidence, at most 1 in a cell
@@ -95,9 +95,6 @@ def _least_known(tensor: np.ndarray) -> np.ndarray:  # (h, w, 3) -> (h, w)
 
 def _near(known: np.ndarray, sheet: np.ndarray, sigma: float) -> np.ndarray:  # (h, w, 5), (h, w, 2) -> (h, w, 2)
     """What evidence within `sigma` cells says beyond the sheet: nothing where it is little."""
-    xx, xy, yy, fx, fy = np.moveaxis(known, -1, 0)
-    x, y = sheet[..., 0], sheet[..., 1]
-    rest = np.stack([xx, xy, yy, fx - xx * x - xy * y, fy - xy * x - yy * y], -1)
+    rest = np.moveaxis(without(np.moveaxis(known, -1, 0), np.moveaxis(sheet, -1, 0)), 0, -1)
     xx, xy, yy, x, y = np.moveaxis(wide_blur(rest, sigma).astype(np.float64), -1, 0)
-    xx, yy = xx + _AGAINST, yy + _AGAINST
-    return (np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]).astype(np.float32)
+    return solve_tensors(xx + _AGAINST, xy, yy + _AGAINST, x, y).astype(np.float32)

@@ -53,9 +53,12 @@ def smooth_across_edges(
     xx, xy, yy, x, y = np.moveaxis(total.astype(np.float64), -1, 0)
     # More than what rounding leaves of the determinant of an edge, which alone knows nothing of what runs along it.
     ridge = floor * share + _ROUNDING * (xx + yy) + 1e-30
-    xx, yy = xx + ridge, yy + ridge
-    solved = np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]
-    return solved.astype(np.float32)
+    return solve_tensors(xx + ridge, xy, yy + ridge, x, y).astype(np.float32)
+
+
+def solve_tensors(xx: np.ndarray, xy: np.ndarray, yy: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Solve T m = f for the vectors m, (h, w, 2), of structure tensors in planes (h, w), none of them of determinant 0."""
+    return np.stack([yy * x - xy * y, xx * y - xy * x], -1) / (xx * yy - xy * xy)[..., None]
 
 
 def _smoothed(images: np.ndarray, sigma: float) -> tuple[np.ndarray, float]:  # (h, w, C) -> the same
