@@ -51,8 +51,8 @@ def forget(entry: Edit, layer: str, notes: list[str]) -> None:
     write_stamps(entry.folder, {_stage(layer): "", entry.merged_stamp(layer): None})
     for path in _made(entry, layer):
         if entry.repainted(path):
-            what, others = _changed_by_hand(entry, layer, path)
-            notes.append(f"{what} by hand: kept as {entry.set_aside(path)}{others}")
+            what, beside = _changed_by_hand(entry, layer, path)
+            notes.append(f"{what} by hand: kept as {entry.set_aside(path)}{beside}")
         else:
             entry.signatures.unsign(path)
             if path == entry.partial_folder(layer):

@@ -44,7 +44,7 @@ class FrameMaps(Protocol):
 
 @dataclass
 class LayerView:
-    """A layer in the part of a frame where it is visible, plane by plane."""
+    """A layer in the part of a frame where it is visible; what is worked out from its maps is kept."""
 
     box: Box
     uv: np.ndarray
