@@ -195,5 +195,5 @@ def _evidence(
     known = flow_evidence(texture, flow[box], trust[box])
     if not known[0].any() and not known[2].any():  # all black, say: no edge tells where flow is a guess
         known = even_evidence(flow[box], trust[box])
-    cells = cell_means([*known, weight[box].astype(np.float32)], box, weight.shape, grid)
+    cells = cell_means([*known, weight[box]], box, weight.shape, grid)
     return cells[..., :6], cells[..., 6]

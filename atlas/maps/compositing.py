@@ -130,8 +130,7 @@ def add_deltas(
     On outlines the frame's colour is mixed with what lies behind, which is not to be changed as the layer is: where
     `own` is given, it takes the frame's place in the gain there. Where every term is 0 the result is the frame, to the bit.
     """
-    found = {layer: layer_view(index, layer, maps, deltas[layer].device) for layer in deltas}
-    views = {layer: view for layer, view in found.items() if view}
+    views = {layer: view for layer in deltas if (view := layer_view(index, layer, maps, deltas[layer].device))}
     result = frame.copy()
     if not views:
         return result

@@ -13,6 +13,7 @@ from atlas.maps.compositing import DeltaTexture, ScaledMaps, add_deltas, composi
 from atlas.maps.maps import Maps
 from atlas.metrics.definitions import psnr
 from atlas.sample.scene import Sample
+from tests.atlas.geometry.looking_up import planes_at
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_deltas_of_several_layers_are_summed_and_rounded_once(sample: Sample, ma
     index = 7
     expected = sample.frames[index].astype(np.float64)
     for layer, delta in deltas.items():  # the same equation over whole frames, in plain steps
-        looked_up = Texture(delta).at(maps.uv(layer, index), maps.opacity(layer, index))
+        looked_up = planes_at(Texture(delta), maps.uv(layer, index), maps.opacity(layer, index))
         seen = torch.stack(looked_up, -1).numpy()
         change = 255 * maps.light(layer, index) * seen[..., :3] + seen[..., 3:6] * sample.frames[index]
         change = change + 255 * seen[..., 6:] if planes == 9 else change

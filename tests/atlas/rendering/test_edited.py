@@ -16,6 +16,7 @@ from atlas.options.render import Transfer
 from atlas.rendering.edited import RIM, EditedLayer, delta_textures, full_changes, read_edited_layers
 from atlas.storage.images import to_uint16, write_image
 from atlas.storage.stamps import write_json
+from tests.atlas.geometry.looking_up import planes_at
 
 SIDE = 64
 
@@ -37,7 +38,7 @@ def looked_up(texture: Texture | DeltaTexture) -> np.ndarray:
     planes = texture.planes if isinstance(texture, DeltaTexture) else texture
     centres = (np.arange(SIDE, dtype=np.float32) + 0.5) * 2 / SIDE - 1
     uv = np.stack(np.meshgrid(centres, centres), -1)
-    return np.stack([plane.numpy() for plane in planes.at(uv, smooth=False)], -1)
+    return np.stack([plane.numpy() for plane in planes_at(planes, uv, smooth=False)], -1)
 
 
 def test_a_repainted_atlas_is_edited_up_to_its_outline_and_just_beyond(maps: Maps) -> None:
