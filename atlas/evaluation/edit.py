@@ -143,7 +143,7 @@ class _Measure:
         fidelity = {}
         for layer, files in self.keyframes.items():
             if maps and index in files:
-                keyframe = read_keyframe(files[index], clip, index)
+                keyframe = read_keyframe(files[index], clip, index, frame.now[0])
                 fidelity[layer] = metrics.keyframe_fidelity(keyframe, frame.now[1], maps.opacity(layer, index))
         return _Measured(frame.now, frame.previous, flow, valid, of_pair, self.change.of(index, *frame.now), fidelity)
 
