@@ -13,9 +13,10 @@ import inspect
 import io
 import re
 import textwrap
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -42,6 +43,8 @@ STAGES = tuple(_OPTIONS)
 _KINDS: dict[Any, Kind] = {str: "text", Path: "path", int: "whole", float: "number", bool: "switch"}
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 _MOST_CHARACTERS = 10_000
+_PARSING = threading.Lock()
+"""What the parser says it writes to the streams of the whole process: of requests that are answered at once, one parses."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def arguments_of(stage: str, values: Mapping[str, Any], root: Path, clip: Path) 
 def parsed(stage: str, arguments: Sequence[str]) -> CommonOptions:
     """The options that a stage's command would make of these arguments; UserError where they are wrong, or ask for help."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _PARSING, contextlib.redirect_stdout(io.StringIO()):
             return parse_options(options_of(stage), list(arguments))
     except SystemExit:
         raise UserError(f"{stage} has nothing to do with these arguments: they ask for help") from None
@@ -190,6 +193,11 @@ def field_of(stage: str, message: str, values: Mapping[str, Any] | None = None) 
 
 def values_of(stage: str, arguments: Sequence[str]) -> dict[str, Any]:
     """What a form would hold that gives these arguments: its fields that are not at their defaults; {} for no command."""
+    return dict(_values_once(stage, tuple(arguments)))
+
+
+@lru_cache(maxsize=256)  # pages ask for the same jobs again and again while one runs
+def _values_once(stage: str, arguments: tuple[str, ...]) -> dict[str, Any]:
     try:
         options = parsed(stage, arguments)
     except UserError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from atlas.errors import UserError
 from atlas.system.command import parse_options
-from scripts.webapp.forms import STAGES, FormError, arguments_of, field_of, form_of, options_of, values_of
+from scripts.webapp.forms import STAGES, FormError, arguments_of, field_of, form_of, options_of, parsed, values_of
 
 NEEDED: dict[str, dict[str, Any]] = {
     "prepare": {"source": "film.mp4"},
@@ -184,3 +186,22 @@ def test_what_the_parser_refuses_is_short(root: Path) -> None:
         arguments_of("deflicker", {"edit": "gold", "way": ""}, root, root / "clip")
     assert list(told.value.errors) == ["way"]
     assert values_of("fit", ["--bogus"]) == {}
+
+
+def test_requests_at_once_get_their_own_refusals() -> None:
+    """The parser writes to the process's streams: one request must not read another's, nor leave them exchanged."""
+    streams, refusals = (sys.stdout, sys.stderr), dict[str, set[str]]()
+
+    def ask(option: str) -> None:
+        for _ in range(10):
+            with pytest.raises(UserError) as refusal:
+                parsed("fit", ["/clip", option])
+            refusals.setdefault(option, set()).add(str(refusal.value))
+
+    threads = [threading.Thread(target=ask, args=(f"--bogus-{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (sys.stdout, sys.stderr) == streams
+    assert len(refusals) == 6 and all(len(texts) == 1 and option in min(texts) for option, texts in refusals.items())
