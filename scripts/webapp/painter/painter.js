@@ -5,9 +5,8 @@ import { Stroke } from "./brush.js";
 import { Placed, drawText } from "./placed.js";
 import { Server } from "./server.js";
 import { View } from "./view.js";
+import { $, asked, say as sayLine, tell } from "../panels/panel.js";
 
-const asked = Object.fromEntries(new URLSearchParams(location.search));
-const $ = (id) => document.getElementById(id);
 const stage = $("stage");
 const view = new View(stage, $("view"), $("over"));
 const server = new Server(asked, { onFrame: showFrame, onError: (line) => line ? say(line, true) : failed && say("") });
@@ -26,8 +25,7 @@ const touches = new Map();
 
 function say(line, wrong = false) {
   failed = wrong;
-  $("said").textContent = line;
-  $("said").className = wrong ? "wrong" : "quiet";
+  sayLine(line, wrong);
 }
 
 // Tools and what they are set to.
@@ -356,7 +354,7 @@ async function save() {
     unsaved = false; // what is painted while it is being saved counts again
     await server.save(edit);
     server.asked.edit = edit; // what is opened again, should the server have been started anew
-    parent.postMessage({ kind: "painted", edit }, location.origin);
+    tell("painted", { edit });
     if (server.about.keyframe !== null) return location.reload(); // what was laid down is the keyframe now
     say(`Saved as edit ${edit}. Render it to see every frame.`);
   } catch (problem) {

@@ -1,9 +1,11 @@
 // What the server holds: the same paint, and the frames that it gives. Changes go up as rectangles of raw bytes.
 
 import { union } from "./paint_layer.js";
+import { ask } from "../panels/panel.js";
 
 const LARGEST = 3 << 20; // bytes of a request
 const PAUSE = 120; // milliseconds between two rectangles of one stroke
+const BYTES = { "Content-Type": "application/octet-stream" };
 
 export class Server {
   // asked: clip, fit, layer, edit. onFrame(bitmap, milliseconds), onError(line)
@@ -17,17 +19,17 @@ export class Server {
   }
 
   async open() {
-    this.about = await (await this.call("POST", "/api/paint?" + new URLSearchParams(this.asked))).json();
+    this.about = await (await ask("/api/paint?" + new URLSearchParams(this.asked), { method: "POST" })).json();
     this.base = `/api/paint/${this.about.id}`;
     return this.about;
   }
 
   async atlas() {
-    return createImageBitmap(await (await this.call("GET", `${this.base}/atlas.png`)).blob());
+    return createImageBitmap(await (await ask(`${this.base}/atlas.png`)).blob());
   }
 
   async paint() {
-    return new Uint8ClampedArray(await (await this.call("GET", `${this.base}/paint`)).arrayBuffer());
+    return new Uint8ClampedArray(await (await ask(`${this.base}/paint`)).arrayBuffer());
   }
 
   // A rectangle of the layer has changed; it is sent and the frame is shown anew, soon.
@@ -62,7 +64,7 @@ export class Server {
         if (frame) {
           this.shown = frame;
           const asked = `${this.base}/frames/${frame.index}.jpg?source=${frame.source ? 1 : 0}&n=${this.generation++}`;
-          const bitmap = await createImageBitmap(await (await this.call("GET", asked)).blob());
+          const bitmap = await createImageBitmap(await (await ask(asked)).blob());
           this.onFrame(bitmap, since ? performance.now() - since : 0);
         }
       } while (this.dirty || this.wanted);
@@ -93,37 +95,27 @@ export class Server {
     const rows = Math.max(1, Math.floor(LARGEST / (4 * w)));
     for (let top = y; top < y + h; top += rows) {
       const rect = { x, y: top, w, h: Math.min(rows, y + h - top) };
-      await this.call("PUT", `${this.base}/paint?x=${x}&y=${top}&w=${w}&h=${rect.h}`, this.layer.bytes(rect));
+      const body = this.layer.bytes(rect);
+      await ask(`${this.base}/paint?x=${x}&y=${top}&w=${w}&h=${rect.h}`, { method: "PUT", body, headers: BYTES });
     }
   }
 
   // The texel that a pixel of a frame shows, or null.
   async texel(index, x, y) {
     const asked = `${this.base}/texel?frame=${index}&x=${x}&y=${y}`;
-    return (await (await this.call("GET", asked)).json()).texel;
+    return (await (await ask(asked)).json()).texel;
   }
 
   // Save the paint as an edit; resolves when the edit is made, to its job.
   async save(edit) {
     while (this.busy) await new Promise((done) => setTimeout(done, 20));
     await this.send();
-    let job = await (await this.call("POST", `${this.base}/save?` + new URLSearchParams({ edit }))).json();
+    let job = await (await ask(`${this.base}/save?` + new URLSearchParams({ edit }), { method: "POST" })).json();
     while (job.state.name === "running") {
       await new Promise((done) => setTimeout(done, 300));
-      job = await (await this.call("GET", `${this.base}/saved`)).json();
+      job = await (await ask(`${this.base}/saved`)).json();
     }
     if (job.state.name !== "done") throw new Error(job.state.message || `saving ended: ${job.state.name}`);
     return job;
-  }
-
-  async call(method, path, body) {
-    const answer = await fetch(path, { method, body, headers: body ? { "Content-Type": "application/octet-stream" } : {} });
-    if (answer.ok) return answer;
-    let line = `the server answered ${answer.status}`;
-    try {
-      const said = await answer.json();
-      line = said.error || (typeof said.detail === "string" && said.detail) || line;
-    } catch { /* not from us: the status has to do */ }
-    throw Object.assign(new Error(line), { status: answer.status });
   }
 }

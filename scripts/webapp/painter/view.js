@@ -1,5 +1,7 @@
 // The view of the atlas: pan and zoom, the atlas with the paint over it, and above them the brush and what is being placed.
 
+import { union } from "./paint_layer.js";
+
 const CHECKER = 8; // pixels of the page
 const LEAST = 1 / 32;
 const MOST = 32;
@@ -84,10 +86,7 @@ export class View {
 
   // Draw again: all, or what lies in a rectangle of the atlas.
   redraw(rect = null) {
-    if (!rect || this.dirty === "all") this.dirty = "all";
-    else this.dirty = this.dirty ? { x: Math.min(this.dirty.x, rect.x), y: Math.min(this.dirty.y, rect.y),
-      x2: Math.max(this.dirty.x2, rect.x + rect.w), y2: Math.max(this.dirty.y2, rect.y + rect.h) }
-      : { x: rect.x, y: rect.y, x2: rect.x + rect.w, y2: rect.y + rect.h };
+    this.dirty = rect && this.dirty !== "all" ? union(this.dirty, rect) : "all";
     this.soon();
   }
 
@@ -119,7 +118,7 @@ export class View {
       const left = Math.floor(ratio * this.x + dirty.x * s) - 2;
       const top = Math.floor(ratio * this.y + dirty.y * s) - 2;
       c.beginPath();
-      c.rect(left, top, Math.ceil((dirty.x2 - dirty.x) * s) + 4, Math.ceil((dirty.y2 - dirty.y) * s) + 4);
+      c.rect(left, top, Math.ceil(dirty.w * s) + 4, Math.ceil(dirty.h * s) + 4);
       c.clip();
     }
     this.dirty = null;

@@ -45,12 +45,12 @@ function problem(stage, name, text) {
 
 function notice(text) {
   if (!text) return;
-  const told = JSON.parse(text);
-  clearProblems(told.stage);
-  for (const [name, line] of Object.entries(told.errors || {})) problem(told.stage, name, line);
-  if (!told.job) return;
+  const { stage, errors, job, clip } = JSON.parse(text);
+  clearProblems(stage);
+  for (const [name, line] of Object.entries(errors || {})) problem(stage, name, line);
+  if (!job) return;
   const now = new URL(location).searchParams.get("clip") || "";
-  if (told.clip !== now) choose(told.clip);
+  if (clip !== now) choose(clip);
   document.querySelector("#job iframe")?.contentWindow.postMessage({ kind: "look" }, location.origin);
 }
 
@@ -63,12 +63,12 @@ function ended({ stage, state, message, field }) {
 
 addEventListener("message", (event) => {
   if (event.origin !== location.origin) return;
-  const told = event.data || {};
-  if (told.kind === "masks") type("prepare-masks", told.text);
-  else if (told.kind === "filter") type("edit-filter", told.text);
-  else if (told.kind === "uploaded") type("source", told.path);
-  else if (told.kind === "ended") ended(told);
-  else if (told.kind === "painted") document.getElementById("again")?.click();
+  const message = event.data || {};
+  if (message.kind === "masks") type("prepare-masks", message.text);
+  else if (message.kind === "filter") type("edit-filter", message.text);
+  else if (message.kind === "uploaded") type("source", message.path);
+  else if (message.kind === "ended") ended(message);
+  else if (message.kind === "painted") document.getElementById("again")?.click();
 });
 
 const tabButtons = () => [...document.querySelectorAll("#tabs button[role=tab]")];

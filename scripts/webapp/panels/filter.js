@@ -1,6 +1,6 @@
 // A filter and its options, seen on one frame at once; told to the form around as the text of --filter.
 
-import { $, ask, asked, tell } from "./panel.js";
+import { $, ask, asked, say, tell } from "./panel.js";
 
 const { clip, layer, fit } = asked;
 let filters = [];
@@ -42,11 +42,9 @@ async function look() {
       const picture = await (await ask(`/api/see/filter/${index}.jpg?${given}`)).blob();
       URL.revokeObjectURL($("picture").src);
       $("picture").src = URL.createObjectURL(picture);
-      $("said").textContent = `--filter ${text()}`;
-      $("said").className = "quiet";
+      say(`--filter ${text()}`);
     } catch (problem) {
-      $("said").textContent = problem.message;
-      $("said").className = "wrong";
+      say(problem.message, true);
     }
   } while (again);
   busy = false;
@@ -64,7 +62,4 @@ async function begin() {
   showOptions();
 }
 
-begin().catch((problem) => {
-  $("said").textContent = problem.message;
-  $("said").className = "wrong";
-});
+begin().catch((problem) => say(problem.message, true));

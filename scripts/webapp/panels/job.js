@@ -1,11 +1,11 @@
 // What is at work in a clip, from its folder alone: after a reload, in another tab, or started by the command line of a batch.
 
-import { $, ask, asked, tell } from "./panel.js";
+import { $, ask, asked, say, tell } from "./panel.js";
 
 const { clip } = asked;
 const QUICK = 400; // milliseconds between two looks at a job
 const SLOW = 3000;
-let shown = null; // id and state of the job as it was told last
+let shown = null; // id of the job that was shown last, and whether it ran
 let first = true;
 let timer = 0;
 let turn = 0; // of the newest look: one that was asked for later takes the place of those under way
@@ -24,9 +24,8 @@ function show(job) {
   $("bar").parentElement.setAttribute("aria-valuenow", Math.round(100 * share));
   $("count").textContent = running && progress ? `${progress.done}${progress.total ? ` of ${progress.total}` : ""} ${progress.unit}s` : "";
   const doing = running && progress ? [progress.name, progress.note].filter(Boolean).join(": ") : state.message;
-  $("said").textContent = doing || (running ? "Starting …" : "");
+  say(doing || (running ? "Starting …" : ""), ["failed", "busy", "died"].includes(state.name));
   $("said").title = doing;
-  $("said").className = ["failed", "busy", "died"].includes(state.name) ? "wrong" : "quiet";
   $("cancel").onclick = () => cancel(job.id);
 }
 
@@ -50,8 +49,7 @@ async function look() {
     first = false;
   } catch (problem) {
     if (own !== turn) return;
-    $("said").textContent = problem.message;
-    $("said").className = "wrong";
+    say(problem.message, true);
   }
   document.body.dataset.ready = "true";
   timer = setTimeout(look, pause);
@@ -63,8 +61,7 @@ async function cancel(id) {
     const body = JSON.stringify({ clip, id });
     await ask("/api/jobs/cancel", { method: "POST", body, headers: { "Content-Type": "application/json" } });
   } catch (problem) {
-    $("said").textContent = problem.message;
-    $("said").className = "wrong";
+    say(problem.message, true);
   }
   $("cancel").disabled = false;
   look();

@@ -1,6 +1,6 @@
 // Pointing out objects in the frames of a source: a box or points, as the text of --masks, and the mask that they give.
 
-import { $, ask, asked, tell } from "./panel.js";
+import { $, ask, asked, say, tell } from "./panel.js";
 
 const canvas = $("view");
 const context = canvas.getContext("2d");
@@ -17,11 +17,6 @@ const index = () => Number($("index").value);
 
 // What is typed for an option in the form around.
 const option = (name) => parent.document.querySelector(`#prepare-${name} textarea, #prepare-${name} input`)?.value || "";
-
-function say(line, wrong = false) {
-  $("said").textContent = line;
-  $("said").className = wrong ? "wrong" : "quiet";
-}
 
 // The text of --masks: frames count from the first one taken.
 function text() {

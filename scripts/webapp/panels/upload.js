@@ -1,11 +1,6 @@
 // Uploads of films and folders of frames, straight to the root's uploads, where they are checked as sources are.
 
-import { $, ask, tell } from "./panel.js";
-
-function say(line, wrong = false) {
-  $("said").textContent = line;
-  $("said").className = wrong ? "wrong" : "quiet";
-}
+import { $, ask, say, tell } from "./panel.js";
 
 async function send(file, folder = "") {
   const given = new URLSearchParams(folder ? { name: file.name, folder } : { name: file.name });

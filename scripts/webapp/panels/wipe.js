@@ -1,7 +1,7 @@
 // The film of an edit and its source, played as one: a slider over both, or beside each other. It is looked for in the edit's
 // folder, whoever renders it.
 
-import { $, ask, asked } from "./panel.js";
+import { $, ask, asked, say } from "./panel.js";
 
 const before = $("before");
 const after = $("after");
@@ -31,7 +31,7 @@ function shown() {
 function play(on) {
   if (on) {
     follow();
-    Promise.all([before.play(), after.play()]).catch((problem) => ($("said").textContent = problem.message));
+    Promise.all([before.play(), after.play()]).catch((problem) => say(problem.message, true));
   } else {
     before.pause();
     after.pause();
@@ -97,8 +97,8 @@ after.onloadedmetadata = () => {
   shown();
   document.body.dataset.ready = "true";
 };
-before.onerror = () => ($("said").textContent = "the browser cannot play the source");
-after.onerror = () => ($("said").textContent = "the browser cannot play the film: render it as mp4");
+before.onerror = () => say("the browser cannot play the source", true);
+after.onerror = () => say("the browser cannot play the film: render it as mp4", true);
 
 function offer(files) {
   const links = files.map(({ name, url, save }) => Object.assign(document.createElement("a"), { href: url, textContent: name, target: "_blank", ...(save && { download: "" }) }));
@@ -107,19 +107,19 @@ function offer(files) {
 
 async function look() {
   try {
-    const found = await (await ask("/api/results?" + new URLSearchParams({ clip: asked.clip, edit: asked.edit }))).json();
-    fps = found.fps;
-    if (found.film && found.film !== after.getAttribute("src")) {
-      $("said").textContent = "";
+    const { fps: rate, film, files } = await (await ask("/api/results?" + new URLSearchParams({ clip: asked.clip, edit: asked.edit }))).json();
+    fps = rate;
+    if (film && film !== after.getAttribute("src")) {
+      say("");
       before.src = "/api/see/source.mp4?" + new URLSearchParams({ clip: asked.clip });
-      after.src = found.film;
+      after.src = film;
     }
-    if (JSON.stringify(found.files) !== $("files").dataset.shown) {
-      $("files").dataset.shown = JSON.stringify(found.files);
-      offer(found.files);
+    if (JSON.stringify(files) !== $("files").dataset.shown) {
+      $("files").dataset.shown = JSON.stringify(files);
+      offer(files);
     }
   } catch (problem) {
-    $("said").textContent = problem.message;
+    say(problem.message, true);
   }
   setTimeout(look, PAUSE);
 }
