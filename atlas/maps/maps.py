@@ -20,7 +20,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from atlas.clip.clip import Clip, checked_name
+from atlas.clip.clip import Clip, checked_name, is_name
 from atlas.errors import FIT, UserError
 from atlas.storage.arrays import GrowingArray, StoredArray
 from atlas.storage.images import read_image, to_float, write_image
@@ -195,11 +195,17 @@ def write_atlas(fit_folder: Path, layer: str, atlas: np.ndarray) -> None:
     write_image(fit_folder / "layers" / layer / "atlas.png", atlas)
 
 
+def fit_names(clip: Clip) -> list[str]:
+    """Names of the clip's finished fits, sorted."""
+    names = (path.parents[1].name for path in (clip.folder / "fits").glob("*/maps/maps.json"))
+    return sorted(name for name in names if is_name(name))  # half-made ones are hidden
+
+
 def open_maps(clip: Clip, fit: str, layer: str | None = None) -> Maps:
     """Open the maps of a fit, which must have `layer`; UserError where it is missing, unfinished or of another clip."""
     folder = clip.fit_folder(fit)
     if not folder.is_dir():
-        known = ", ".join(sorted(path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")))
+        known = ", ".join(fit_names(clip))
         raise UserError(
             f"{clip.folder} has no fit {fit!r} (its fits: {known or 'none yet'}): run {FIT} {clip.folder} --name {fit}"
         )

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from atlas.clip.clip import Clip
+from atlas.clip.clip import Clip, is_name
 from atlas.clip.edits import Edit, edit_names
 from atlas.errors import UserError
+from atlas.maps.maps import fit_names
 from atlas.storage.stamps import read_json
 from scripts.jobs.job import FOLDER as JOBS
 from scripts.jobs.job import jobs_of
 from scripts.webapp.files import url_of
 from scripts.webapp.paths import name_of
-from scripts.webapp.uploads import FOLDER as UPLOADS
 
-_DEPTH = 3  # folders below the root in which clips are looked for
+_DEPTH = 4  # folders below the root in which clips and sources are looked for
 _MOST = 2000  # folders that are looked at
 _VIDEOS = {".mp4", ".webm", ".mov"}
 
 
 def clips_of(root: Path) -> list[dict[str, Any]]:
     """Every clip below the root in short, by name: a clip that is being made, and one that cannot be opened, too."""
-    return [_in_short(root, folder) for folder in sorted(_folders(root))]
+    return [_in_short(root, folder) for folder in clip_folders(root)]
 
 
 def describe_clip(root: Path, folder: Path) -> dict[str, Any]:
     """A clip with its frames, masks, fits and edits, with addresses of all that can be seen; UserError where it is none."""
     clip = Clip.open(folder)
-    fits = [_fit(root, path.parent) for path in sorted(folder.glob("fits/*/config.json"))]
+    fits = [_fit(root, path.parent) for path in sorted(folder.glob("fits/*/config.json")) if is_name(path.parent.name)]
     return _about(root, clip) | {
         "fits": fits,
         "edits": [_edit(root, clip, name) for name in edit_names(clip)],
@@ -41,21 +42,28 @@ def describe_clip(root: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _folders(root: Path) -> Iterator[Path]:
-    """Folders of clips, and of clips to be: what holds records of jobs alone. Links are not followed."""
-    waiting, seen = [(root, 0)], 0
-    while waiting and seen < _MOST:
-        folder, depth = waiting.pop()
-        try:
-            entries = [one for one in os.scandir(folder) if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")]
-        except OSError:
-            continue
-        for entry in entries:
-            path, seen = Path(entry.path), seen + 1
-            if (path / "clip.json").is_file() or ((path / JOBS).is_dir() and jobs_of(path, most=1)):
-                yield path
-            elif depth + 1 < _DEPTH and not (depth == 0 and entry.name == UPLOADS):
-                waiting.append((path, depth + 1))
+def clip_folders(root: Path) -> list[Path]:
+    """Folders of all clips below the root, and of clips to be: those that hold records of jobs alone."""
+    return sorted(path for path, _, is_clip in folders_below(root) if is_clip and path != root)
+
+
+def folders_below(root: Path) -> Iterator[tuple[Path, list[str], bool]]:
+    """The root and the folders below it: path, names of the files there, whether it is a clip's. No links, nothing in clips."""
+    for place, folders, files in islice(os.walk(root), _MOST):
+        path = Path(place)
+        is_clip = "clip.json" in files or (JOBS in folders and bool(jobs_of(path, most=1)))
+        yield path, sorted(files), is_clip
+        deeper = not is_clip and len(path.relative_to(root).parts) < _DEPTH
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if deeper else []
+
+
+def saved_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds, {} where it is not there or damaged."""
+    try:
+        saved = read_json(path)
+    except (UserError, OSError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 def _in_short(root: Path, folder: Path) -> dict[str, Any]:
@@ -71,7 +79,7 @@ def _in_short(root: Path, folder: Path) -> dict[str, Any]:
 
 def _about(root: Path, clip: Clip) -> dict[str, Any]:
     folder = clip.folder
-    fits = [path.parents[1].name for path in sorted(folder.glob("fits/*/maps/maps.json"))]
+    fits = fit_names(clip)
     size = {"frames": clip.frames, "width": clip.width, "height": clip.height, "fps": clip.fps}
     done = {
         "prepare": True,
@@ -95,11 +103,11 @@ def _about(root: Path, clip: Clip) -> dict[str, Any]:
 
 def _fit(root: Path, folder: Path) -> dict[str, Any]:
     layers = {path.parent.name: url_of(root, path) for path in sorted(folder.glob("layers/*/atlas.png"))}
-    metrics = _saved(folder / "metrics.json")
+    metrics = saved_json(folder / "metrics.json")
     return {
         "name": folder.name,
         "finished": (folder / "maps" / "maps.json").is_file(),
-        "config": _saved(folder / "config.json"),
+        "config": saved_json(folder / "config.json"),
         "layers": layers,
         "preview": url_of(root, folder / "preview.mp4"),
         "quality": url_of(root, folder / "quality.png"),
@@ -131,18 +139,9 @@ def _edit(root: Path, clip: Clip, name: str) -> dict[str, Any]:
         "films": films,
         "sheet": url_of(root, edit.folder / "sheet.png"),
         "report": url_of(root, edit.folder / "report.html"),
-        "metrics": _saved(edit.folder / "metrics.json"),
+        "metrics": saved_json(edit.folder / "metrics.json"),
     }
 
 
 def _films(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix.lower() in _VIDEOS and not path.name.startswith("."))
-
-
-def _saved(path: Path) -> dict[str, Any]:
-    """What a JSON file holds, {} where it is not there or damaged."""
-    try:
-        saved = read_json(path)
-    except (UserError, OSError):
-        return {}
-    return saved if isinstance(saved, dict) else {}

@@ -32,7 +32,8 @@ def source_of(site: Site, name: str) -> str:
 
 def clip_name(site: Site, source: str) -> str:
     """The name of the clip that was made of a source; where there is none, one after it: `clips/swan` of `films/swan.mp4`."""
-    made = next((name for name in site.clips() if source and source_of(site, name) == source), None)
+    place = str(site.root / source)
+    made = next((name for name in site.clips() if source and (clip := site.clip(name)) and clip.source.path == place), None)
     if made is not None:
         return made
     path = PurePosixPath(source)

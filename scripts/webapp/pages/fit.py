@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import gradio as gr
 
 from atlas.clip.clip import Clip
+from scripts.webapp.clips import saved_json
 from scripts.webapp.pages.form import Form
 from scripts.webapp.pages.site import Site, film, fits_of, lines, picture, pictures
 
-_TOLD = 6
+_MOST = 6
 """Weaknesses that are shown; metrics.json has all."""
 
 
@@ -38,31 +36,22 @@ def fits_shown(site: Site, name: str) -> None:
 def fit_html(site: Site, clip: Clip, fit: str) -> str:
     """A fit in pictures and words, as HTML."""
     folder = clip.fit_folder(fit)
-    measured = read_metrics(folder / "metrics.json")
+    measured = saved_json(folder / "metrics.json")
     scores = measured.get("reconstruction", {})
     whole = scores.get("whole", {}).get("psnr")
-    said = [f"{layer} {values['psnr']:.1f}" for layer, values in scores.get("layers", {}).items() if values.get("psnr")]
-    head = f"Fit {fit}" + (f": {whole:.1f} dB" if whole else "") + (f" ({', '.join(said)})" if said else "")
+    by_layer = [f"{layer} {values['psnr']:.1f}" for layer, values in scores.get("layers", {}).items() if values.get("psnr")]
+    head = f"Fit {fit}" + (f": {whole:.1f} dB" if whole else "") + (f" ({', '.join(by_layer)})" if by_layer else "")
     atlases = [
         picture(site.url(path), f"Atlas of {layer}", kind="atlas")
         for layer in clip.layers
         if (path := folder / "layers" / layer / "atlas.png").is_file()
     ]
-    found = [one for one in measured.get("weaknesses", []) if isinstance(one, dict)]
-    weak = [f"{one.get('sentence', '')}; {one.get('advice', '')}" for one in found]
+    weaknesses = [one for one in measured.get("weaknesses", []) if isinstance(one, dict)]
     parts = [lines([head], "lead")]
-    if weak:
-        parts.append(lines([f"Weak: {text}" for text in weak[:_TOLD]], "weak"))
+    if weaknesses:
+        texts = [f"Weak: {one.get('sentence', '')}; {one.get('advice', '')}" for one in weaknesses[:_MOST]]
+        parts.append(lines(texts, "weak"))
     if (preview := folder / "preview.mp4").is_file():
         parts.append(film(site.url(preview), "Source, the layers put together again, opacity"))
     parts.append(pictures(atlases))
     return "".join(parts)
-
-
-def read_metrics(path: Any) -> dict[str, Any]:
-    """What metrics.json says; nothing where there is none that can be read."""
-    try:
-        measured = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return measured if isinstance(measured, dict) else {}

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
-from atlas.clip.clip import Clip, is_name
+from atlas.clip.clip import Clip
 from atlas.clip.edits import Edit, edit_names
 from atlas.errors import UserError
+from atlas.maps.maps import fit_names
+from atlas.video.source import IMAGE_SUFFIXES
+from scripts.webapp.clips import clip_folders, folders_below
 from scripts.webapp.files import url_of
 from scripts.webapp.paths import name_of
+from scripts.webapp.uploads import VIDEO_SUFFIXES
 from scripts.webapp.work import Work
-
-_FILMS = {".mp4", ".mov", ".webm", ".gif", ".mkv", ".avi", ".m4v"}
-_PICTURES = {".png", ".jpg", ".jpeg"}
-_DEEPEST = 4
-_MOST = 300
 
 
 @dataclass(frozen=True)
@@ -45,53 +44,36 @@ class Site:
 
     def clips(self) -> list[str]:
         """Names of all clips, and of folders that are to become one."""
-        found = [path for path in self._folders() if (path / "clip.json").is_file() or (path / "jobs").is_dir()]
-        return sorted(name_of(self.root, path) for path in found)
+        return [name_of(self.root, folder) for folder in clip_folders(self.root)]
 
     def sources(self) -> list[str]:
         """Names of all films and of all folders of frames that are no part of a clip."""
-        found: list[str] = []
-        for folder in self._folders():
-            if (folder / "clip.json").is_file():
+        paths: list[Path] = []
+        for folder, files, is_clip in folders_below(self.root):
+            if is_clip:
                 continue
-            names = _names(folder)
-            found += [name_of(self.root, folder / name) for name in names if Path(name).suffix.lower() in _FILMS]
-            if sum(Path(name).suffix.lower() in _PICTURES for name in names) > 1 and folder != self.root:
-                found.append(name_of(self.root, folder))
-        return sorted(found)
+            paths += [folder / name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+            if sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files) > 1 and folder != self.root:
+                paths.append(folder)
+        return sorted(name_of(self.root, path) for path in paths)
 
     def url(self, path: Path) -> str:
         """The address of a file below the root, with its version: a new file has a new address."""
         return url_of(self.root, path) or ""
 
-    def _folders(self) -> Iterator[Path]:
-        """The root and the folders below it, without those inside of clips."""
-        left, seen = [(self.root, 0)], 0
-        while left and seen < _MOST:
-            folder, depth = left.pop(0)
-            seen += 1
-            yield folder
-            if depth < _DEEPEST and not (folder / "clip.json").is_file():
-                inside = (folder / name for name in _names(folder) if not name.startswith("."))
-                left += [(path, depth + 1) for path in inside if path.is_dir() and not path.is_symlink()]
-
 
 def fits_of(clip: Clip) -> list[str]:
     """Names of the clip's finished fits, `default` first."""
-    names = [path.parent.parent.name for path in (clip.folder / "fits").glob("*/maps/maps.json")]
-    names = [name for name in names if is_name(name)]  # half-made ones are hidden
-    return sorted(names, key=lambda name: (name != "default", name))
+    return sorted(fit_names(clip), key=lambda name: name != "default")
 
 
 def edits_of(clip: Clip) -> list[Edit]:
     """The clip's edits that can be opened."""
-    found = []
+    edits = []
     for name in edit_names(clip):
-        try:
-            found.append(Edit.open(clip, name))
-        except UserError:
-            continue
-    return found
+        with contextlib.suppress(UserError):
+            edits.append(Edit.open(clip, name))
+    return edits
 
 
 def fitting(site: Site, name: str) -> str:
@@ -137,10 +119,3 @@ def panel(page: str, height: str, title: str, **asked: str | int | float) -> str
         f'<iframe class="panel" src="{html.escape(address)}" title="{html.escape(title)}" '
         f'style="height: {html.escape(height)}" allow="clipboard-read"></iframe>'
     )
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []

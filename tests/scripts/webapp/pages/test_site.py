@@ -12,6 +12,7 @@ from atlas.storage.images import read_image, write_image
 
 pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn: pip install -e .[ui]")
 
+from scripts.webapp.clips import describe_clip
 from scripts.webapp.pages.app import _look
 from scripts.webapp.pages.clip import clip_name
 from scripts.webapp.pages.keyframes import make_again
@@ -27,6 +28,7 @@ def site(fresh_clip: Clip) -> Site:
     for index in range(2):
         write_image(root / "films" / "run" / "frames" / f"{index:05d}.png", fresh_clip.frame(index))
     (root / "films" / "linked").symlink_to("/etc")
+    (root / "work" / "jobs").mkdir(parents=True)  # somebody's folder of that name, and no record of a job
     return Site(Work(root))
 
 
@@ -42,6 +44,8 @@ def test_what_stands_changes_with_edits_and_what_is_fitted_does_not(site: Site, 
     assert fits_of(fresh_clip) == ["truth"] and "truth" in fitted
     shutil.copytree(fresh_clip.folder / "fits" / "truth", fresh_clip.folder / "fits" / ".truth-making-1")
     assert fits_of(fresh_clip) == ["truth"], "a half-made fit is none"
+    about = describe_clip(site.root, fresh_clip.folder)
+    assert about["finished"] == ["truth"] and [fit["name"] for fit in about["fits"]] == ["truth"]
     Edit(fresh_clip.edit_folder("new"), "new", "truth").save()
     assert standing(site, "clip") != stands and fitting(site, "clip") == fitted
 
