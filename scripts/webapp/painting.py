@@ -27,7 +27,7 @@ from atlas.storage.images import to_8_bit
 from atlas.storage.stamps import digest
 from scripts.jobs.job import Job
 from scripts.webapp.paths import name_of
-from scripts.webapp.pictures import picture
+from scripts.webapp.pictures import check, picture
 from scripts.webapp.work import Work
 
 if TYPE_CHECKING:  # torch is loaded with it, when the first atlas is opened: the app is there sooner
@@ -49,6 +49,8 @@ class _Sheet:
     """Where it is saved."""
     opened: str
     """Digest of that file as it was opened or saved last."""
+    keyframe: int | None = None
+    """Of the edit; None for an atlas."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     job: Job | None = None
 
@@ -103,7 +105,7 @@ def _keyframe_sheet(clip: Clip, layer: str, name: str, index: int) -> _Sheet:
 
     edit = Edit.open(clip, name)
     painted = PaintedKeyframe.open(clip, edit, layer, index)
-    return _Sheet(painted, name, edit.fit, painted.path, _digest(painted.path))
+    return _Sheet(painted, name, edit.fit, painted.path, _digest(painted.path), index)
 
 
 def painting_routes(work: Work) -> APIRouter:
@@ -143,7 +145,7 @@ def painting_routes(work: Work) -> APIRouter:
     @routes.get("/{key}/frames/{index}.jpg")
     def frame(key: str, index: int, source: bool = False) -> Response:
         sheet = painting.sheet(key)
-        _check(0 <= index < sheet.layer.clip.frames, f"the clip has no frame {index}")
+        check(0 <= index < sheet.layer.clip.frames, f"the clip has no frame {index}")
         if source:
             return picture(".jpg", sheet.layer.clip.frame(index))
         with sheet.lock:
@@ -153,28 +155,22 @@ def painting_routes(work: Work) -> APIRouter:
     def texel(key: str, frame: int, x: int, y: int) -> dict[str, Any]:
         layer = painting.sheet(key).layer
         inside = 0 <= frame < layer.clip.frames and 0 <= x < layer.clip.width and 0 <= y < layer.clip.height
-        _check(inside, "the clip has no such pixel")
+        check(inside, "the clip has no such pixel")
         return {"texel": layer.texel(frame, x, y)}
 
     @routes.post("/{key}/save")
     def save(key: str, edit: str) -> dict[str, Any]:
         sheet = painting.sheet(key)
-        return _save_keyframe(sheet) if _is_keyframe(sheet) else _save(work, sheet, edit)
+        return _save(work, sheet, edit) if sheet.keyframe is None else _save_keyframe(sheet)
 
     @routes.get("/{key}/saved")
     def saved(key: str) -> dict[str, Any]:
         job = painting.sheet(key).job
-        _check(job is not None, "nothing was saved yet")
-        assert job is not None
+        if job is None:
+            raise HTTPException(400, "nothing was saved yet")
         return work.describe(job)
 
     return routes
-
-
-def _is_keyframe(sheet: _Sheet) -> bool:
-    from atlas.painting.keyframe import PaintedKeyframe
-
-    return isinstance(sheet.layer, PaintedKeyframe)
 
 
 def _save_keyframe(sheet: _Sheet) -> dict[str, Any]:
@@ -234,10 +230,5 @@ async def _body(request: Request, size: int) -> bytes:
         data += part
         if len(data) > size:
             break
-    _check(len(data) == size, f"the rectangle takes {size} bytes, not {len(data)}")
+    check(len(data) == size, f"the rectangle takes {size} bytes, not {len(data)}")
     return bytes(data)
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise HTTPException(400, otherwise)

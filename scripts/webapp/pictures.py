@@ -55,7 +55,7 @@ def picture_routes(root: Path) -> APIRouter:
     @routes.get("/source/{index}.jpg")
     def source_frame(path: str, index: int) -> Response:
         source = _opened(place(path))
-        _check(0 <= index < source.frames, f"{path} has no frame {index}")
+        check(0 <= index < source.frames, f"{path} has no frame {index}")
         return picture(".jpg", _shown(_frame(source, index)))
 
     @routes.get("/mask.png")
@@ -91,7 +91,9 @@ def picture_routes(root: Path) -> APIRouter:
 
     @routes.get("/source.mp4")
     def source_video(clip: str) -> FileResponse:
-        return FileResponse(source_film(Clip.open(place(clip))), media_type="video/mp4")
+        # Its address stays where the clip is made anew: the browser asks each time whether the film is the same.
+        film = source_film(Clip.open(place(clip)))
+        return FileResponse(film, media_type="video/mp4", headers={"Cache-Control": "no-cache"})
 
     return routes
 
@@ -107,33 +109,39 @@ def picture(suffix: str, image: np.ndarray) -> Response:  # (H, W, 3 or 4) uint8
     return Response(data.tobytes(), media_type=kind, headers={"Cache-Control": "no-store"})
 
 
+def check(right: bool, otherwise: str) -> None:
+    """Answer a request with status 400 where something of it is not right."""
+    if not right:
+        raise HTTPException(400, otherwise)
+
+
 def seen_mask(source: FrameSource, start: int, frame: int, masks: str, networks: NetworkOptions) -> np.ndarray:  # (h, w) uint8
     """Find what --masks points out in one frame, counted from the first one taken, as the prepare command begins with it.
 
     A box is answered in the first frame, points in theirs; what else --masks may be needs all frames. UserError with the
     command's line where it will not do.
     """
-    _check(0 <= start < source.frames and 0 <= frame < source.frames - start, "there is no such frame")
-    found = open_mask_source(masks, source, list(range(start, source.frames)), networks)
+    check(0 <= start < source.frames and 0 <= frame < source.frames - start, "there is no such frame")
+    source_of_masks = open_mask_source(masks, source, list(range(start, source.frames)), networks)
     size = fitted_size(source.width, source.height, PrepareOptions.max_side)
-    if isinstance(found, BoxMasks):
+    if isinstance(source_of_masks, BoxMasks):
         read = source.read(range(start, min(source.frames, start + _AHEAD)))
         frames = [fit_image(to_8_bit(one), size) for one in read]
-        box = found.box.scaled(size[0] / source.width, size[1] / source.height)
+        box = source_of_masks.box.scaled(size[0] / source.width, size[1] / source.height)
         return next(masks_from_box(lambda index: frames[index], len(frames), box, quiet=True))
-    if isinstance(found, PromptedMasks) and not any(one.words for one in found.asked):
-        return _answered(found, fit_image(_frame(source, start + frame), size), frame)
+    if isinstance(source_of_masks, PromptedMasks) and not any(one.words for one in source_of_masks.asked):
+        return _answered(source_of_masks, fit_image(_frame(source, start + frame), size), frame)
     raise UserError(f"--masks {masks} shows when the clip is made: what a box or points give can be seen before")
 
 
-def _answered(found: PromptedMasks, image: np.ndarray, frame: int) -> np.ndarray:  # (h, w, 3) -> (h, w) uint8
+def _answered(prompted: PromptedMasks, image: np.ndarray, frame: int) -> np.ndarray:  # (h, w, 3) -> (h, w) uint8
     """What SAM 2 takes for all objects that are pointed out in a frame."""
     from atlas.masks.learned.follow import soft_mask
 
-    scale = image.shape[1] / found.source.width, image.shape[0] / found.source.height
-    prompts = [prompt.scaled(*scale) for one in found.asked for at, prompt in one.prompts if at == frame]
+    scale = image.shape[1] / prompted.source.width, image.shape[0] / prompted.source.height
+    prompts = [prompt.scaled(*scale) for one in prompted.asked for at, prompt in one.prompts if at == frame]
     result = np.zeros(image.shape[:2], np.uint8)
-    for logits in _segmenter(found.segmenter).answers(image, prompts, [None] * len(prompts)):
+    for logits in _segmenter(prompted.segmenter).answers(image, prompts, [None] * len(prompts)):
         result = np.maximum(result, soft_mask(logits, image.shape[1::-1]))
     return result
 
@@ -171,7 +179,7 @@ def _frame(source: FrameSource, index: int) -> np.ndarray:
 
 
 def _clip_frame(clip: Clip, index: int) -> np.ndarray:
-    _check(0 <= index < clip.frames, f"{clip.folder} has no frame {index}")
+    check(0 <= index < clip.frames, f"{clip.folder} has no frame {index}")
     return clip.frame(index)
 
 
@@ -189,8 +197,3 @@ def _tinted(mask: np.ndarray) -> np.ndarray:  # (h, w) -> (h, w, 4)
     edge = cv2.dilate(inside, np.ones((3, 3), np.uint8)) != cv2.erode(inside, np.ones((3, 3), np.uint8))
     tint[edge] = (255, 255, 255, 255)
     return tint
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise HTTPException(400, otherwise)

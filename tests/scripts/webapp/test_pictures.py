@@ -61,6 +61,7 @@ def test_frames_of_a_clip_and_its_film(client: TestClient, fresh_clip: Clip) -> 
     assert np.abs(frame.astype(int) - fresh_clip.frame(3)).mean() < 4
     film = client.get("/api/see/source.mp4", params={"clip": "clip"})
     assert film.status_code == 200 and film.content[4:8] == b"ftyp"
+    assert film.headers["cache-control"] == "no-cache"  # the address stays where the clip is made anew
     part = client.get("/api/see/source.mp4", params={"clip": "clip"}, headers={"Range": "bytes=0-99"})
     assert part.status_code == 206 and len(part.content) == 100
 
