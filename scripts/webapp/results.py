@@ -31,10 +31,16 @@ def result_routes(root: Path) -> APIRouter:
 
 def results_of(root: Path, edit: Edit) -> dict[str, Any]:
     """film: the address of what is played, None while there is none; files: name, address, and whether it is to be saved."""
-    film = next((path for name in _PLAYED if (path := edit.folder / name).is_file()), None)
-    found = [path for path in sorted(edit.folder.glob("video.*")) if path.is_file()]
-    found += [path for name in _SHOWN if (path := edit.folder / name).is_file()]
+    film = film_of(edit)
+    paths = [*sorted(edit.folder.glob("video.*")), *(edit.folder / name for name in _SHOWN)]
     files = [
-        {"name": _SHOWN.get(path.name, path.name), "url": url_of(root, path), "save": path.suffix != ".html"} for path in found
+        {"name": _SHOWN.get(path.name, path.name), "url": url_of(root, path), "save": path.suffix != ".html"}
+        for path in paths
+        if path.is_file()
     ]
     return {"film": url_of(root, film) if film else None, "files": files}
+
+
+def film_of(edit: Edit) -> Path | None:
+    """The film of an edit that browsers play; None while there is none."""
+    return next((path for name in _PLAYED if (path := edit.folder / name).is_file()), None)

@@ -15,7 +15,7 @@ from scripts.webapp.pages.edit import edit_form, keyframes_tab
 from scripts.webapp.pages.fit import fit_form, fits_shown
 from scripts.webapp.pages.paint import paint_tab
 from scripts.webapp.pages.render import render_tab
-from scripts.webapp.pages.site import Site, fitting, panel, standing
+from scripts.webapp.pages.site import Site, empty, fitting, panel, standing
 
 TITLE = "Layered atlas"
 _NEW = "new clip"
@@ -143,7 +143,7 @@ def _form(
     @gr.render(inputs=[chosen] if fitted is None else [chosen, fitted], show_progress="hidden")
     def form(chosen: str, _: str = "") -> None:
         if not chosen:
-            gr.HTML('<div class="empty">Make a clip, or choose one above.</div>')
+            gr.HTML(empty("Make a clip, or choose one above."))
             return
         build(site, chosen, notice)
 

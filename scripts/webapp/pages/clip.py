@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from scripts.webapp.pages.form import Form
-from scripts.webapp.pages.site import Site, lines, panel, picture
+from scripts.webapp.pages.site import Site, empty, lines, panel, picture
 
 WAYS = {
     "Point it out": "",
@@ -48,7 +48,7 @@ def source_form(site: Site, source: str, notice: gr.Textbox) -> None:
             if source:
                 gr.HTML(panel("/panels/mask.html", _HEIGHT, "Point out the object", path=source), key=("look", source))
             else:
-                gr.HTML('<div class="empty">Choose or upload a film, or a folder of frames.</div>')
+                gr.HTML(empty("Choose or upload a film, or a folder of frames."))
         with gr.Column(scale=2, min_width=320):
             form = Form(site, "prepare", (source,), fixed={"source": source})
             name = gr.Textbox(
@@ -79,11 +79,10 @@ def source_form(site: Site, source: str, notice: gr.Textbox) -> None:
             form.fold(without=["wait"])
             make = gr.Button("Make the clip", variant="primary", size="md", elem_id="go-prepare")
 
-            def complete(values: Mapping[str, Any], chosen_way: str, folder: str) -> Mapping[str, Any]:
-                masks = WAYS[chosen_way] or values.get("masks") or "auto"
-                return dict(values) | {"masks": masks, "_clip": folder.strip()}
+            def complete(values: Mapping[str, Any], chosen_way: str) -> Mapping[str, Any]:
+                return dict(values) | {"masks": WAYS[chosen_way] or values.get("masks") or "auto"}
 
-            form.starts(make, notice, lambda values: str(values["_clip"]), beside=[way, name], complete=complete)
+            form.starts(make, notice, name, beside=[way], complete=complete)
 
 
 def clip_shown(site: Site, name: str) -> None:

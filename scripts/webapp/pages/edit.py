@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any
 
 import gradio as gr
 
 from atlas.clip.clip import WHOLE_FRAME, Clip
+from atlas.clip.edits import edit_names
+from scripts.webapp.forms import form_of
 from scripts.webapp.pages.form import Form
 from scripts.webapp.pages.keyframes import keyframes_shown
-from scripts.webapp.pages.site import Site, edits_of, fits_of, panel
+from scripts.webapp.pages.site import Site, edits_of, empty, fits_of, panel
 
 EDITORS = {"Prompt": "diffusion", "Filter": "filter", "Images": "images", "Painted atlas": "atlas"}
 _SHOWN = {
@@ -19,7 +22,7 @@ _SHOWN = {
     "images": ("images",),
     "atlas": ("image",),
 }
-"""Fields in sight for each editor; all others are folded away."""
+"""Fields in sight for each editor, first one that is its alone; all others are folded away."""
 _OF_ALL = {"editor", "name", "layer", "fit", "on", "keyframes", "seed", "keep", "device", "wait"}
 _HEIGHT = "350px"
 
@@ -28,7 +31,7 @@ def edit_form(site: Site, name: str, notice: gr.Textbox) -> None:
     """What is asked of an edit of a clip."""
     clip = site.clip(name)
     if clip is None:
-        gr.HTML('<div class="empty">Make the clip first.</div>')
+        gr.HTML(empty("Make the clip first."))
         return
     editor = gr.Radio(
         list(EDITORS), value="Filter", label="Edit by", elem_id="edit-editor", key=(name, "editor"), interactive=True
@@ -60,17 +63,17 @@ def _fields(site: Site, name: str, clip: Clip, editor: str, notice: gr.Textbox) 
 
             form.show(*_SHOWN[editor])
         with gr.Column(scale=2, min_width=320):
-            known = {edit.name for edit in edits_of(clip)}
-            suggested = next(text for text in _names(editor) if text not in known)
+            taken = edit_names(clip)
+            suggested = next(text for text in _names(editor) if text not in taken)
             form.place("name", gr.Textbox(suggested, label="Name of the edit", **form.identity("name")))
             begin = gr.Button("Edit", variant="primary", size="md", elem_id="go-edit")
             form.fold("All options", without=_without(editor))
-            form.starts(begin, notice, lambda values: name, complete=_complete)
+            form.starts(begin, notice, name, complete=_complete)
             merge = gr.Button("Merge keyframes into the atlas", size="md", elem_id="go-aggregate")
             merging = Form(site, "aggregate", (name, editor))
             merging.place("edit", form.components["name"])
             merging.fold("Options of merging", without=["wait", "edit"])
-            merging.starts(merge, notice, lambda values: name)
+            merging.starts(merge, notice, name)
 
 
 def _complete(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -78,22 +81,17 @@ def _complete(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(values) | ({"on": "frames"} if values.get("layer") == WHOLE_FRAME else {})
 
 
-def _names(editor: str) -> Any:
+def _names(editor: str) -> Iterator[str]:
+    """Names for an edit by an editor, without end."""
     stem = {"diffusion": "prompt", "atlas": "painted"}.get(editor, editor)
     yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
+    yield from (f"{stem}-{number}" for number in count(2))
 
 
 def _without(editor: str) -> list[str]:
     """Options that another editor alone asks for, and those that the page decides."""
-    from scripts.webapp.forms import form_of
-
-    own = {"diffusion": "prompt", "filter": "filter", "images": "images", "atlas": "image"}
     groups = {one.name: one.group for one in form_of("edit")}
-    mine = groups[own[editor]]
+    mine = groups[_SHOWN[editor][0]]
     return ["editor", "wait", *(name for name, group in groups.items() if group != mine and name not in _OF_ALL)]
 
 

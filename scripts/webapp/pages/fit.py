@@ -7,7 +7,7 @@ import gradio as gr
 from atlas.clip.clip import Clip
 from scripts.webapp.clips import saved_json
 from scripts.webapp.pages.form import Form
-from scripts.webapp.pages.site import Site, film, fits_of, lines, picture, pictures
+from scripts.webapp.pages.site import Site, empty, film, fits_of, lines, picture, pictures
 
 _MOST = 6
 """Weaknesses that are shown; metrics.json has all."""
@@ -19,7 +19,7 @@ def fit_form(site: Site, name: str, notice: gr.Textbox) -> None:
     form.show("preset", "seconds")
     form.fold(without=["wait"])
     begin = gr.Button("Fit", variant="primary", size="md", elem_id="go-fit")
-    form.starts(begin, notice, lambda values: name)
+    form.starts(begin, notice, name)
 
 
 def fits_shown(site: Site, name: str) -> None:
@@ -27,7 +27,7 @@ def fits_shown(site: Site, name: str) -> None:
     clip = site.clip(name)
     fits = [] if clip is None else fits_of(clip)
     if clip is None or not fits:
-        gr.HTML('<div class="empty">No fit yet. A preview takes about half a minute; edits are made on standard or best.</div>')
+        gr.HTML(empty("No fit yet. A preview takes about half a minute; edits are made on standard or best."))
         return
     for fit in fits:
         gr.HTML(fit_html(site, clip, fit))

@@ -11,11 +11,12 @@ from typing import Any
 import gradio as gr
 
 from atlas.errors import BusyError, UserError
+from scripts.jobs.job import Job
 from scripts.webapp.forms import Field, FormError, form_of
 from scripts.webapp.pages.site import Site
 
 _FEW = 4  # choices that are shown beside each other
-_PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass
@@ -28,14 +29,12 @@ class Form:
     """Tells this form from those of other clips: a component of another key is another component."""
     fixed: dict[str, Any] = field(default_factory=dict)
     """Values that the page decides; these have no field."""
-    values: dict[str, Any] = field(default_factory=dict)
-    """What fields begin with, other than the defaults."""
     components: dict[str, Any] = field(default_factory=dict)
 
-    def show(self, *names: str, **labels: str) -> None:
+    def show(self, *names: str) -> None:
         """Show fields in sight, in this order."""
         for name in names:
-            self._add(next(one for one in form_of(self.stage) if one.name == name), labels.get(name))
+            self._add(next(one for one in form_of(self.stage) if one.name == name))
 
     def fold(self, title: str = "All options", without: Sequence[str] = ()) -> None:
         """Show all other fields folded away, under what they are for."""
@@ -56,10 +55,9 @@ class Form:
         """Keywords that make a component the one of a field: found by the page's script, kept as long as the clip is chosen."""
         return {"elem_id": f"{self.stage}-{name}", "key": (*self.key, self.stage, name), "interactive": True}
 
-    def _add(self, one: Field, label: str | None = None) -> None:
-        value = self.values.get(one.name, one.default)
-        named = label or one.name.replace("_", " ").capitalize()
-        about: dict[str, Any] = {"label": named, "info": one.help, "min_width": 220, **self.identity(one.name)}
+    def _add(self, one: Field) -> None:
+        value, label = one.default, one.name.replace("_", " ").capitalize()
+        about: dict[str, Any] = {"label": label, "info": one.help, "min_width": 220, **self.identity(one.name)}
         if one.count != 1:
             text = "\n".join(map(str, value)) if isinstance(value, list) else value or ""
             self.components[one.name] = gr.Textbox(text, lines=2, placeholder="one a line", **about)
@@ -78,37 +76,42 @@ class Form:
         self,
         button: gr.Button,
         notice: gr.Textbox,
-        clip: Callable[[Mapping[str, Any]], str],
+        clip: str | gr.Textbox,
         beside: Sequence[Any] = (),
         complete: Callable[..., Mapping[str, Any]] = lambda values, *others: values,
     ) -> None:
         """Let a button start the stage's command for the form's values.
 
-        notice: where it says what came of it, for the page's script: the job, or what is wrong, by field. clip: the clip's name
-        from the values. beside: more components, whose values `complete` makes options of.
+        notice: where it says what came of it, for the page's script: the job, or what is wrong, by field. clip: its name, or
+        where that is typed. beside: more components, whose values `complete` makes options of.
         """
         names = list(self.components)
+        asked = [clip] if isinstance(clip, gr.Textbox) else []
 
         def begin(*given: Any) -> str:
             values = dict(zip(names, given, strict=False))
+            name = str(given[-1]).strip() if asked else str(clip)
             try:
-                values = dict(complete(values, *given[len(names) :])) | self.fixed
-                return started(self.site, self.stage, clip(values), values)
-            except FormError as problem:
-                return told(self.stage, problem.errors)
+                values = dict(complete(values, *given[len(names) : len(names) + len(beside)])) | self.fixed
+                return started(self.stage, name, self.site.work.start(name, self.stage, values))
             except (UserError, BusyError) as problem:
-                return told(self.stage, {"": str(problem)})
+                return refused(self.stage, problem)
 
-        event = button.click(begin, [*self.components.values(), *beside], notice, **_PRIVATE)
-        event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", **_PRIVATE)
+        on_click(button, begin, [*self.components.values(), *beside, *asked], notice)
 
 
-def started(site: Site, stage: str, name: str, values: Mapping[str, Any]) -> str:
-    """Start a stage's command for the values of its form; what the page's script is told of it."""
-    job = site.work.start(name, stage, {key: value for key, value in values.items() if not key.startswith("_")})
+def on_click(button: gr.Button, begin: Callable[..., str], inputs: Sequence[Any], notice: gr.Textbox) -> None:
+    """Let a button start a job of these inputs; the page's script is told what came of it."""
+    event = button.click(begin, inputs, notice, **_PRIVATE)
+    event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", **_PRIVATE)
+
+
+def started(stage: str, name: str, job: Job) -> str:
+    """What the page's script is told of a job that was started for a clip."""
     return json.dumps({"stage": stage, "clip": name, "job": job.id})
 
 
-def told(stage: str, errors: Mapping[str, str]) -> str:
-    """What the page's script is told of what is wrong, by field."""
-    return json.dumps({"stage": stage, "errors": dict(errors)})
+def refused(stage: str, problem: UserError | BusyError) -> str:
+    """What the page's script is told of a job that could not be started: what is wrong, by field."""
+    errors = problem.errors if isinstance(problem, FormError) else {"": str(problem)}
+    return json.dumps({"stage": stage, "errors": errors})

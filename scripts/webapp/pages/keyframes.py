@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import filecmp
 import secrets
 import shutil
 import threading
@@ -18,7 +18,7 @@ from atlas.errors import BusyError, UserError
 from atlas.storage.atomic import atomic_file
 from scripts.jobs.job import Job, jobs_of
 from scripts.webapp.forms import values_of
-from scripts.webapp.pages.form import told
+from scripts.webapp.pages.form import on_click, refused, started
 from scripts.webapp.pages.site import Site, lines, panel, picture, pictures
 from scripts.webapp.paths import name_of
 from scripts.webapp.work import Work
@@ -54,7 +54,7 @@ def keyframes_shown(site: Site, name: str, chosen: str, notice: gr.Textbox) -> N
 def _card(site: Site, edit: Edit, layer: str, index: int) -> str:
     path = edit.keyframe_path(layer, index)
     made = edit.made_path(layer, index)
-    repainted = made.is_file() and made.read_bytes() != path.read_bytes()
+    repainted = made.is_file() and not filecmp.cmp(made, path, shallow=False)
     return picture(site.url(path), f"{index}" + (", repainted" if repainted else ""), alt=f"keyframe {index} of {layer}")
 
 
@@ -73,12 +73,11 @@ def _again(site: Site, name: str, chosen: str, layer: str, which: gr.Radio, agai
                 raise UserError("choose the keyframe that is to be made again")
             clip = Clip.open(site.work.clip_folder(name))
             job, _ = make_again(site.work, clip, Edit.open(clip, chosen), layer, int(index))
-            return json.dumps({"stage": "edit", "clip": name, "job": job.id})
+            return started("edit", name, job)
         except (UserError, BusyError) as problem:
-            return told("edit", {"": str(problem)})
+            return refused("edit", problem)
 
-    event = again.click(make, [which], notice, api_visibility="private", show_progress="hidden")
-    event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", api_visibility="private")
+    on_click(again, make, [which], notice)
 
 
 def make_again(work: Work, clip: Clip, edit: Edit, layer: str, index: int) -> tuple[Job, threading.Thread]:
@@ -92,9 +91,8 @@ def make_again(work: Work, clip: Clip, edit: Edit, layer: str, index: int) -> tu
         raise UserError(f"edit {edit.name!r} of {layer} was not made here: run edit.py again with another --seed")
     beside = f"{edit.name[:60]}-again-{secrets.token_hex(3)}"
     changed = {"name": beside, "keyframes": str(index), "seed": secrets.randbelow(1 << 31)}
-    job = work.start(
-        name_of(work.root, clip.folder), "edit", asked | changed
-    )  # the record may come from anyone: a form is checked
+    # The record may come with the clip from anyone: what it says is held to the same rules as a form.
+    job = work.start(name_of(work.root, clip.folder), "edit", asked | changed)
     taking = threading.Thread(target=_take, args=(job, clip, edit, layer, index, beside), daemon=True)
     taking.start()
     return job, taking

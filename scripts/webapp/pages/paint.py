@@ -5,17 +5,17 @@ from __future__ import annotations
 import gradio as gr
 
 from atlas.clip.clip import Clip
-from scripts.webapp.pages.site import Site, edits_of, fits_of, panel
+from scripts.webapp.pages.site import Site, edits_of, empty, fits_of, panel
 
 _HEIGHT = "max(420px, calc(100vh - 276px))"
 
 
 def paintable(clip: Clip) -> list[str]:
     """Names of the edits in which some layer was painted, or is not edited yet; `painted` for a new one."""
-    found = {
+    edits = [
         edit.name for edit in edits_of(clip) if any(layer not in edit.layers or edit.is_painted(layer) for layer in clip.layers)
-    }
-    return sorted(found | {"painted"})
+    ]
+    return sorted({*edits, "painted"})
 
 
 def paint_tab(site: Site, name: str) -> None:
@@ -23,7 +23,7 @@ def paint_tab(site: Site, name: str) -> None:
     clip = site.clip(name)
     fits = [] if clip is None else fits_of(clip)
     if clip is None or not fits:
-        gr.HTML('<div class="empty">Painting is done on the atlas of a fit: make one first.</div>')
+        gr.HTML(empty("Painting is done on the atlas of a fit: make one first."))
         return
     with gr.Row(elem_classes="choices"):
         layer = gr.Radio(

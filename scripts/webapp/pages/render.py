@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from scripts.webapp.pages.form import Form
-from scripts.webapp.pages.site import Site, edits_of, panel
+from scripts.webapp.pages.site import Site, edits_of, empty, panel
 
 _HEIGHT = "min(70vh, 680px)"
 
@@ -15,7 +15,7 @@ def render_tab(site: Site, name: str, notice: gr.Textbox) -> None:
     clip = site.clip(name)
     edits = [] if clip is None else edits_of(clip)
     if clip is None or not edits:
-        gr.HTML('<div class="empty">Nothing to render yet: edit or paint first.</div>')
+        gr.HTML(empty("Nothing to render yet: edit or paint first."))
         return
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -27,11 +27,11 @@ def render_tab(site: Site, name: str, notice: gr.Textbox) -> None:
             form.show("format", "size")
             form.fold(without=["wait"])
             begin = gr.Button("Render", variant="primary", size="md", elem_id="go-render")
-            form.starts(begin, notice, lambda values: name)
+            form.starts(begin, notice, name)
             report = gr.Button("Measure and write a report", size="md", elem_id="go-report")
             measure = Form(site, "evaluate", (name,), fixed={"report": True})
             measure.place("edit", chosen)
-            measure.starts(report, notice, lambda values: name)
+            measure.starts(report, notice, name)
         with gr.Column(scale=5, min_width=480):
             # A page of its own looks for the film: this part is made anew whenever edits come or go.
             @gr.render(inputs=[chosen], show_progress="hidden")

@@ -88,6 +88,11 @@ def standing(site: Site, name: str) -> str:
     return name if clip is None else "|".join([fitting(site, name), "edits", *edit_names(clip)])
 
 
+def empty(advice: str) -> str:
+    """What stands where there is nothing to show yet, as HTML."""
+    return f'<div class="empty">{html.escape(advice)}</div>'
+
+
 def picture(url: str, caption: str = "", alt: str = "", kind: str = "") -> str:
     """A picture with a line below it, as HTML."""
     below_it = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
