@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -183,7 +183,7 @@ class Job:
         if self.process is None or self.process.is_dead():
             return False
         with contextlib.suppress(psutil.Error):
-            return str(self.id) in " ".join(psutil.Process(self.process.pid).cmdline())
+            return self.id in " ".join(psutil.Process(self.process.pid).cmdline())
         return False
 
 
@@ -211,7 +211,7 @@ def start(clip: Path, stage: str, arguments: list[str], folder: Path | None = No
             env=os.environ | {PROGRESS_FILE: str(own / PROGRESS), "PYTHONUNBUFFERED": "1"},
             **group.own_group(),
         )
-    job = Job(own, stage, list(arguments), job.started, Owner.of_process(process.pid, f"{stage}.py"))
+    job = replace(job, process=Owner.of_process(process.pid, f"{stage}.py"))
     _record(job)
     threading.Thread(target=process.wait, name=f"job {job.id}", daemon=True).start()  # no zombie is left
     return job

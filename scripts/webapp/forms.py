@@ -101,33 +101,33 @@ def form_of(stage: str) -> tuple[Field, ...]:
 
 def fields_of(options: type) -> list[Field]:
     """A field for each option of a dataclass that can be given on the command line."""
-    hints, found = get_type_hints(options, include_extras=True), []
+    hints, fields = get_type_hints(options, include_extras=True), list[Field]()
     about, homes = _docstrings(options), _homes(options)
     for one in dataclasses.fields(options):
         hint, marks = _unwrapped(hints[one.name])
         if tyro.conf.Suppress in marks or one.name.startswith("_"):
             continue
-        told = next((mark for mark in marks if hasattr(mark, "help_behavior_hint")), None)  # of tyro.conf.arg
-        name = (told and told.name) or one.name
+        argument = next((mark for mark in marks if hasattr(mark, "help_behavior_hint")), None)  # of tyro.conf.arg
+        name = (argument and argument.name) or one.name
         kind, choices, optional, count = _shape(hint)
         default = None if one.default is dataclasses.MISSING else one.default
         required = one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
         option = "" if tyro.conf.Positional in marks else f"--{name.replace('_', '-')}"
-        found.append(
+        fields.append(
             Field(
                 name=one.name,
                 option=option,
                 kind=kind,
                 choices=choices,
                 default=_plain(default),
-                help=_one_line((told and told.help) or about.get(one.name, "")),
+                help=_one_line((argument and argument.help) or about.get(one.name, "")),
                 group=homes.get(one.name, ""),
                 required=required,
                 optional=optional,
                 count=count,
             )
         )
-    return found
+    return fields
 
 
 def arguments_of(stage: str, values: Mapping[str, Any], root: Path, clip: Path) -> list[str]:
@@ -136,8 +136,7 @@ def arguments_of(stage: str, values: Mapping[str, Any], root: Path, clip: Path) 
     Paths count from the root, and lie below it. FormError names the fields that will not do, before anything is started.
     """
     fields, errors = form_of(stage), dict[str, str]()
-    known = {field.name: field for field in fields}
-    for name in values.keys() - known.keys():
+    for name in values.keys() - {field.name for field in fields}:
         errors[""] = f"{stage} has no option {str(name)[:60]!r}"
     placed, options = [], list[str]()
     for field in fields:
@@ -178,17 +177,17 @@ def field_of(stage: str, message: str, values: Mapping[str, Any] | None = None) 
     """
     if stage not in STAGES:
         return ""
-    fields, said = form_of(stage), message.partition("scripts/")[0]
+    fields, reason = form_of(stage), message.partition("scripts/")[0]
     by_option = {field.option: field.name for field in fields if field.option}
-    for option in _OPTION.findall(said):
+    for option in _OPTION.findall(reason):
         if option in by_option or (option := option.replace("--no-", "--", 1)) in by_option:
             return by_option[option]
     for field in fields:
-        if re.search(rf"\bno {field.name} ['\"]|^{field.name.removesuffix('s')} ['\"\d]", said):
+        if re.search(rf"\bno {field.name} ['\"]|^{field.name.removesuffix('s')} ['\"\d]", reason):
             return field.name
-    told = {field.name: str((values or {}).get(field.name) or "") for field in fields if field.kind in ("text", "path")}
-    longest = sorted((name for name, value in told.items() if len(value) > 2), key=lambda name: -len(told[name]))
-    return next((name for name in longest if told[name] in said), "")
+    texts = {field.name: str((values or {}).get(field.name) or "") for field in fields if field.kind in ("text", "path")}
+    longest = sorted((name for name, text in texts.items() if len(text) > 2), key=lambda name: -len(texts[name]))
+    return next((name for name in longest if texts[name] in reason), "")
 
 
 def values_of(stage: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -208,12 +207,12 @@ def _values_once(stage: str, arguments: tuple[str, ...]) -> dict[str, Any]:
 
 def _shape(hint: Any) -> tuple[Kind, tuple[str, ...], bool, int | None]:
     """Kind, choices, whether None is allowed, and the number of values of a type."""
-    optional, count = False, 1
+    optional = False
+    number: int | None = 1
     if get_origin(hint) in (Union, UnionType):
         kept = [one for one in get_args(hint) if one is not NoneType]
         optional = len(kept) < len(get_args(hint))
         hint, _ = _unwrapped(kept[0])
-    number: int | None = count
     if get_origin(hint) is tuple:
         inner = get_args(hint)
         number = None if inner[-1] is Ellipsis else len(inner)
@@ -304,21 +303,17 @@ def _without_help(message: str) -> str:
 
 def _docstrings(options: type) -> dict[str, str]:
     """The text below each field, as it stands in the source of the class and those it inherits from."""
-    found: dict[str, str] = {}
-    for one in _classes(options):
-        for field, text in _pairs(_body(one)):
-            found[field] = text
-    return found
+    return {field: text for one in _classes(options) for field, text in _pairs(_body(one))}
 
 
 def _homes(options: type) -> dict[str, str]:
     """First sentence about the class that brought each field in."""
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for one in _classes(options):
         sentence = _one_line(one.__doc__ or "").partition(". ")[0]
         for field in vars(one).get("__annotations__", {}):
-            found.setdefault(field, sentence)
-    return found
+            sentences.setdefault(field, sentence)
+    return sentences
 
 
 def _classes(options: type) -> Iterable[type]:

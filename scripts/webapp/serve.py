@@ -104,7 +104,7 @@ def listening(host: str, port: int | None) -> socket.socket:
     for number in [port] if port is not None else range(PORT, PORT + _PORTS):
         listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            if socket.SO_REUSEADDR and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows it would share a port in use
+            if not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows it would share a port in use
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, number))
             listener.listen(2048)

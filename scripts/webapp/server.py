@@ -55,8 +55,8 @@ def make_app(root: Path, token: str | None = None, *, host: str = "127.0.0.1", l
     app.include_router(picture_routes(root))
     app.include_router(result_routes(root))
     app.include_router(painting_routes(work))
-    app.add_exception_handler(UserError, _told)
-    app.add_exception_handler(BusyError, _told)
+    app.add_exception_handler(UserError, _refused)
+    app.add_exception_handler(BusyError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     add_own_pages(app)
     _mount_pages(app, work)
@@ -125,11 +125,11 @@ def _job_routes(work: Work) -> APIRouter:
         job = work.job(clip, id)
 
         async def states() -> AsyncIterator[str]:
-            told, end = "", time.monotonic() + _LONGEST
+            sent, end = "", time.monotonic() + _LONGEST
             while time.monotonic() < end:
                 about = await run_in_threadpool(work.describe, job)
-                if (text := json.dumps(about)) != told:
-                    told = text
+                if (text := json.dumps(about)) != sent:
+                    sent = text
                     yield f"data: {text}\n\n"
                 if about["state"]["name"] != "running":
                     break
@@ -188,7 +188,7 @@ def _mount_pages(app: FastAPI, work: Work) -> None:
     )
 
 
-async def _told(request: Request, problem: Exception) -> JSONResponse:
+async def _refused(request: Request, problem: Exception) -> JSONResponse:
     """What somebody has to change, as the command would say it; by field, where it is about a form."""
     status = 409 if isinstance(problem, BusyError) else 422
     errors = problem.errors if isinstance(problem, FormError) else {"": one_line(problem)}

@@ -16,7 +16,6 @@ from scripts.webapp.paths import below, name_of
 
 MOST = 4
 """Jobs of one app that run at once."""
-_PATIENCE = 10.0
 
 
 class Work:
@@ -71,7 +70,7 @@ class Work:
 
     def close(self) -> None:
         """Interrupt the jobs of this app: the same commands go on with them later."""
-        interrupt(self.running(), _PATIENCE)
+        interrupt(self.running())
 
     def _start(self, folder: Path, stage: str, arguments: list[str]) -> Job:
         with self._lock:
@@ -80,7 +79,7 @@ class Work:
                 raise BusyError(f"{MOST} jobs are running: wait until one has ended, or cancel it")
             if folder.is_dir():
                 refuse_outward_links(folder)
-            below(self.root, f"{folder.relative_to(self.root).as_posix()}/{FOLDER}")
+            below(self.root, f"{name_of(self.root, folder)}/{FOLDER}")  # that may be a link, too
             job = start(folder, stage, arguments, self.root)
             self._own.append(job)
         return job
