@@ -10,16 +10,17 @@ from typing import Any
 import gradio as gr
 
 from scripts.webapp.pages.clip import clip_shown, source_form, source_of
-from scripts.webapp.pages.compare import compare_tab
-from scripts.webapp.pages.edit import edit_form, keyframes_tab
+from scripts.webapp.pages.compare import compare_form, compare_shown
+from scripts.webapp.pages.edit import edit_form
 from scripts.webapp.pages.fit import fit_form, fits_shown
+from scripts.webapp.pages.form import PRIVATE
+from scripts.webapp.pages.keyframes import keyframes_choice, keyframes_shown
 from scripts.webapp.pages.paint import paint_tab
-from scripts.webapp.pages.render import render_tab
-from scripts.webapp.pages.site import Site, empty, fitting, panel, standing
+from scripts.webapp.pages.render import render_form, render_shown
+from scripts.webapp.pages.site import Site, fitting, panel, standing
 
 TITLE = "Layered atlas"
 _NEW = "new clip"
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,6 @@ class _Seen:
 
     version: gr.State
     """Counts whenever something may be new: pictures and films are looked for again."""
-    within: gr.State
-    """Counts where the version does and fits and edits are the same: for parts inside of those that are made anew with these.
-    Gradio asks for such a part by a number that is gone then, which fails."""
     stands: gr.State
     """Which fits and edits there are."""
     fitted: gr.State
@@ -43,12 +41,12 @@ def make_pages(site: Site) -> gr.Blocks:
         chosen = gr.Textbox("", visible="hidden", elem_id="chosen")
         source = gr.Textbox("", visible="hidden", elem_id="source")
         notice = gr.Textbox("", visible="hidden", elem_id="notice")
-        version, within, stands, fitted = gr.State(0), gr.State(0), gr.State(""), gr.State("")
+        seen = _Seen(gr.State(0), gr.State(""), gr.State(""))
         again = gr.Button("look again", visible="hidden", elem_id="again")
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
 
-            @gr.render(inputs=[chosen, stands], show_progress="hidden")
+            @gr.render(inputs=[chosen, seen.stands], show_progress="hidden")
             def clips(chosen: str, _: str) -> None:
                 choices = [_NEW, *dict.fromkeys([*site.clips(), *([chosen] if chosen else [])])]
                 clip = gr.Dropdown(
@@ -60,32 +58,43 @@ def make_pages(site: Site) -> gr.Blocks:
                     key=("clips", chosen, *choices),
                     interactive=True,
                 )
-                clip.input(None, clip, None, js=f"(clip) => window.atlas.choose(clip === '{_NEW}' ? '' : clip)", **_QUIET)
+                clip.input(None, clip, None, js=f"(clip) => window.atlas.choose(clip === '{_NEW}' ? '' : clip)", **PRIVATE)
 
-        _tabs(site, chosen, source, _Seen(version, within, stands, fitted), notice)
+        _tabs(site, pages, chosen, source, seen, notice)
 
         @gr.render(inputs=[chosen], show_progress="hidden")
         def job(chosen: str) -> None:
             gr.HTML(panel("/panels/job.html", "64px", "What is at work", clip=chosen), elem_id="job", key=("job", chosen))
 
         look = functools.partial(_look, site)
-        pages.load(_first(site), None, [chosen, source, stands, fitted], **_QUIET)
+        pages.load(_first(site), None, [chosen, source, seen.stands, seen.fitted], **PRIVATE)
         # What ends while the last look is under way is looked at once more: by itself Gradio would drop the second click.
-        seen: dict[str, Any] = {"outputs": [version, within, stands, fitted], "trigger_mode": "always_last", **_QUIET}
-        again.click(look, [chosen, version, within, stands], **seen)
-        chosen.change(look, [chosen, version, within, stands], **seen)
-        chosen.change(lambda name, source: source_of(site, name) or source, [chosen, source], source, **_QUIET)
+        new: dict[str, Any] = {"outputs": [seen.version, seen.stands, seen.fitted], "trigger_mode": "always_last", **PRIVATE}
+        again.click(look, [chosen, seen.version], **new)
+        chosen.change(look, [chosen, seen.version], **new)
+        chosen.change(lambda name, source: source_of(site, name) or source, [chosen, source], source, **PRIVATE)
     return pages
 
 
-def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notice: gr.Textbox) -> None:
-    """A tab for each stage; what is in it is made anew when another clip is chosen, or when there is something new to show."""
-    version, within, stands, fitted = seen.version, seen.within, seen.stands, seen.fitted
+def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notice: gr.Textbox) -> None:
+    """A tab for each stage; what is in it is made anew when another clip is chosen, or when there is something new to show.
+
+    No part that is made anew for such a reason stands within another one: Gradio would ask for it while that is made anew,
+    which fails. What is chosen in one part and shown in another is kept beside them, by clip, and outlasts both.
+    """
+    edited, rendered, compared = gr.State({}), gr.State({}), gr.State({})
+
+    def part(build: Callable[..., None], *changing: gr.State, kept: gr.State | None = None) -> None:
+        """A part that is made anew for another clip, and when one of these changes. kept: what it is told besides."""
+        triggers = [pages.load, chosen.change, *(one.change for one in changing)]
+        inputs = [chosen] if kept is None else [chosen, kept]
+        gr.render(inputs=inputs, triggers=triggers, show_progress="hidden")(functools.partial(build, site))
+
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Clip", id="clip"):
             with gr.Row(elem_classes="choices"):
 
-                @gr.render(inputs=[source, stands], show_progress="hidden")
+                @gr.render(inputs=[source, seen.stands], show_progress="hidden")
                 def sources(chosen_source: str, _: str) -> None:
                     known = site.sources()
                     choice = gr.Dropdown(
@@ -97,7 +106,7 @@ def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notic
                         key=("sources", chosen_source, *known),
                         interactive=True,
                     )
-                    choice.input(lambda name: name, choice, source, **_QUIET)
+                    choice.input(lambda name: name, choice, source, **PRIVATE)
 
                 gr.HTML(panel("/panels/upload.html", "74px", "Upload"))
 
@@ -105,53 +114,26 @@ def _tabs(site: Site, chosen: gr.Textbox, source: gr.Textbox, seen: _Seen, notic
             def form(source: str) -> None:
                 source_form(site, source, notice)
 
-            _shown(clip_shown, site, chosen, version)
+            part(clip_shown, seen.version)
         with gr.Tab("Fit", id="fit"), gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
-                _form(fit_form, site, chosen, None, notice)
+                part(functools.partial(fit_form, notice=notice))
             with gr.Column(scale=5, min_width=480):
-                _shown(fits_shown, site, chosen, version)
+                part(fits_shown, seen.version)
         with gr.Tab("Edit", id="edit"):
-            _form(edit_form, site, chosen, fitted, notice)
-
-            @gr.render(inputs=[chosen, stands], show_progress="hidden")
-            def keyframes(chosen: str, _: str) -> None:
-                keyframes_tab(site, chosen, notice, within)
-
+            part(functools.partial(edit_form, notice=notice), seen.fitted)
+            part(functools.partial(keyframes_choice, keep=edited), seen.stands, kept=edited)
+            part(functools.partial(keyframes_shown, notice=notice), seen.version, edited, kept=edited)
         with gr.Tab("Paint", id="paint"):
-
-            @gr.render(inputs=[chosen, fitted], show_progress="hidden")
-            def paint(chosen: str, _: str) -> None:
-                paint_tab(site, chosen)
-
-        with gr.Tab("Render", id="render"):
-
-            @gr.render(inputs=[chosen, stands], show_progress="hidden")
-            def render(chosen: str, _: str) -> None:
-                render_tab(site, chosen, notice)
-
+            part(paint_tab, seen.fitted)
+        with gr.Tab("Render", id="render"), gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300):
+                part(functools.partial(render_form, keep=rendered, notice=notice), seen.stands, kept=rendered)
+            with gr.Column(scale=5, min_width=480):
+                part(render_shown, seen.stands, rendered, kept=rendered)
         with gr.Tab("Compare", id="compare"):
-
-            @gr.render(inputs=[chosen, stands], show_progress="hidden")
-            def compare(chosen: str, _: str) -> None:
-                compare_tab(site, chosen, notice, within)
-
-
-def _form(
-    build: Callable[[Site, str, gr.Textbox], None], site: Site, chosen: gr.Textbox, fitted: gr.State | None, notice: gr.Textbox
-) -> None:
-    @gr.render(inputs=[chosen] if fitted is None else [chosen, fitted], show_progress="hidden")
-    def form(chosen: str, _: str = "") -> None:
-        if not chosen:
-            gr.HTML(empty("Make a clip, or choose one above."))
-            return
-        build(site, chosen, notice)
-
-
-def _shown(build: Callable[[Site, str], None], site: Site, chosen: gr.Textbox, version: gr.State) -> None:
-    @gr.render(inputs=[chosen, version], show_progress="hidden")
-    def shown(chosen: str, _: int) -> None:
-        build(site, chosen)
+            part(functools.partial(compare_form, keep=compared, notice=notice), seen.stands, kept=compared)
+            part(compare_shown, seen.version, compared, kept=compared)
 
 
 def _first(site: Site) -> Callable[[gr.Request], tuple[str, str, str, str]]:
@@ -165,7 +147,6 @@ def _first(site: Site) -> Callable[[gr.Request], tuple[str, str, str, str]]:
     return first
 
 
-def _look(site: Site, name: str, version: int, within: int, stood: str) -> tuple[int, int, str, str]:
+def _look(site: Site, name: str, version: int) -> tuple[int, str, str]:
     """Look at a clip's folder again: what _Seen holds."""
-    stands = standing(site, name)
-    return version + 1, within + (stands == stood), stands, fitting(site, name)
+    return version + 1, standing(site, name), fitting(site, name)

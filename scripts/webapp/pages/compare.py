@@ -3,48 +3,56 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 
 import gradio as gr
 
-from scripts.webapp.pages.form import Form
+from atlas.clip.clip import Clip
+from scripts.webapp.pages.form import PRIVATE, Form
 from scripts.webapp.pages.site import Site, edits_of, empty, film, lines, pictures
 from scripts.webapp.results import film_of
 
+_FEW = 4
 
-def compare_tab(site: Site, name: str, notice: gr.Textbox, version: gr.State) -> None:
-    """Which edits are compared; their films; the table of the evaluate stage."""
+
+def compare_form(site: Site, name: str, picked: Mapping[str, list[str]], keep: gr.State, notice: gr.Textbox) -> None:
+    """Which edits are compared, and their measuring. picked, keep: those that were chosen, by clip, and where that is kept."""
     clip = site.clip(name)
-    edits = [] if clip is None else edits_of(clip)
-    if clip is None or not edits:
+    names = [] if clip is None else [edit.name for edit in edits_of(clip)]
+    if not names:
         gr.HTML(empty("Nothing to compare yet: edits of this clip appear here."))
         return
-    names = [edit.name for edit in edits]
     with gr.Row(elem_classes="choices"):
-        chosen = gr.CheckboxGroup(
-            names, value=names[:4], label="Edits", elem_id="evaluate-compare", key=(name, "compare"), interactive=True
-        )
+        value = picked_edits(names, picked.get(name))
+        choice = gr.CheckboxGroup(names, value=value, label="Edits", elem_id="evaluate-compare", interactive=True)
         begin = gr.Button("Measure", variant="primary", size="md", elem_id="go-evaluate", scale=0, min_width=140)
+    choice.input(lambda edits, picked: picked | {name: edits}, [choice, keep], keep, **PRIVATE)
     form = Form(site, "evaluate", (name,), fixed={"report": True})
-    form.place("compare", chosen)
+    form.place("compare", choice)
     form.starts(begin, notice, name)
 
-    @gr.render(inputs=[chosen, version], show_progress="hidden")
-    def beside(chosen: list[str], _: int) -> None:
-        gr.HTML(compared_html(site, name, chosen))
+
+def picked_edits(names: Sequence[str], picked: Sequence[str] | None) -> list[str]:
+    """The edits that are compared: those that were chosen as far as they are there, to begin with the first few."""
+    return list(names[:_FEW]) if picked is None else [name for name in names if name in picked]
 
 
-def compared_html(site: Site, name: str, chosen: list[str]) -> str:
-    """The films of edits side by side, and the comparison that was measured last, as HTML."""
+def compare_shown(site: Site, name: str, picked: Mapping[str, list[str]]) -> None:
+    """The films of edits side by side, and the comparison that was measured last."""
     clip = site.clip(name)
-    if clip is None:
-        return ""
+    if clip is not None:
+        gr.HTML(compared_html(site, clip, picked.get(name)))
+
+
+def compared_html(site: Site, clip: Clip, picked: Sequence[str] | None) -> str:
+    """The same, as HTML; "" where there is no edit."""
+    edits = {edit.name: edit for edit in edits_of(clip)}
     films, missing = [], []
-    for edit in edits_of(clip):
-        if edit.name in chosen:
-            if (path := film_of(edit)) is not None:
-                films.append(film(site.url(path), edit.name))
-            else:
-                missing.append(edit.name)
+    for name in picked_edits(list(edits), picked):
+        if (path := film_of(edits[name])) is not None:
+            films.append(film(site.url(path), name))
+        else:
+            missing.append(name)
     parts = [pictures(films, "films")]
     if missing:
         parts.append(lines([f"Not rendered as mp4 or webm yet: {', '.join(missing)}"]))

@@ -1,4 +1,4 @@
-"""The edit tab: a prompt, a filter or images for keyframes of a layer, and the keyframes that came of it."""
+"""The edit tab: a prompt, a filter or images for keyframes of a layer."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import edit_names
 from scripts.webapp.forms import form_of
 from scripts.webapp.pages.form import Form
-from scripts.webapp.pages.keyframes import keyframes_shown
-from scripts.webapp.pages.site import Site, edits_of, empty, fits_of, panel
+from scripts.webapp.pages.site import Site, empty, fits_of, panel
 
 EDITORS = {"Prompt": "diffusion", "Filter": "filter", "Images": "images", "Painted atlas": "atlas"}
 _SHOWN = {
@@ -31,7 +30,7 @@ def edit_form(site: Site, name: str, notice: gr.Textbox) -> None:
     """What is asked of an edit of a clip."""
     clip = site.clip(name)
     if clip is None:
-        gr.HTML(empty("Make the clip first."))
+        gr.HTML(empty("Make a clip, or choose one above."))
         return
     editor = gr.Radio(
         list(EDITORS), value="Filter", label="Edit by", elem_id="edit-editor", key=(name, "editor"), interactive=True
@@ -93,24 +92,3 @@ def _without(editor: str) -> list[str]:
     groups = {one.name: one.group for one in form_of("edit")}
     mine = groups[_SHOWN[editor][0]]
     return ["editor", "wait", *(name for name, group in groups.items() if group != mine and name not in _OF_ALL)]
-
-
-def keyframes_tab(site: Site, name: str, notice: gr.Textbox, version: gr.State) -> None:
-    """The keyframes of an edit: looked at, repainted, made again."""
-    clip = site.clip(name)
-    edits = [edit for edit in edits_of(clip) if any(edit.keyframes(layer) for layer in edit.layers)] if clip else []
-    if not edits:
-        return
-    with gr.Row(elem_classes="choices"):
-        chosen = gr.Dropdown(
-            [edit.name for edit in edits],
-            value=edits[-1].name,
-            label="Keyframes of",
-            elem_id="keyframes-edit",
-            key=(name, "keyframes"),
-            interactive=True,
-        )
-
-    @gr.render(inputs=[chosen, version], show_progress="hidden")
-    def shown(chosen: str, _: int) -> None:
-        keyframes_shown(site, name, chosen, notice)

@@ -15,6 +15,9 @@ _MOST = 6
 
 def fit_form(site: Site, name: str, notice: gr.Textbox) -> None:
     """What is asked of a fit."""
+    if not name:
+        gr.HTML(empty("Make a clip, or choose one above."))
+        return
     form = Form(site, "fit", (name,))
     form.show("preset", "seconds")
     form.fold(without=["wait"])

@@ -16,7 +16,8 @@ from scripts.webapp.forms import Field, FormError, form_of
 from scripts.webapp.pages.site import Site
 
 _FEW = 4  # choices that are shown beside each other
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""Keywords of an event that is no part of an interface, and shows nothing while it is answered."""
 
 
 @dataclass
@@ -102,8 +103,8 @@ class Form:
 
 def on_click(button: gr.Button, begin: Callable[..., str], inputs: Sequence[Any], notice: gr.Textbox) -> None:
     """Let a button start a job of these inputs; the page's script is told what came of it."""
-    event = button.click(begin, inputs, notice, **_PRIVATE)
-    event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", **_PRIVATE)
+    event = button.click(begin, inputs, notice, **PRIVATE)
+    event.then(None, notice, None, js="(notice) => window.atlas.notice(notice)", **PRIVATE)
 
 
 def started(stage: str, name: str, job: Job) -> str:

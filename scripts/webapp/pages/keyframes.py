@@ -6,6 +6,7 @@ import filecmp
 import secrets
 import shutil
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from atlas.errors import BusyError, UserError
 from atlas.storage.atomic import atomic_file
 from scripts.jobs.job import Job, jobs_of
 from scripts.webapp.forms import values_of
-from scripts.webapp.pages.form import on_click, refused, started
-from scripts.webapp.pages.site import Site, lines, panel, picture, pictures
+from scripts.webapp.pages.form import PRIVATE, on_click, refused, started
+from scripts.webapp.pages.site import Site, edits_of, lines, panel, picture, pictures
 from scripts.webapp.paths import name_of
 from scripts.webapp.work import Work
 
@@ -27,11 +28,35 @@ _MOST = 60
 _HEIGHT = "min(70vh, 640px)"
 
 
-def keyframes_shown(site: Site, name: str, chosen: str, notice: gr.Textbox) -> None:
+def keyframes_choice(site: Site, name: str, picked: Mapping[str, str], keep: gr.State) -> None:
+    """Which edit's keyframes are shown. picked, keep: the edit that was chosen, by clip, and where that is kept."""
+    names = with_keyframes(site.clip(name))
+    if not names:
+        return
+    with gr.Row(elem_classes="choices"):
+        shown = picked_keyframes(names, picked.get(name))
+        choice = gr.Dropdown(names, value=shown, label="Keyframes of", elem_id="keyframes-edit", interactive=True)
+    choice.input(lambda edit, picked: picked | {name: edit}, [choice, keep], keep, **PRIVATE)
+
+
+def with_keyframes(clip: Clip | None) -> list[str]:
+    """Names of the clip's edits that have keyframes."""
+    edits = [] if clip is None else edits_of(clip)
+    return [edit.name for edit in edits if any(edit.keyframes(layer) for layer in edit.layers)]
+
+
+def picked_keyframes(names: Sequence[str], picked: str | None) -> str:
+    """The edit whose keyframes are shown: the one that was chosen as long as it is there, else the last."""
+    return picked if picked is not None and picked in names else names[-1]
+
+
+def keyframes_shown(site: Site, name: str, picked: Mapping[str, str], notice: gr.Textbox) -> None:
     """The gallery of an edit, and what can be done to one of its keyframes."""
     clip = site.clip(name)
-    if clip is None or not chosen:
+    names = with_keyframes(clip)
+    if clip is None or not names:
         return
+    chosen = picked_keyframes(names, picked.get(name))
     edit = Edit.open(clip, chosen)
     for layer in edit.layers:
         files = edit.keyframes(layer)

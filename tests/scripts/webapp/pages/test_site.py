@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -15,8 +16,10 @@ pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn:
 from scripts.webapp.clips import describe_clip
 from scripts.webapp.pages.app import _look
 from scripts.webapp.pages.clip import clip_name
-from scripts.webapp.pages.keyframes import make_again
-from scripts.webapp.pages.site import Site, fits_of, fitting, lines, panel, picture, standing
+from scripts.webapp.pages.compare import compared_html, picked_edits
+from scripts.webapp.pages.keyframes import make_again, picked_keyframes, with_keyframes
+from scripts.webapp.pages.render import picked_edit
+from scripts.webapp.pages.site import Site, edits_of, fits_of, fitting, lines, panel, picture, standing
 from scripts.webapp.work import Work
 
 
@@ -79,11 +82,28 @@ def test_a_keyframe_is_made_again_and_takes_its_place(site: Site, fresh_clip: Cl
     assert sorted(path.name for path in (fresh_clip.folder / "edits").iterdir() if path.is_dir()) == ["keys"]
 
 
-def test_parts_within_others_wait_where_these_are_made_anew(site: Site, fresh_clip: Clip) -> None:
-    stands = standing(site, "clip")
-    version, within, *_ = _look(site, "clip", 4, 2, stands)
-    assert (version, within) == (5, 3)
+def test_what_was_chosen_is_shown_as_long_as_it_is_there(site: Site, fresh_clip: Clip) -> None:
+    for number, name in enumerate(("one", "two")):
+        edit = Edit(fresh_clip.edit_folder(name), name, "truth", {"foreground": {"frames": [3]}})
+        edit.save()
+        os.utime(edit.folder / "edit.json", (number, number))
+    edits = edits_of(fresh_clip)
+    assert with_keyframes(fresh_clip) == []
+    write_image(edits[0].keyframe_path("foreground", 3), read_image(fresh_clip.frame_path(3)))
+    assert with_keyframes(fresh_clip) == ["one"]
+    assert [picked_keyframes(["one", "two"], picked) for picked in (None, "one", "gone")] == ["two", "one", "two"]
+    assert [picked_edit(edits, picked) for picked in (None, "one", "gone")] == ["two", "one", "two"]
+    many = [str(number) for number in range(6)]
+    assert [picked_edits(many, picked) for picked in (None, [], ["5", "gone", "1"])] == [many[:4], [], ["1", "5"]]
+    html = compared_html(site, fresh_clip, ["two"])
+    assert "Not rendered as mp4 or webm yet: two" in html and "<video" not in html
+    (edits[1].folder / "video.webm").write_bytes(b"film")
+    assert '<video src="/files/clip/edits/two/video.webm?v=' in compared_html(site, fresh_clip, ["two"])
+
+
+def test_a_look_says_what_is_new(site: Site, fresh_clip: Clip) -> None:
+    version, stands, fitted = _look(site, "clip", 4)
+    assert (version, stands, fitted) == (5, standing(site, "clip"), fitting(site, "clip"))
     Edit(fresh_clip.edit_folder("newer"), "newer", "truth").save()
-    version, within, now, _ = _look(site, "clip", version, within, stands)
-    assert (version, within) == (6, 3) and now != stands
-    assert _look(site, "clip", version, within, now)[:2] == (7, 4)
+    assert _look(site, "clip", version)[0] == 6
+    assert _look(site, "clip", version)[1] != stands and _look(site, "clip", version)[2] == fitted
