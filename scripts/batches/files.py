@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_LARGEST = 16_000_000  # bytes
+_LARGEST = 16_000_000  # bytes, or characters with what aliases stand for written out
+_MERGE = "tag:yaml.org,2002:merge"
 SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 
 
@@ -39,11 +40,13 @@ def read_job_file(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is no text in UTF-8: save it as that") from None
     try:
         data = tomllib.loads(text) if path.suffix.lower() == ".toml" else yaml.load(text, _Loader)  # noqa: S506
+        if _size(data, {}) > _LARGEST:
+            raise UserError(f"{path} is too large with its aliases written out: name each value where it is needed")
     except yaml.YAMLError as problem:
-        raise UserError(f"{path} is not understood: {_told(problem)}") from None
+        raise UserError(f"{path} is not understood: {_reason(problem)}") from None
     except (ValueError, RecursionError) as problem:  # tomllib's errors are ValueErrors, as are numbers of too many digits
-        told = "it is nested too deeply" if isinstance(problem, RecursionError) else in_one_line(one_line(problem))
-        raise UserError(f"{path} is not understood: {told}") from None
+        reason = "it is nested too deeply" if isinstance(problem, RecursionError) else in_one_line(one_line(problem))
+        raise UserError(f"{path} is not understood: {reason}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no clips and edits: begin it with `clips:` and `edits:`, or `data:`")
     return data
@@ -54,19 +57,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     yaml_implicit_resolvers: dict[str, Any] = {}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Make a mapping, unless a key stands twice in it."""
-        seen: set[Any] = set()
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what is merged into a mapping (`<<`), unless a key stands twice in it as it is written."""
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key is None:
+            if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key is no text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+            if key_node.value in seen and key_node.tag != _MERGE:
+                raise yaml.constructor.ConstructorError(None, None, f"{key_node.value!r} stands twice", key_node.start_mark)
+            seen.add(key_node.value)
+        super().flatten_mapping(node)
+        # Each key once, also where the mapping is merged into another one before it is made itself.
+        node.value = list({key_node.value: (key_node, value) for key_node, value in node.value}.values())
 
 
 # By YAML 1.2: 012 is 12, and there are no other notations of whole numbers.
@@ -85,7 +87,18 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
 _resolve("merge", r"^<<$", "<")
 
 
-def _told(problem: yaml.YAMLError) -> str:
+def _size(value: Any, sizes: dict[int, float]) -> float:
+    """Characters of a value with its aliases written out; infinite where it holds itself. sizes: those known, by id."""
+    if not isinstance(value, dict | list):
+        return 1 + len(value) if isinstance(value, str) else 1
+    if id(value) not in sizes:
+        sizes[id(value)] = math.inf  # for as long as it is not known
+        inside = (*value, *value.values()) if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size(one, sizes) for one in inside)
+    return sizes[id(value)]
+
+
+def _reason(problem: yaml.YAMLError) -> str:
     mark = getattr(problem, "problem_mark", None)
     what = getattr(problem, "problem", None) or str(problem)
     return in_one_line(f"line {mark.line + 1}: {what}" if mark else what)[:200]

@@ -112,6 +112,8 @@ def test_yaml_reads_no_word_as_something_else(folder: Path) -> None:
     assert read_job_file(folder / "a.yaml")["a"] == read | {"": ""}
     (folder / "b.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}")
     assert read_job_file(folder / "b.yaml")["b"] == {"x": 1, "y": 3}
+    (folder / "c.yaml").write_text("a: {deep: {deeper: &b {<<: {x: 1, y: 2}, y: 3}}}\nb: {<<: *b}")
+    assert read_job_file(folder / "c.yaml")["b"] == {"x": 1, "y": 3}
 
 
 def one_clip(text: str) -> str:
@@ -128,6 +130,9 @@ def one_clip(text: str) -> str:
         ("clips: [{clip: a, clip: b}]", "'clip' stands twice"),
         ("? [a]\n: b", "a key is no text"),
         ("clips: " + "[" * 5000 + "]" * 5000, "nest"),  # too deeply, as YAML's reader in C says it, or the one in Python
+        ("clips: &a [*a]", "too large with its aliases"),
+        ("clips: [{clip: a, fitted: [&b0 [c], " + ", ".join(f"&b{n + 1} [*b{n}, *b{n}]" for n in range(40)) + "]}]", "aliases"),
+        ("a: &a " + "x" * 9000 + "\nb: [" + ", ".join(["*a"] * 2000) + "]", "too large with its aliases"),
         ("clip: []", "'clip' has no meaning here"),
         ("clips: {}", "names no clip"),
         ("clips: {a: 1}", "jobs.yaml, clips: here stands a list"),
