@@ -70,8 +70,8 @@ class Bar:
         self._bar.reset()
         self._record()
 
-    def plan(self, total: int) -> None:
-        """Set how many there are in all."""
+    def plan(self, total: int | None) -> None:
+        """Set how many there are in all; None: nobody knows."""
         self.total = self._bar.total = total
 
     def rename(self, name: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 from atlas.system.progress import Bar
 from atlas.system.terminal import visible
+from scripts.jobs.job import newest_progress
 from scripts.plans.engines.protocol import Outputs
 from scripts.plans.plan import Task
 from scripts.plans.run import Watch
@@ -65,42 +64,21 @@ class _StageBar:
     """The bar of a stage that runs as another process."""
 
     def __init__(self, title: str, path: Path) -> None:
-        self._title, self._path, self._read = visible(title), path, 0
+        self._title, self._path = visible(title), path
         self._bar = Bar(self._title, unit="step", quiet=False, leave=False)
 
     def look(self) -> None:
-        """Read what was added to the progress file since, and show the last of it."""
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._read)
-                added = stream.read()
-        except OSError:
+        """Show the newest line of the progress file."""
+        state = newest_progress(self._path) or {}
+        if not isinstance(done := state.get("done"), int):
             return
-        whole = added[: added.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in reversed(whole.splitlines()):
-            if (state := _parsed(line)) is not None:
-                self._show(state)
-                return
+        bar, name, total = self._bar, f"{self._title}: {visible(str(state.get('name', '')))}", state.get("total")
+        if bar.name != name:
+            bar.rename(name)
+            bar.restart()
+        bar.plan(total if isinstance(total, int) else None)
+        bar.update(done - bar.n)
 
     def close(self) -> None:
         """Take the bar from the screen."""
         self._bar.close()
-
-    def _show(self, state: dict[str, Any]) -> None:
-        bar, name = self._bar, f"{self._title}: {visible(str(state.get('name', '')))}"
-        done, total = state["done"], state.get("total")
-        if bar.name != name:
-            bar.rename(name)
-            bar.restart()
-        if isinstance(total, int):
-            bar.plan(total)
-        bar.update(done - bar.n)
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        state = json.loads(line)
-    except ValueError:
-        return None
-    return state if isinstance(state, dict) and isinstance(state.get("done"), int) else None

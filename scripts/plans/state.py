@@ -9,6 +9,7 @@ last one, counts as not written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from atlas.storage.json_text import parsed
 from scripts.plans.plan import Plan, Task, state_digest
 
 STATE = "state.jsonl"
@@ -131,12 +133,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as stream:
         for line in stream:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if _is_entry(entry):
-                yield entry
+            with contextlib.suppress(ValueError):
+                if _is_entry(entry := parsed(line)):
+                    yield entry
 
 
 def _is_torn(path: Path) -> bool:

@@ -101,6 +101,8 @@ def test_lines_of_anyone_are_passed_over(tmp_path: Path) -> None:
         '{"task": 3, "event": "ended"}',
         '{"task": "a", "event": "ended", "status": "0"}',
         '{"event": "ended"}',
+        "[" * 100_000,
+        '{"task": "a", "event": "ended", "status": NaN}',
     ]
     (tmp_path / STATE).write_bytes("\n".join(lines).encode() + b"\n\xff\x00\n")
     assert State(tmp_path).records == {}
