@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 Better = Literal["lower", "higher", ""]
+_EACH = "*"
 
 
 @dataclass(frozen=True)
@@ -19,68 +20,43 @@ class Figure:
     title: str
     form: str
     better: Better
-    of: Callable[[dict[str, Any]], float | None]
-    """Takes it from what `evaluate.py --json` prints."""
+    path: str
+    """Where it stands in what `evaluate.py --json` prints, as keys with dots between them; `*`: the mean over all layers."""
+
+    def of(self, report: dict[str, Any]) -> float | None:
+        """The number in a report; None where there is none."""
+        numbers = list(_numbers(report, self.path.split(".")))
+        return fmean(numbers) if numbers else None
 
 
-def _edit(key: str, part: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda report: _number(((report.get("edit") or {}).get(key) or {}).get(part))
-
-
-def _plain(key: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda report: _number((report.get("edit") or {}).get(key))
-
-
-def _layers(key: str, part: str | None = None) -> Callable[[dict[str, Any]], float | None]:
-    """Mean over an edit's layers."""
-
-    def mean(report: dict[str, Any]) -> float | None:
-        of_layers = ((report.get("edit") or {}).get(key) or {}).values()
-        found = [_number(one.get(part) if part and isinstance(one, dict) else one) for one in of_layers]
-        known = [value for value in found if value is not None]
-        return fmean(known) if known else None
-
-    return mean
-
-
-def _whole(key: str) -> Callable[[dict[str, Any]], float | None]:
-    return lambda report: _number(((report.get("reconstruction") or {}).get("whole") or {}).get(key))
-
-
-def _fit(key: str) -> Callable[[dict[str, Any]], float | None]:
-    """Mean over a fit's layers."""
-
-    def mean(report: dict[str, Any]) -> float | None:
-        of_layers = ((report.get("reconstruction") or {}).get("layers") or {}).values()
-        known = [value for one in of_layers if (value := _number(one.get(key))) is not None]
-        return fmean(known) if known else None
-
-    return mean
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _numbers(value: Any, keys: Sequence[str]) -> Iterator[float]:
+    if not keys:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield float(value)
+    elif isinstance(value, dict):
+        for one in value.values() if keys[0] == _EACH else [value.get(keys[0])]:
+            yield from _numbers(one, keys[1:])
 
 
 FIGURES = {
     figure.key: figure
     for figure in (
-        Figure("overlap", "keyframes differ by", ".4f", "lower", _layers("keyframe_overlap", "edited")),
-        Figure("overlap_source", "unedited ones by", ".4f", "", _layers("keyframe_overlap", "source")),
-        Figure("warp_error", "warp error, over the source's", ".3f", "lower", _edit("warp_error", "ratio")),
-        Figure("long_term", "long-term warp error, over the source's", ".3f", "lower", _edit("long_term_warp_error", "ratio")),
-        Figure("fidelity", "keyframes off by", ".4f", "lower", _layers("keyframe_fidelity")),
-        Figure("coverage", "coverage", ".3f", "higher", _layers("coverage")),
-        Figure("changed", "changed", ".4f", "", _plain("changed")),
-        Figure("sharpness", "sharpness, over the source's", ".3f", "", _edit("sharpness", "ratio")),
-        Figure("clip_text", "CLIP-text", ".2f", "higher", _edit("clip_text", "edit")),
-        Figure("clip_frame", "CLIP-frame", ".4f", "higher", _edit("clip_frame", "edit")),
-        Figure("object_consistency", "object consistency", ".4f", "higher", _edit("object_consistency", "edit")),
-        Figure("lpips", "LPIPS along the motion, over the source's", ".3f", "lower", _edit("lpips", "ratio")),
-        Figure("psnr", "reconstruction, dB", ".2f", "higher", _whole("psnr")),
-        Figure("ssim", "SSIM", ".4f", "higher", _whole("ssim")),
-        Figure("flow_px", "mapping against flow, px", ".3f", "lower", _fit("flow_disagreement")),
-        Figure("slide_px", "slide, px", ".2f", "lower", _fit("slide")),
+        Figure("overlap", "keyframes differ by", ".4f", "lower", "edit.keyframe_overlap.*.edited"),
+        Figure("overlap_source", "unedited ones by", ".4f", "", "edit.keyframe_overlap.*.source"),
+        Figure("warp_error", "warp error, over the source's", ".3f", "lower", "edit.warp_error.ratio"),
+        Figure("long_term", "long-term warp error, over the source's", ".3f", "lower", "edit.long_term_warp_error.ratio"),
+        Figure("fidelity", "keyframes off by", ".4f", "lower", "edit.keyframe_fidelity.*"),
+        Figure("coverage", "coverage", ".3f", "higher", "edit.coverage.*"),
+        Figure("changed", "changed", ".4f", "", "edit.changed"),
+        Figure("sharpness", "sharpness, over the source's", ".3f", "", "edit.sharpness.ratio"),
+        Figure("clip_text", "CLIP-text", ".2f", "higher", "edit.clip_text.edit"),
+        Figure("clip_frame", "CLIP-frame", ".4f", "higher", "edit.clip_frame.edit"),
+        Figure("object_consistency", "object consistency", ".4f", "higher", "edit.object_consistency.edit"),
+        Figure("lpips", "LPIPS along the motion, over the source's", ".3f", "lower", "edit.lpips.ratio"),
+        Figure("psnr", "reconstruction, dB", ".2f", "higher", "reconstruction.whole.psnr"),
+        Figure("ssim", "SSIM", ".4f", "higher", "reconstruction.whole.ssim"),
+        Figure("flow_px", "mapping against flow, px", ".3f", "lower", "reconstruction.layers.*.flow_disagreement"),
+        Figure("slide_px", "slide, px", ".2f", "lower", "reconstruction.layers.*.slide"),
     )
 }
 """By column. Costs stand beside them: cpu_seconds and peak_mb, of all stages of a row."""
