@@ -24,11 +24,10 @@ from scripts.plans.state import State
 from scripts.sweeps.axes import axis_fields, given_axes
 from scripts.sweeps.figures import figures_of_report
 from scripts.sweeps.grid import Axis, Combination, Value, combinations
-from scripts.sweeps.plot import plot
 from scripts.sweeps.studies import STUDIES, Study
 from scripts.sweeps.tables import write_tables
 
-_STUDY_HELP = f"Axes that are usually compared: {'; '.join(f'{name} ({study.meaning})' for name, study in STUDIES.items())}."
+_STUDY_HELP = f"What is usually compared: {'; '.join(f'{name} ({study.meaning})' for name, study in STUDIES.items())}."
 _EDITED = ("edit", "aggregate", "render")
 
 
@@ -126,9 +125,10 @@ def sweep(options: SweepOptions) -> str:
     plan, about = planned(options, study, rows, folder, cores)
     state = run_in(folder, plan, about, workers, quiet=options.quiet)
     results = _results(plan, about, state, rows)
-    shown = study.figures if study else None
+    from scripts.sweeps.plot import plot  # takes torch, which --help and a sweep under way do not need
+
     write_tables(folder, [axis.name for axis in axes], results)
-    plot(folder / "sweep.png", varied_axes(rows), results, shown)
+    plot(folder / "sweep.png", varied_axes(rows), results, study.figures if study else None)
     finished(folder, plan, about, state)
     table = (folder / "sweep.md").read_text(encoding="utf-8")
     return f"{table}\nas a picture: {folder / 'sweep.png'}\nwith every edit: {folder / 'index.html'}"
@@ -163,14 +163,14 @@ def _study(name: str | None) -> Study | None:
 
 
 def _axes(options: SweepOptions, study: Study | None) -> list[Axis]:
-    """The clips, the study's axes and those of the command line, of which one of the same name takes the study's place."""
+    """The clips, the axes of the command line, and the study's, unless one of the same name takes its place."""
     given = {axis.name: axis for axis in given_axes(options, Places(Path.cwd()))}
     names = [_clip_name(path) for path in options.clips]
     if not names:
         raise UserError("there is no clip: name the folder of a prepared clip, a video, or a folder of frames")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"two clips are called {twice[0]!r}: sweep them one by one, with an --output of their own")
-    of_study = [axis for axis in (study.axes if study else ()) if axis.name not in given]
+    of_study = [axis for axis in ([study.axis()] if study else []) if axis.name not in given]
     made = [axis.name for axis in given.values() if axis.stages == {"fit"}]
     if options.fitted is not None and made:
         raise UserError(f"--fitted uses a fit as it is, and {a_few(made)} is for making one: leave one of them out")

@@ -38,6 +38,7 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "atlas.options.evaluate",
         "atlas.options.export",
         "scripts.batches.batch",
+        "scripts.sweeps.sweep",
     ],
 )
 def test_options_that_need_no_torch_load_none(modules: str) -> None:

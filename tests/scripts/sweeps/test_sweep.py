@@ -84,7 +84,7 @@ def test_the_plan_of_each_study(name: str, sample_clip: Clip, tmp_path: Path) ->
     options, study = options_of(sample_clip, tmp_path, "--study", name), STUDIES[name]
     rows = combinations(_axes(options, study))
     plan, about = planned(options, study, rows, tmp_path, 1)
-    assert len(about["rows"]) == len(rows) == len(study.axes[0].values)
+    assert len(about["rows"]) == len(rows) == len(study.axis().values)
     fits = [task for task in plan if task.stage == "fit"]
     assert len(fits) == (len(rows) if name == "fit" else 1)
     assert len({task.id for task in plan if task.stage == "evaluate"}) == len(rows)
