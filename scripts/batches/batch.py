@@ -22,7 +22,7 @@ from scripts.plans.bars import Bars
 from scripts.plans.chain import Chains, EditEntry, whole_chain
 from scripts.plans.engines.local import LocalEngine, shares
 from scripts.plans.places import Places
-from scripts.plans.plan import Plan
+from scripts.plans.plan import PLAN, Plan, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
 
@@ -98,11 +98,7 @@ def check_output(folder: Path) -> None:
     """UserError where a plan cannot be kept in a folder: it is a file, or holds other things."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: name another folder with --output")
-    if (
-        folder.is_dir()
-        and not (folder / "plan.json").is_file()
-        and any(not path.name.startswith(".") for path in folder.iterdir())
-    ):
+    if folder.is_dir() and not (folder / PLAN).is_file() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UserError(f"{folder} holds other things: name an empty or a new folder with --output")
 
 
@@ -130,12 +126,12 @@ def planned(jobs: Sequence[Job], cores: int) -> tuple[Plan, list[dict[str, Any]]
     fixed = frozenset((job.clip.folder, job.fit) for job in jobs if job.is_fitted)
     chains, rows = Chains(Plan(), cores, fixed), []
     for job in jobs:
-        made: dict[str, list[str]] = {}
+        edited: dict[str, Task] = {}
         for edit in job.edits:
             entry = EditEntry(edit.name, edit.layers, edit.stages, job.fit)
-            also = [chains.plan.tasks[name] for other in _named_edits(entry) for name in made.get(other, [])[:1]]
+            also = [edited[other] for other in _named_edits(entry) if other in edited]
             tasks = whole_chain(chains, job.clip, entry, job.fit_options, also)
-            made[edit.name] = [task.id for task in tasks if task.stage == "edit"][-1:]
+            edited[edit.name] = [task for task in tasks if task.stage == "edit"][-1]
             rows.append({"clip": job.clip.name, "edit": edit.name, "tasks": [tasks[-1].id]})
         if not job.edits:
             fit = chains.fit(job.clip, job.fit, job.fit_options)
@@ -170,12 +166,12 @@ def run_in(folder: Path, plan: Plan, about: dict[str, Any], workers: int, *, qui
 def finished(folder: Path, plan: Plan, about: dict[str, Any], state: State) -> str:
     """The table of a plan that was run, and where its page is; UserError, the table printed, where something failed."""
     rows = rows_of(plan, about)
-    told = table(rows, state, is_running=False)
-    left = sum(summary(row, state) != "done" for row in rows)
+    text = table(rows, state, is_running=False)
+    left = sum(summary(row.tasks, state) != "done" for row in rows)
     if left:
-        say(told)
+        say(text)
         raise UserError(f"{left} of {len(rows)} rows are not done: mend what is named above, and run the same command again")
-    return f"{told}\n\nwith pictures and films: {folder / PAGE}"
+    return f"{text}\n\nwith pictures and films: {folder / PAGE}"
 
 
 def status(options: StatusOptions) -> str | dict[str, Any]:
@@ -185,7 +181,7 @@ def status(options: StatusOptions) -> str | dict[str, Any]:
     try:
         rows = rows_of(plan, about)
     except (KeyError, TypeError):
-        raise UserError(f"{options.folder / 'plan.json'} is damaged: run the batch or the sweep again") from None
+        raise UserError(f"{options.folder / PLAN} is damaged: run the batch or the sweep again") from None
     if options.json:
         return {"rows": [_as_json(row, state) for row in rows]}
     return table(rows, state, is_running=_is_running(options.folder))
@@ -193,7 +189,7 @@ def status(options: StatusOptions) -> str | dict[str, Any]:
 
 def _as_json(row: Row, state: State) -> dict[str, Any]:
     tasks = [{"id": task.id, "stage": task.stage, "title": task.title} | asdict(state.of(task.id)) for task in row.tasks]
-    return {"clip": row.clip, "edit": row.edit, "status": summary(row, state), "tasks": tasks}
+    return {"clip": row.clip, "edit": row.edit, "status": summary(row.tasks, state), "tasks": tasks}
 
 
 def _is_running(folder: Path) -> bool:

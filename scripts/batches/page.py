@@ -44,11 +44,11 @@ def write_page(title: str, rows: Sequence[Row], state: State) -> Path:
 
 
 def _page(title: str, rows: Sequence[Row], state: State) -> Iterator[str]:
-    words = [summary(row, state) for row in rows]
+    done = sum(summary(row.tasks, state) == "done" for row in rows)
     yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>"
     yield '<meta name=viewport content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style><h1>{_text(title)}</h1>"
-    yield f"<p>{len(rows)} edits, {words.count('done')} done</p>"
+    yield f"<p>{len(rows)} edits, {done} done</p>"
     for clip, of_clip in groupby(rows, key=lambda row: row.clip):
         yield f"<h2>{_text(clip)}</h2>"
         for row in of_clip:
@@ -56,7 +56,7 @@ def _page(title: str, rows: Sequence[Row], state: State) -> Iterator[str]:
 
 
 def _article(row: Row, state: State) -> Iterator[str]:
-    word = summary(row, state)
+    word = summary(row.tasks, state)
     yield f"<article><h3>{_text(row.edit)}</h3>"
     for task in row.tasks:
         record = state.of(task.id)

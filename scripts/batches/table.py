@@ -11,8 +11,6 @@ from scripts.plans.options import STAGES
 from scripts.plans.plan import Plan, Task
 from scripts.plans.state import Record, State
 
-_COLUMNS = ("prepare", "fit", "edit", "aggregate", "render", "evaluate")
-
 
 @dataclass(frozen=True)
 class Row:
@@ -54,7 +52,7 @@ def with_needs(plan: Plan, tasks: Iterable[Task]) -> list[Task]:
 
 def table(rows: Sequence[Row], state: State, *, is_running: bool) -> str:
     """Lay out how a plan stands, as text to read."""
-    heading = ["clip", "edit", *_COLUMNS, "status", "CPU s"]
+    heading = ["clip", "edit", *STAGES, "status", "CPU s"]
     cells = [_cells(row, state, is_running=is_running) for row in rows]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
     lines = [
@@ -70,14 +68,16 @@ def table(rows: Sequence[Row], state: State, *, is_running: bool) -> str:
     return "\n".join(lines)
 
 
-def summary(row: Row, state: State) -> str:
-    """How a row stands in a word: done, or the status of what failed, or that it waits."""
-    records = [state.of(task.id) for task in row.tasks]
+def summary(tasks: Sequence[Task], state: State, *, is_running: bool = True) -> str:
+    """How tasks stand in a word: done, or the status of what failed, or that they wait. is_running: a run is at work."""
+    records = [state.of(task.id) for task in tasks]
     if failed := [record for record in records if record.state in ("failed", "cancelled")]:
         return status_word(failed[0])
     if all(record.state == "done" for record in records):
         return "done"
-    return "running" if any(record.state == "running" for record in records) else "waiting"
+    if any(record.state == "running" for record in records):
+        return "running" if is_running else "stopped"
+    return "waiting"
 
 
 def status_word(record: Record) -> str:
@@ -88,21 +88,7 @@ def status_word(record: Record) -> str:
 
 
 def _cells(row: Row, state: State, *, is_running: bool) -> list[str]:
-    cells = []
-    for stage in STAGES:
-        records = [state.of(task.id) for task in row.of(stage)]
-        cells.append(_cell(records, is_running=is_running) if records else "-")
+    stages = (row.of(stage) for stage in STAGES)
+    words = [summary(tasks, state, is_running=is_running) if tasks else "-" for tasks in (*stages, row.tasks)]
     seconds = sum(state.of(task.id).cpu_seconds or 0.0 for task in row.tasks)
-    found = summary(row, state)
-    found = "stopped" if found == "running" and not is_running else found
-    return [in_one_line(row.clip), in_one_line(row.edit), *cells, found, f"{seconds:.1f}"]
-
-
-def _cell(records: Sequence[Record], *, is_running: bool) -> str:
-    if failed := [record for record in records if record.state in ("failed", "cancelled")]:
-        return status_word(failed[0])
-    if all(record.state == "done" for record in records):
-        return "done"
-    if any(record.state == "running" for record in records):
-        return "running" if is_running else "stopped"
-    return "waiting"
+    return [in_one_line(row.clip), in_one_line(row.edit), *words, f"{seconds:.1f}"]

@@ -175,16 +175,16 @@ def completed(given: Options, defaults: Options, where: str) -> Options:
 
     defaults: hold where nothing is given, but for what is of another editor alone.
     """
-    told = _editor_of(given) or _editor_of(defaults | given)
-    if told is None:
-        own = ", ".join(f"{editor.needs} ({name})" for name, editor in EDITORS.items())
+    editor = _editor_of(given) or _editor_of(defaults | given)
+    if editor is None:
+        own = ", ".join(f"{one.needs} ({name})" for name, one in EDITORS.items())
         raise UserError(f"{where}: it does not say how to edit: give editor, or one of {own}")
     others: set[str] = set()
-    if told in EDITORS:
-        mine = EDITORS[told].own_options()
-        others = {name for editor in EDITORS.values() for name in editor.own_options() if name not in mine}
+    if editor in EDITORS:
+        mine = EDITORS[editor].own_options()
+        others = {name for one in EDITORS.values() for name in one.own_options() if name not in mine}
     usual = {name: value for name, value in defaults.items() if name not in others}
-    return {"layer": LAYER} | usual | given | {"editor": told}
+    return {"layer": LAYER} | usual | given | {"editor": editor}
 
 
 def _editor_of(options: Options) -> str | None:

@@ -140,8 +140,7 @@ def _reason(state: State, task: Task, status: int) -> str:
         return ""
     if status < 0:
         return f"killed by {_signal(-status)}"
-    log = Outputs.of(state.folder, task, None).log
-    return last_line(log) if log.is_file() else ""
+    return last_line(Outputs.of(state.folder, task, None).log)
 
 
 def _signal(number: int) -> str:

@@ -207,6 +207,6 @@ def _results(plan: Plan, about: dict[str, Any], state: State, rows: Sequence[Com
         cost = {"cpu_seconds": round(sum(r.cpu_seconds or 0.0 for r in records), 2), "peak_mb": max(peaks, default=None)}
         line = next((record.line for record in records if record.state == "failed"), "")
         made = next((task.title.split()[-1] for task in reversed(entry.tasks) if task.stage == "evaluate"), "")
-        told = {"axes": row.labels, "made": made, "status": summary(entry, state), "line": line}
-        results.append(told | {"figures": figures | cost})
+        about_row = {"axes": row.labels, "made": made, "status": summary(entry.tasks, state), "line": line}
+        results.append(about_row | {"figures": figures | cost})
     return results

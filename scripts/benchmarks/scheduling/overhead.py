@@ -51,8 +51,7 @@ def bench_plan(options: BenchPlanOptions) -> dict[str, Any]:
             began = time.process_time()
 
         lap("make")
-        about = {"rows": rows}
-        plan.write(folder, about)
+        plan.write(folder, {"rows": rows})
         lap("write")
 
         def outcome(task: Task, tries: int) -> tuple[float, int]:
@@ -61,11 +60,11 @@ def bench_plan(options: BenchPlanOptions) -> dict[str, Any]:
         engine = SimulatedEngine(options.workers, outcome)
         run_plan(plan, State(folder), engine)
         lap("run")
-        read, told = Plan.read(folder)
+        read, about = Plan.read(folder)
         state = State(folder)
         left = len(state.missing(read))
         lap("again")
-        table(rows_of(read, told), state, is_running=False)
+        table(rows_of(read, about), state, is_running=False)
         lap("table")
     return {
         "tasks": len(plan),

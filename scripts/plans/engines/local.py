@@ -26,14 +26,14 @@ _SHARE_OF_MEMORY = 0.9
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def shares(workers: int | None, resources: Resources = Resources()) -> tuple[int, int]:  # noqa: B008
+def shares(workers: int | None) -> tuple[int, int]:
     """How many processes work at once, and the cores of each.
 
-    workers: as asked for; None: one for each core that this process may use, as far as there is memory for them.
+    workers: as asked for; None: one for each core that this process may use, as far as there is memory for usual tasks.
     """
     cores = usable_cores()
     if workers is None:
-        workers = min(cores, int(_SHARE_OF_MEMORY * _memory_mb() / resources.memory_mb))
+        workers = min(cores, int(_SHARE_OF_MEMORY * _memory_mb() / Resources().memory_mb))
     return max(workers, 1), max(cores // max(workers, 1), 1)
 
 
@@ -68,15 +68,15 @@ class LocalEngine:
         environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | threads | {PROGRESS_FILE: str(outputs.progress)}
         part = outputs.result and outputs.result.with_name(f".{outputs.result.name}.part")
         with contextlib.ExitStack() as files:
-            said: IO[bytes] = files.enter_context(outputs.log.open("ab"))
-            printed: IO[bytes] = files.enter_context(part.open("wb")) if part else said
+            log: IO[bytes] = files.enter_context(outputs.log.open("ab"))
+            result: IO[bytes] = files.enter_context(part.open("wb")) if part else log
             began = time.monotonic()
             process = subprocess.Popen(
                 full_command(task),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=said,
+                stdout=result,
+                stderr=log,
                 env=environment,
                 **group.own_group(),
             )
