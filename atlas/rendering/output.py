@@ -140,22 +140,27 @@ def choose_output(
     folder = clip.edit_folder(edit)
     if path:
         refuse_what_is_needed(path, clip, folder)
+    chosen = path or folder / usual_name(name, alpha=alpha)
     if name in IMAGES:
-        usual = ("layer" if alpha else "frames") + ("16" if name == "png16" else "")
-        chosen = path or folder / usual
         if chosen.exists() and not chosen.is_dir():
             raise UserError(f"{chosen} is a file, --format {name} is a folder of images: choose another --output")
         if path and not force and chosen.is_dir() and any(chosen.iterdir()) and not (chosen / LIST).is_file():
             raise UserError(f"{chosen} holds other files: choose another --output, or --force to write among them")
     else:
         suffix = FORMATS[name].suffix
-        chosen = path or folder / (("layer" if alpha else "video") + suffix)
         if chosen.suffix.lower() != suffix:
             raise UserError(f"{chosen} is no name for --format {name}: end it with {suffix}, or choose another --format")
         if chosen.is_dir():
             raise UserError(f"{chosen} is a folder: choose another --output")
     check_writable(chosen)
     return Output(chosen, name, alpha, crf)
+
+
+def usual_name(name: str, *, alpha: bool) -> str:
+    """What an edit is called in its folder, rendered in the format of this name."""
+    if name in IMAGES:
+        return ("layer" if alpha else "frames") + ("16" if name == "png16" else "")
+    return ("layer" if alpha else "video") + FORMATS[name].suffix
 
 
 def check_writable(path: Path) -> None:

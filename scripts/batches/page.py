@@ -14,6 +14,7 @@ from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
 from atlas.storage.stamps import read_json
 from atlas.system.terminal import visible
+from atlas.video.writing import FORMATS
 from scripts.batches.table import Row, status_word, summary
 from scripts.plans.plan import Task
 from scripts.plans.state import State
@@ -32,7 +33,7 @@ td + td { font-variant-numeric: tabular-nums }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } .failed { color: #f2b8b5 } }
 @media (max-width: 50rem) { article { grid-template-columns: minmax(0, 1fr) } }
 """
-_FILMS = {".mp4", ".webm", ".mov"}
+_FILMS = {form.suffix for form in FORMATS.values()}
 
 
 def write_page(title: str, rows: Sequence[Row], state: State) -> Path:

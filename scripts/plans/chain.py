@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
+from atlas.rendering.output import IMAGES, usual_name
+from atlas.video.writing import FORMATS
 from edit.editors import EDITORS, EditOptions
 from edit.editors.protocol import Editor
-from scripts.plans.options import arguments_of
+from scripts.plans.options import arguments_of, options_of
 from scripts.plans.plan import Plan, Resources, Task, stage_command
 
 Options = dict[str, Any]
@@ -203,10 +205,10 @@ def target_of(clip: ClipEntry, options: Options) -> str:
 
 def rendered_path(folder: Path, options: Options) -> Path:
     """Where render puts an edit, by its options."""
-    form, name = options.get("format", "mp4"), "layer" if options.get("alpha") else "video"
-    if form in ("png", "png16"):
-        return folder / (("layer" if options.get("alpha") else "frames") + ("16" if form == "png16" else ""))
-    return folder / f"{name}.{'mov' if form == 'prores' else form}"
+    name = options.get("format", options_of("render")["format"].default)
+    if name not in FORMATS and name not in IMAGES:
+        return folder / name  # there is no such format: the stage will say so
+    return folder / usual_name(name, alpha=bool(options.get("alpha")))
 
 
 def _needs_fit(clip: ClipEntry, options: Options) -> bool:
