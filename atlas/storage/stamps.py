@@ -50,7 +50,7 @@ def digest(*parts: Any) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            _add_files(total, dict(_files_below(part)))
+            _add_files(total, dict(files_below(part)))
         else:
             total.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\0")
     return total.hexdigest()
@@ -74,14 +74,15 @@ def contents(path: Path) -> dict[str, str]:
 
     By it one sees later whether all is as it was written.
     """
-    return {name: f"{file.stat().st_size}{_quick_digest(file)}" for name, file in _files_below(path)}
+    return {name: f"{file.stat().st_size}{_quick_digest(file)}" for name, file in files_below(path)}
 
 
 def _quick_digest(file: Path) -> str:
     return f" {_digest_file(file).hex()}" if file.stat().st_size <= _QUICK else ""
 
 
-def _files_below(path: Path) -> Iterable[tuple[str, Path]]:
+def files_below(path: Path) -> Iterable[tuple[str, Path]]:
+    """The files of a folder that count, by their names within it, or a file under "": hidden ones do not."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
         return [(file.relative_to(path).as_posix(), file) for file in files]
@@ -144,7 +145,7 @@ def is_whole(folder: Path) -> bool:
     written = read_stamp(folder).get(_FILES)
     if not isinstance(written, dict):
         return True  # stamped by an older version: nothing is known
-    sizes = {name: str(file.stat().st_size) for name, file in _files_below(folder)}
+    sizes = {name: str(file.stat().st_size) for name, file in files_below(folder)}
     return all(isinstance(entry, str) and sizes.get(name) == entry.partition(" ")[0] for name, entry in written.items())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.errors import UserError
-from atlas.storage.stamps import digest, read_json, write_json
+from atlas.storage.stamps import digest, files_below, read_json, write_json
 
 VERSION = 1
 PLAN = "plan.json"
@@ -142,12 +142,8 @@ def state_of(path: Path) -> list[Any]:
         return [str(path)]
     if not path.is_dir():
         return [str(path), about.st_size, about.st_mtime_ns]
-    inside = []
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not file.name.startswith("."):
-            entry = file.stat()
-            inside.append([file.relative_to(path).as_posix(), entry.st_size, entry.st_mtime_ns])
-    return [str(path), inside]
+    states = ((name, file.stat()) for name, file in files_below(path))
+    return [str(path), [[name, state.st_size, state.st_mtime_ns] for name, state in states]]
 
 
 def state_digest(paths: Iterable[str]) -> str:
