@@ -5,6 +5,7 @@ What a node returns is made again by ComfyUI only where its inputs have changed;
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ import atlas
 import edit as editing
 from atlas.errors import UserError
 from atlas.maps.coverage import visibility
+from atlas.storage.images import to_float, to_uint8
 from edit.request.keyframes import chosen, named
 
 FIT = "LAYERED_ATLAS_FIT"
@@ -89,9 +91,9 @@ class Keyframes(Node):
         """Frames that see most of a layer, or those that are named: images, the layer's opacity, and their numbers."""
         fit.maps.check_layer(layer)
         numbers = named(keyframes, fit.clip.frames) or sorted(chosen(keyframes, visibility(fit.maps, layer)))
-        images = np.stack([fit.clip.frame(number) for number in numbers])
+        images = _images(fit.clip.frame(number) for number in numbers)
         opacity = np.stack([fit.opacity(layer, number) for number in numbers])
-        return torch.from_numpy(images).float() / 255, torch.from_numpy(opacity), ",".join(map(str, numbers))
+        return images, torch.from_numpy(opacity), ",".join(map(str, numbers))
 
 
 class ApplyAtlas(Node):
@@ -115,7 +117,7 @@ class ApplyAtlas(Node):
             raise UserError(f"the atlas of {layer} has {size}x{size} texels, the image is {_sized(atlas_image)}: scale it back")
         painted = np.concatenate([atlas_image[0].cpu().float().clamp(0, 1).numpy(), original[..., 3:]], -1)
         edited = editing.edit(fit.clip, name, layer=layer, fit=fit.name, editor="atlas", image=painted)
-        return (_frames(edited),)
+        return (_images(edited),)
 
 
 class ApplyKeyframes(Node):
@@ -141,7 +143,7 @@ class ApplyKeyframes(Node):
             )
         pictures = dict(zip(frames, _bytes(images), strict=True))
         edited = editing.edit(fit.clip, name, layer=layer, fit=fit.name, editor="images", images=pictures)
-        return (_frames(merging.aggregate(edited, method=method)),)
+        return (_images(merging.aggregate(edited, method=method)),)
 
 
 NODES: tuple[type[Any], ...] = (FitClip, AtlasOfLayer, Keyframes, ApplyAtlas, ApplyKeyframes)
@@ -149,12 +151,12 @@ NODES: tuple[type[Any], ...] = (FitClip, AtlasOfLayer, Keyframes, ApplyAtlas, Ap
 
 def _bytes(images: Tensor) -> np.ndarray:
     """Values in [0, 1] as uint8."""
-    return (images.cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return to_uint8(images.cpu().float().numpy())
 
 
-def _frames(edited: atlas.Edit) -> Tensor:
-    """All rendered frames of an edit, (T, H, W, 3) float in [0, 1]."""
-    return torch.from_numpy(np.stack(list(edited))).float() / 255
+def _images(frames: Iterable[np.ndarray]) -> Tensor:
+    """Frames, each (H, W, 3) uint8, as ComfyUI has them, (T, H, W, 3) float in [0, 1]."""
+    return torch.from_numpy(to_float(np.stack(list(frames))))
 
 
 def _sized(images: Tensor) -> str:
