@@ -1,4 +1,4 @@
-"""Read a job file: YAML, JSON or TOML, from anyone. What is read twice in a mapping, too large or no data at all is refused."""
+"""Read a job file: YAML, JSON or TOML, from anyone. What stands twice in a mapping, is too large or no data is refused."""
 
 from __future__ import annotations
 
@@ -50,6 +50,15 @@ def read_job_file(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path} holds no clips and edits: begin it with `clips:` and `edits:`, or `data:`")
     return data
+
+
+def read_plain(text: str) -> Any:
+    """A number, true, false or null, as a job file has them; any other text as it is."""
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    return value if isinstance(value, bool | int | float | None) else text
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C's where PyYAML was built with it

@@ -6,8 +6,8 @@ from dataclasses import field, make_dataclass
 from typing import Annotated, Any
 
 import tyro
-import yaml
 
+from scripts.batches.files import read_plain
 from scripts.plans.options import STAGES, Option, option_of, options_of, taken
 from scripts.plans.places import Places
 from scripts.sweeps.grid import Axis, Value
@@ -78,10 +78,4 @@ def _read(option: Option, text: str) -> Any:
 
 
 def _plain(text: str) -> Any:
-    if text == "none":
-        return None
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if isinstance(value, bool | int | float | None) else text
+    return None if text == "none" else read_plain(text)

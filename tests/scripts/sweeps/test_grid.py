@@ -55,10 +55,23 @@ def test_every_option_of_every_stage_is_an_axis(tmp_path: Path) -> None:
     assert found["prompt"].values[0].options == {"edit": {"prompt": "a cat, a dog"}}
     assert found["start"].values[0].options == {"prepare": {"start": 5}}
     assert [axis.name for axis in axes_from("--seed", "1", "1", folder=tmp_path)] == ["seed"]
+    numbers = axes_from("--strength", "1e-1", ".5", "--seeds", "010", folder=tmp_path)
+    assert {axis.name: [value.options["edit"][axis.name] for value in axis.values] for axis in numbers} == {
+        "strength": [0.1, 0.5],
+        "seed": [10],
+    }
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--strength", "much"], "--strength: 'much'"), (["--preset", "b"], "--preset: 'b'")]
+    ("words", "said"),
+    [
+        (["--strength", "much"], "--strength: 'much'"),
+        (["--preset", "b"], "--preset: 'b'"),
+        (["--seeds", "2024-13-45"], "--seed: '2024-13-45'"),
+        (["--seeds", "12:30"], "--seed: '12:30'"),
+        (["--seeds", "9" * 5000], "--seed: '999"),
+        (["--seeds", "[" * 5000], "--seed: '"),
+    ],
 )
 def test_a_value_that_suits_no_option_is_refused(words: list[str], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
