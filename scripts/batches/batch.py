@@ -180,7 +180,7 @@ def status(options: StatusOptions) -> str | dict[str, Any]:
     state = State(options.folder)
     try:
         rows = rows_of(plan, about)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, RecursionError):
         raise UserError(f"{options.folder / PLAN} is damaged: run the batch or the sweep again") from None
     if options.json:
         return {"rows": [_as_json(row, state) for row in rows]}

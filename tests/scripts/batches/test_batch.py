@@ -23,6 +23,7 @@ from atlas.storage.stamps import digest
 from atlas.system.interrupt import SAID
 from atlas.video.reading import probe
 from scripts.batches.batch import BatchOptions, StatusOptions, batch, status
+from scripts.plans.plan import Plan, Task
 from tests.edit import tiny
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "batch.py"
@@ -176,3 +177,14 @@ def test_wrong_options_leave_nothing(footage: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no plan\.json"):
         status(StatusOptions(folder=tmp_path))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["jobs.yaml"]
+
+
+def test_a_plan_of_anyone_is_refused_in_one_line(tmp_path: Path) -> None:
+    plan = Plan()
+    task = plan.add(Task.of("prepare", [], tmp_path, "prepare"))
+    for number in range(3000):  # each made from the one before
+        task = plan.add(Task.of("fit", [str(number)], tmp_path, "fit", needs=[task]))
+    for rows in ([{"clip": "a", "edit": "b", "tasks": [task.id]}], [{"clip": "a", "edit": "b", "tasks": ["x"]}], [{}], [3]):
+        plan.write(tmp_path, {"rows": rows})
+        with pytest.raises(UserError, match=r"plan\.json is damaged"):
+            status(StatusOptions(folder=tmp_path))
