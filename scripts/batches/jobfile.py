@@ -142,7 +142,7 @@ class Reader:
 
     def _by_stage(self, given: dict[str, Any], stages: tuple[str, ...], where: str) -> StageOptions:
         """Options by stage: those below a stage's name are its own and win, others go to every stage that has them."""
-        found: StageOptions = {stage: {} for stage in stages}
+        by_stage: StageOptions = {stage: {} for stage in stages}
         for name, value in given.items():
             if name in stages:
                 continue
@@ -155,12 +155,12 @@ class Reader:
             for stage in having:
                 option = option_of(stage, plain)
                 assert option is not None
-                found[stage][option.name] = taken(option, value, f"{where}, {name}", self.places)
+                by_stage[stage][option.name] = taken(option, value, f"{where}, {name}", self.places)
         for stage in stages:
             if stage in given:
                 own = self._mapping(given[stage], f"{where}, {stage}")
-                found[stage] |= taken_options(stage, own, f"{where}, {stage}", self.places)
-        return found
+                by_stage[stage] |= taken_options(stage, own, f"{where}, {stage}", self.places)
+        return by_stage
 
     def _where(self, kind: str, number: int, entry: Any) -> str:
         named = [entry.get(key) for key in ("name", "source", "clip")] if isinstance(entry, dict) else []

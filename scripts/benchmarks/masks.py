@@ -113,16 +113,16 @@ def _tiles(clip: Clip, truth: list[np.ndarray], frames: list[int], overlaps: lis
 
 
 def printed(options: BenchMasksOptions) -> dict[str, Any] | str:
-    """Measure; the figures as JSON has them, or lines to read."""
-    figures = bench_masks(options)
-    return figures if options.json else "\n".join(line for name, found in figures.items() for line in _lines(name, found))
+    """Measure; the results as JSON has them, or lines to read."""
+    results = bench_masks(options)
+    return results if options.json else "\n".join(line for name, figures in results.items() for line in _lines(name, figures))
 
 
-def _lines(name: str, found: dict[str, Any]) -> list[str]:
-    worst = ", ".join(f"{index} ({found['frames'][index]:.2f})" for index in found["worst"])
+def _lines(name: str, figures: dict[str, Any]) -> list[str]:
+    worst = ", ".join(f"{index} ({figures['frames'][index]:.2f})" for index in figures["worst"])
     return [
-        f"{name}: overlap {found['overlap']:.3f}, least {found['least']:.3f};"
-        f" {found['cpu_seconds_per_frame']:.2f} processor s a frame ({found['seconds_per_frame']:.2f} s)",
+        f"{name}: overlap {figures['overlap']:.3f}, least {figures['least']:.3f};"
+        f" {figures['cpu_seconds_per_frame']:.2f} processor s a frame ({figures['seconds_per_frame']:.2f} s)",
         f"  worst frames: {worst}",
-        *(f"  {remark}" for remark in found["remarks"]),
+        *(f"  {remark}" for remark in figures["remarks"]),
     ]

@@ -237,11 +237,11 @@ def _left_over(clip: Path) -> list[str]:
 
 def held(clip: Path) -> dict[str, Any]:
     """What a clip's folder holds: of files a digest, of JSON what it says, as keys may stand in any order; of costs whose."""
-    found: dict[str, Any] = dict(contents(clip))
+    files: dict[str, Any] = dict(contents(clip))
     for path in clip.rglob("*.json"):
-        said = json.loads(path.read_text(encoding="utf-8"))
-        found[path.relative_to(clip).as_posix()] = sorted(said) if path.name == COST else said
-    return found
+        value = json.loads(path.read_text(encoding="utf-8"))
+        files[path.relative_to(clip).as_posix()] = sorted(value) if path.name == COST else value
+    return files
 
 
 def differing(found: dict[str, Any], right: dict[str, Any]) -> list[str]:

@@ -97,13 +97,13 @@ def taken_options(stage: str, given: dict[str, Any], where: str, places: Places)
 
     where: file and entry, for the message.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in given.items():
         option = option_of(stage, name)
         if option is None:
             raise UserError(f"{where}: {stage} has no option {in_one_line(str(name))[:60]!r}: see scripts/{stage}.py --help")
-        found[option.name] = taken(option, value, f"{where}, {name}", places)
-    return found
+        values[option.name] = taken(option, value, f"{where}, {name}", places)
+    return values
 
 
 def taken(option: Option, value: Any, where: str, places: Places) -> Any:

@@ -94,11 +94,11 @@ class Plan:
 
     def dependants(self) -> dict[str, list[str]]:
         """For each task the ids of those that need it."""
-        found: dict[str, list[str]] = {name: [] for name in self.tasks}
+        dependants: dict[str, list[str]] = {name: [] for name in self.tasks}
         for task in self:
             for name in task.needs:
-                found[name].append(task.id)
-        return found
+                dependants[name].append(task.id)
+        return dependants
 
     def write(self, folder: Path, about: dict[str, Any]) -> bool:
         """Write plan.json; returns whether it was another one before, or none. about: what whoever made it asks for later."""

@@ -24,19 +24,19 @@ def axes_of(stage: str) -> dict[str, str]:
     return {renamed.get(name, name): name for name in options_of(stage)}
 
 
-def _stages() -> dict[str, list[tuple[str, str]]]:
+def _settings() -> dict[str, list[tuple[str, str]]]:
     """For each axis the stages and options that it sets, in the order of the stages."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    settings: dict[str, list[tuple[str, str]]] = {}
     for stage in STAGES:
         for axis, option in axes_of(stage).items():
-            found.setdefault(axis, []).append((stage, option))
-    return found
+            settings.setdefault(axis, []).append((stage, option))
+    return settings
 
 
 def axis_fields() -> type[Any]:
     """A dataclass with a field for each axis: texts, none where the axis is not asked for."""
     made = []
-    for axis, options in _stages().items():
+    for axis, options in _settings().items():
         stage, option = options[0]
         flag = next(one.flag for one in options_of(stage).values() if one.name == option)
         aliases = [f"--{_PLURALS[axis]}"] if axis in _PLURALS else []
@@ -49,7 +49,7 @@ def axis_fields() -> type[Any]:
 def given_axes(options: object, places: Places) -> list[Axis]:
     """The axes that a command line gives values of, in the order of the stages; UserError for a value that suits none."""
     axes = []
-    for name, setting in _stages().items():
+    for name, setting in _settings().items():
         texts = getattr(options, name)
         if texts:
             axes.append(Axis(name, tuple(axis_value(name, setting, text, places) for text in dict.fromkeys(texts))))

@@ -74,10 +74,10 @@ class Group:
 
 def grouped(results: Sequence[dict[str, Any]]) -> list[Group]:
     """Rows by all axes but the seeds, in the order in which they come."""
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    rows_by_labels: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in results:
-        found.setdefault(tuple(label for name, label in row["axes"].items() if name not in SEEDS), []).append(row)
-    return [Group(rows) for rows in found.values()]
+        rows_by_labels.setdefault(tuple(label for name, label in row["axes"].items() if name not in SEEDS), []).append(row)
+    return [Group(rows) for rows in rows_by_labels.values()]
 
 
 def _cell(group: Group, key: str, groups: Sequence[Group]) -> str:

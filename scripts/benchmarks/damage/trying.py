@@ -98,11 +98,11 @@ def try_damage(options: TryDamageOptions) -> str:
                 say(str(one), sys.stderr)
     faults = [one for one in tries if one.is_fault]
     kinds, ends = Counter(one.kind for one in tries), Counter(one.ended for one in tries if not one.is_fault)
-    said = f"{len(tries)} damaged files ({_listed(kinds)}): {_listed(ends)}"
-    said += f"; the longest took {max(one.seconds for one in tries):.1f} s"
+    summary = f"{len(tries)} damaged files ({_listed(kinds)}): {_listed(ends)}"
+    summary += f"; the longest took {max(one.seconds for one in tries):.1f} s"
     if faults:
-        raise UserError(f"{len(faults)} faults in {said}")
-    return said
+        raise UserError(f"{len(faults)} faults in {summary}")
+    return summary
 
 
 def _check_kind(kind: str) -> None:
