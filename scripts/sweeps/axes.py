@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from atlas.errors import UserError
 from scripts.batches.files import read_plain
 from scripts.plans.options import STAGES, Option, option_of, options_of, taken
 from scripts.plans.places import Places
@@ -16,6 +17,8 @@ _PLURALS = {"preset": "presets", "seed": "seeds", "strategy": "strategies", "met
 _BEFORE_EDITS = {"seed": "fit_seed"}
 """What fits have under the name of an option of edits, and is varied for itself."""
 _EVALUATE = {"prompt": "evaluate_prompt"}
+_UNASKED = ("\0",)
+"""What an axis holds that is not on the command line: no word there can be this."""
 
 
 def axes_of(stage: str) -> dict[str, str]:
@@ -34,15 +37,15 @@ def _settings() -> dict[str, list[tuple[str, str]]]:
 
 
 def axis_fields() -> type[Any]:
-    """A dataclass with a field for each axis: texts, none where the axis is not asked for."""
+    """A dataclass with a field for each axis: its values as texts."""
     made = []
     for axis, options in _settings().items():
         stage, option = options[0]
         flag = next(one.flag for one in options_of(stage).values() if one.name == option)
         aliases = [f"--{_PLURALS[axis]}"] if axis in _PLURALS else []
         help_text = f"Of {', '.join(f'{stage}.py' for stage, _ in options)}: values of --{flag.replace('_', '-')}, as there."
-        hint = Annotated[tuple[str, ...], tyro.conf.arg(name=axis.replace("_", "-"), aliases=aliases, help=help_text)]
-        made.append((axis, hint, field(default=(), kw_only=True)))
+        shown = tyro.conf.arg(name=axis.replace("_", "-"), aliases=aliases, help=help_text, help_behavior_hint="")
+        made.append((axis, Annotated[tuple[str, ...], shown], field(default=_UNASKED, kw_only=True)))
     return make_dataclass("AxisOptions", made)
 
 
@@ -51,7 +54,10 @@ def given_axes(options: object, places: Places) -> list[Axis]:
     axes = []
     for name, setting in _settings().items():
         texts = getattr(options, name)
-        if texts:
+        if not texts:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} has no value: give one or more, such as true and false where it is a switch")
+        if texts != _UNASKED:
             axes.append(Axis(name, tuple(axis_value(name, setting, text, places) for text in dict.fromkeys(texts))))
     return axes
 

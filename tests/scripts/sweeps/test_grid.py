@@ -67,6 +67,7 @@ def test_every_option_of_every_stage_is_an_axis(tmp_path: Path) -> None:
     [
         (["--strength", "much"], "--strength: 'much'"),
         (["--preset", "b"], "--preset: 'b'"),
+        (["--offline"], "--offline has no value"),
         (["--seeds", "2024-13-45"], "--seed: '2024-13-45'"),
         (["--seeds", "12:30"], "--seed: '12:30'"),
         (["--seeds", "9" * 5000], "--seed: '999"),
