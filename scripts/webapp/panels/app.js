@@ -28,7 +28,7 @@ function clearProblems(stage) {
 
 // Show a line beside a stage's field, or at its button where it is about no single one.
 function problem(stage, name, text) {
-  const named = name && document.getElementById(`${stage}-${name}`);
+  const named = name ? document.getElementById(`${stage}-${name}`) : null;
   const folded = named?.closest(".folded");
   const button = folded?.querySelector("button.label-wrap:not(.open)");
   button?.click();

@@ -5,8 +5,7 @@ import { $, ask, asked, say, tell } from "./panel.js";
 const { clip } = asked;
 const QUICK = 400; // milliseconds between two looks at a job
 const SLOW = 3000;
-let shown = null; // id of the job that was shown last, and whether it ran
-let first = true;
+let known = null; // whether each job ran when it was last looked at, by id; null before the first look
 let timer = 0;
 let turn = 0; // of the newest look: one that was asked for later takes the place of those under way
 
@@ -29,6 +28,12 @@ function show(job) {
   $("cancel").onclick = () => cancel(job.id);
 }
 
+// A job that found the clip taken ends before the one that was there first.
+function lastEnded(jobs) {
+  const end = (job) => job.state.ended ?? job.started;
+  return jobs.reduce((last, job) => (last && end(last) >= end(job) ? last : job), undefined);
+}
+
 async function look() {
   clearTimeout(timer);
   const own = ++turn;
@@ -36,17 +41,13 @@ async function look() {
   try {
     const jobs = clip ? await (await ask("/api/jobs?" + new URLSearchParams({ clip }))).json() : [];
     if (own !== turn) return;
-    const job = jobs.find((one) => one.state.name === "running") || jobs[0];
-    if (job) {
-      show(job);
-      const running = job.state.name === "running";
-      if (running) pause = QUICK;
-      const before = shown;
-      shown = { id: job.id, running };
-      const ended = !running && !first && (before?.running || before?.id !== job.id);
-      if (ended) tell("ended", { stage: job.stage, state: job.state.name, message: job.state.message, field: job.field, clip });
-    }
-    first = false;
+    const isRunning = (job) => job.state.name === "running";
+    const job = jobs.find(isRunning) || lastEnded(jobs);
+    if (job) show(job);
+    if (job && isRunning(job)) pause = QUICK;
+    const ended = known ? jobs.filter((one) => !isRunning(one) && known.get(one.id) !== false) : [];
+    known = new Map(jobs.map((one) => [one.id, isRunning(one)]));
+    for (const { stage, state, field } of ended) tell("ended", { stage, state: state.name, message: state.message, field, clip });
   } catch (problem) {
     if (own !== turn) return;
     say(problem.message, true);
