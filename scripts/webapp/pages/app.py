@@ -14,8 +14,8 @@ from scripts.webapp.pages.compare import compare_form, compare_shown
 from scripts.webapp.pages.edit import edit_form
 from scripts.webapp.pages.fit import fit_form, fits_shown
 from scripts.webapp.pages.form import PRIVATE
-from scripts.webapp.pages.keyframes import keyframes_choice, keyframes_shown
-from scripts.webapp.pages.paint import paint_tab
+from scripts.webapp.pages.keyframes import keyframes_choice, keyframes_shown, repainter_shown
+from scripts.webapp.pages.paint import paint_choice, painter_shown, pinned
 from scripts.webapp.pages.render import render_form, render_shown
 from scripts.webapp.pages.site import Site, fitting, panel, standing
 
@@ -80,15 +80,22 @@ def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, 
     """A tab for each stage; what is in it is made anew when another clip is chosen, or when there is something new to show.
 
     No part that is made anew for such a reason stands within another one: Gradio would ask for it while that is made anew,
-    which fails. What is chosen in one part and shown in another is kept beside them, by clip, and outlasts both.
+    which fails. What is chosen in one part and shown in another is kept beside them, by clip, and outlasts both. Painters stand
+    in no part: they hold strokes that are not saved yet.
     """
-    edited, rendered, compared = gr.State({}), gr.State({}), gr.State({})
+    edited, painted, rendered, compared = gr.State({}), gr.State({}), gr.State({}), gr.State({})
 
     def part(build: Callable[..., None], *changing: gr.State, kept: gr.State | None = None) -> None:
         """A part that is made anew for another clip, and when one of these changes. kept: what it is told besides."""
         triggers = [pages.load, chosen.change, *(one.change for one in changing)]
         inputs = [chosen] if kept is None else [chosen, kept]
         gr.render(inputs=inputs, triggers=triggers, show_progress="hidden")(functools.partial(build, site))
+
+    def painter(build: Callable[..., str], name: str, kept: gr.State, *changing: gr.State) -> None:
+        """A painter, which is there as long as the same thing is painted."""
+        page = gr.HTML("", elem_id=name)
+        triggers = [pages.load, chosen.change, kept.change, *(one.change for one in changing)]
+        gr.on(triggers, functools.partial(build, site), [chosen, kept], page, **PRIVATE)
 
     with gr.Tabs(elem_id="tabs"):
         with gr.Tab("Clip", id="clip"):
@@ -123,9 +130,12 @@ def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, 
         with gr.Tab("Edit", id="edit"):
             part(functools.partial(edit_form, notice=notice), seen.fitted)
             part(functools.partial(keyframes_choice, keep=edited), seen.stands, kept=edited)
-            part(functools.partial(keyframes_shown, notice=notice), seen.version, edited, kept=edited)
+            part(functools.partial(keyframes_shown, keep=edited, notice=notice), seen.version, edited, kept=edited)
+            painter(repainter_shown, "repainter", edited, seen.version)
         with gr.Tab("Paint", id="paint"):
-            part(paint_tab, seen.fitted)
+            part(functools.partial(paint_choice, keep=painted), seen.fitted, kept=painted)
+            painter(painter_shown, "painter", painted, seen.fitted)
+            seen.fitted.change(functools.partial(pinned, site), [chosen, painted], painted, **PRIVATE)
         with gr.Tab("Render", id="render"), gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 part(functools.partial(render_form, keep=rendered, notice=notice), seen.stands, kept=rendered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import functools
 import secrets
 import shutil
 import threading
@@ -24,19 +25,21 @@ from scripts.webapp.pages.site import Site, edits_of, lines, panel, picture, pic
 from scripts.webapp.paths import name_of
 from scripts.webapp.work import Work
 
+Picked = Mapping[str, Mapping[str, str]]
+"""By clip: the edit that was chosen, and the layer and the number of a keyframe of it where one was."""
 _MOST = 60
 _HEIGHT = "min(70vh, 640px)"
 
 
-def keyframes_choice(site: Site, name: str, picked: Mapping[str, str], keep: gr.State) -> None:
-    """Which edit's keyframes are shown. picked, keep: the edit that was chosen, by clip, and where that is kept."""
+def keyframes_choice(site: Site, name: str, picked: Picked, keep: gr.State) -> None:
+    """Which edit's keyframes are shown. picked, keep: what was chosen, by clip, and where that is kept."""
     names = with_keyframes(site.clip(name))
     if not names:
         return
     with gr.Row(elem_classes="choices"):
         shown = picked_keyframes(names, picked.get(name))
         choice = gr.Dropdown(names, value=shown, label="Keyframes of", elem_id="keyframes-edit", interactive=True)
-    choice.input(lambda edit, picked: picked | {name: edit}, [choice, keep], keep, **PRIVATE)
+    choice.input(lambda edit, picked: {**picked, name: {"edit": edit}}, [choice, keep], keep, **PRIVATE)
 
 
 def with_keyframes(clip: Clip | None) -> list[str]:
@@ -45,19 +48,18 @@ def with_keyframes(clip: Clip | None) -> list[str]:
     return [edit.name for edit in edits if any(edit.keyframes(layer) for layer in edit.layers)]
 
 
-def picked_keyframes(names: Sequence[str], picked: str | None) -> str:
+def picked_keyframes(names: Sequence[str], picked: Mapping[str, str] | None) -> str:
     """The edit whose keyframes are shown: the one that was chosen as long as it is there, else the last."""
-    return picked if picked is not None and picked in names else names[-1]
+    return picked["edit"] if picked and picked["edit"] in names else names[-1]
 
 
-def keyframes_shown(site: Site, name: str, picked: Mapping[str, str], notice: gr.Textbox) -> None:
+def keyframes_shown(site: Site, name: str, picked: Picked, keep: gr.State, notice: gr.Textbox) -> None:
     """The gallery of an edit, and what can be done to one of its keyframes."""
     clip = site.clip(name)
     names = with_keyframes(clip)
     if clip is None or not names:
         return
-    chosen = picked_keyframes(names, picked.get(name))
-    edit = Edit.open(clip, chosen)
+    edit = Edit.open(clip, picked_keyframes(names, picked.get(name)))
     for layer in edit.layers:
         files = edit.keyframes(layer)
         if not files:
@@ -67,13 +69,31 @@ def keyframes_shown(site: Site, name: str, picked: Mapping[str, str], notice: gr
         with gr.Row(elem_classes="choices"):
             which = gr.Radio(
                 [str(index) for index in shown],
+                value=picked.get(name, {}).get("keyframe") if picked.get(name, {}).get("layer") == layer else None,
                 label=f"A keyframe of {layer}",
-                key=(name, chosen, layer, "which"),
                 interactive=True,
             )
             again = gr.Button("Make it again", size="md", scale=0, min_width=140, elem_id=f"again-{layer}")
-        _repaint(name, chosen, layer, which)
-        _again(site, name, chosen, layer, which, again, notice)
+        chosen = {"edit": edit.name, "layer": layer}
+        which.input(functools.partial(_with_keyframe, name, chosen), [which, keep], keep, **PRIVATE)
+        _again(site, name, edit.name, layer, which, again, notice)
+        # It takes another one's place: what is painted on that is no longer wanted.
+        again.click(lambda picked, chosen=chosen: {**picked, name: chosen}, [keep], keep, **PRIVATE)
+
+
+def _with_keyframe(name: str, chosen: Mapping[str, str], index: str, picked: Picked) -> Picked:
+    return {**picked, name: {**chosen, "keyframe": index}}
+
+
+def repainter_shown(site: Site, name: str, picked: Picked) -> str:
+    """The painter on the keyframe that was chosen, as HTML; "" where none was, or it has gone."""
+    clip, now = site.clip(name), picked.get(name, {})
+    names = with_keyframes(clip)
+    if clip is None or not names or now.get("edit") != picked_keyframes(names, now or None) or "keyframe" not in now:
+        return ""
+    if int(now["keyframe"]) not in Edit.open(clip, now["edit"]).keyframes(now["layer"]):
+        return ""
+    return panel("/paint", _HEIGHT, "Repaint the keyframe", clip=name, **now)
 
 
 def _card(site: Site, edit: Edit, layer: str, index: int) -> str:
@@ -81,14 +101,6 @@ def _card(site: Site, edit: Edit, layer: str, index: int) -> str:
     made = edit.made_path(layer, index)
     repainted = made.is_file() and not filecmp.cmp(made, path, shallow=False)
     return picture(site.url(path), f"{index}" + (", repainted" if repainted else ""), alt=f"keyframe {index} of {layer}")
-
-
-def _repaint(name: str, chosen: str, layer: str, which: gr.Radio) -> None:
-    @gr.render(inputs=[which], show_progress="hidden")
-    def painter(index: str | None) -> None:
-        if index is not None:
-            page = panel("/paint", _HEIGHT, "Repaint the keyframe", clip=name, edit=chosen, layer=layer, keyframe=index)
-            gr.HTML(page, key=(name, chosen, layer, index))
 
 
 def _again(site: Site, name: str, chosen: str, layer: str, which: gr.Radio, again: gr.Button, notice: gr.Textbox) -> None:

@@ -15,7 +15,7 @@ from atlas.clip.edits import Edit
 pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn: pip install -e .[ui]")
 pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install playwright")
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import FrameLocator, Page, sync_playwright
 
 from tests.scripts.webapp.pages.browser import ARGUMENTS, app, chromium
 
@@ -37,12 +37,15 @@ def test_what_is_chosen_stays_while_edits_come(sample_clip: Clip, tmp_path: Path
         page.locator("#evaluate-compare").get_by_label("two").uncheck()
         _until(lambda: _compared(page) == "one")
         _opened(page, "Edit", "keyframes-edit", "one")
+        page.locator('img[src*="/edits/one/"]').first.wait_for()  # the part of the edit before has gone
         page.get_by_label("3", exact=True).first.check()
-        painter = page.frame_locator('iframe[title="Repaint the keyframe"]')
-        painter.locator("body[data-ready]").wait_for()
-        painter.locator("body").evaluate("(body) => (body.dataset.mine = 'yes')")
+        painters = [page.frame_locator(f'iframe[title="{title}"]') for title in ("Repaint the keyframe", "Paint on the atlas")]
+        _strokes(painters[0])
+        page.get_by_role("tab", name="Paint", exact=True).first.click()
+        _strokes(painters[1])
         _opened(page, "Render", "render-edit", "one")
         _edited(clip, "zero")
+        shutil.copytree(clip.fit_folder("truth"), clip.fit_folder("default"))  # which stands before the others
         for _ in range(3):
             page.evaluate("document.getElementById('again').click()")
         page.get_by_role("tab", name="Compare", exact=True).first.click()
@@ -51,7 +54,9 @@ def test_what_is_chosen_stays_while_edits_come(sample_clip: Clip, tmp_path: Path
         assert _compared(page) == "one"
         assert [box.is_checked() for box in page.locator("#evaluate-compare input").all()] == [True, False, False]
         assert page.locator("#keyframes-edit input").input_value() == "one"
-        assert painter.locator("body").get_attribute("data-mine") == "yes", "what is being painted was thrown away"
+        for painter in painters:
+            assert painter.locator("body").get_attribute("data-mine") == "yes", "what is being painted was thrown away"
+        assert page.locator("#paint-fit input").input_value() == "truth"
         assert page.locator("#render-edit input").input_value() == "one"
         assert "edit=one" in (page.locator('iframe[title="Source and edit"]').get_attribute("src") or "")
         assert failures == []
@@ -64,6 +69,12 @@ def _edited(clip: Clip, name: str) -> None:
     edit.save()
     edit.keyframes_folder("foreground").mkdir(parents=True)
     shutil.copyfile(clip.frame_path(3), edit.keyframe_path("foreground", 3))
+
+
+def _strokes(painter: FrameLocator) -> None:
+    """Leave something in a painter that is lost where its page is loaded again."""
+    painter.locator("body[data-ready]").wait_for()
+    painter.locator("body").evaluate("(body) => (body.dataset.mine = 'yes')")
 
 
 def _compared(page: Page) -> str:

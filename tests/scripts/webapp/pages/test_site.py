@@ -91,7 +91,11 @@ def test_what_was_chosen_is_shown_as_long_as_it_is_there(site: Site, fresh_clip:
     assert with_keyframes(fresh_clip) == []
     write_image(edits[0].keyframe_path("foreground", 3), read_image(fresh_clip.frame_path(3)))
     assert with_keyframes(fresh_clip) == ["one"]
-    assert [picked_keyframes(["one", "two"], picked) for picked in (None, "one", "gone")] == ["two", "one", "two"]
+    assert [picked_keyframes(["one", "two"], picked) for picked in (None, {"edit": "one"}, {"edit": "gone"})] == [
+        "two",
+        "one",
+        "two",
+    ]
     assert [picked_edit(edits, picked) for picked in (None, "one", "gone")] == ["two", "one", "two"]
     many = [str(number) for number in range(6)]
     assert [picked_edits(many, picked) for picked in (None, [], ["5", "gone", "1"])] == [many[:4], [], ["1", "5"]]
