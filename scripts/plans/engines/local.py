@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from typing import IO
@@ -14,16 +12,15 @@ from typing import IO
 import psutil
 
 from atlas.system.machine import usable_cores
-from atlas.system.progress import PROGRESS_FILE
 from scripts.jobs import group
 from scripts.jobs.process import ROOT
+from scripts.plans.engines.process import awaited, environment
 from scripts.plans.engines.protocol import Ended, Outputs
 from scripts.plans.plan import Resources, Task, full_command
 
 _PATIENCE = 10.0  # seconds that processes have to end when they are interrupted, and once more when they are told to
 _TICK = 0.2  # seconds between two looks at what runs
 _SHARE_OF_MEMORY = 0.9
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def shares(workers: int | None) -> tuple[int, int]:
@@ -63,9 +60,6 @@ class LocalEngine:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
         outputs.progress.unlink(missing_ok=True)  # of an earlier try
-        threads = dict.fromkeys(_THREADS, str(task.resources.cores))
-        # Threads that spin while they wait take the cores of the other tasks.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | threads | {PROGRESS_FILE: str(outputs.progress)}
         part = outputs.result and outputs.result.with_name(f".{outputs.result.name}.part")
         with contextlib.ExitStack() as files:
             log: IO[bytes] = files.enter_context(outputs.log.open("ab"))
@@ -77,13 +71,13 @@ class LocalEngine:
                 stdin=subprocess.DEVNULL,
                 stdout=result,
                 stderr=log,
-                env=environment,
+                env=environment(task.resources.cores, outputs.progress),
                 **group.own_group(),
             )
         self._running[task.id] = task, process.pid
 
         def await_end() -> None:
-            status, cpu, peak = _awaited(process)
+            status, cpu, peak = awaited(process)
             if part and outputs.result:
                 if status == 0:
                     part.replace(outputs.result)
@@ -114,19 +108,6 @@ class LocalEngine:
                 self.wait(until - time.monotonic())
             if not self._running:
                 return
-
-
-def _awaited(process: subprocess.Popen[bytes]) -> tuple[int, float | None, float | None]:
-    """Wait for a process; its exit status, processor seconds and peak of memory, and nothing of its group is left."""
-    if sys.platform == "win32":
-        return process.wait(), None, None
-    if hasattr(os, "waitid"):  # not yet collected, its number is nobody else's
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        group.kill(process.pid)
-    _, ended, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(ended)
-    peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return process.returncode, round(used.ru_utime + used.ru_stime, 3), round(peak, 1)
 
 
 def _memory_mb() -> float:
