@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 
@@ -18,15 +18,15 @@ from scripts.batches.jobfile import Job, Reader, StageOptions
 from scripts.batches.page import PAGE, write_page
 from scripts.batches.table import Row, rows_of, summary, table
 from scripts.batches.v2vbench import v2vbench_jobs
+from scripts.plans.allotment import Allotment
 from scripts.plans.bars import Bars
 from scripts.plans.chain import Chains, EditEntry, whole_chain
-from scripts.plans.engines.local import LocalEngine, shares
+from scripts.plans.engines.opened import EngineName, Wanted, opened
+from scripts.plans.engines.protocol import Engine
 from scripts.plans.places import Places
 from scripts.plans.plan import PLAN, Plan, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
-
-EngineName = Literal["local"]
 
 
 @dataclass(kw_only=True)
@@ -34,9 +34,26 @@ class RunnerOptions(CommonOptions):
     """Options of what runs a plan."""
 
     engine: EngineName = "local"
-    """Where stages run: `local`, in processes of this machine."""
+    """Where stages run: `local`, in processes of this machine; `ray`, on the nodes of a Ray cluster; `slurm`, as jobs of Slurm
+    (docs/batch.md)."""
+    address: str | None = None
+    """Of the Ray cluster: HOST:PORT of its head. Default: the one that this machine is a node of."""
     workers: int | None = None
-    """How many stages work at once; each gets its share of the cores. Default: one for each core, as far as there is memory."""
+    """How many stages work at once; each gets its share of the cores. Default: one for each core, as far as there is memory; on
+    a cluster as many as it has room for, of Slurm 100 jobs."""
+    cores: int | None = None
+    """Cores that each stage is given. Default: its share where --workers is given; else 1."""
+    memory: int | None = None
+    """Main memory that each stage takes at its peak, in megabytes. Default: 2000."""
+    gpus: float | None = None
+    """On a cluster: GPUs that each stage is given that computes on one, or the part of one that it shares with others; 0: none.
+    Default: 1 where a Ray cluster has GPUs, else 0."""
+
+    def wanted(self) -> Wanted:
+        """What this asks of an engine; UserError for values that are none."""
+        wanted = Wanted(self.engine, self.address, self.workers, self.cores, self.memory, self.gpus)
+        wanted.check()
+        return wanted
 
 
 @dataclass(kw_only=True)
@@ -71,20 +88,14 @@ class StatusOptions(CommonOptions):
 
 def batch(options: BatchOptions) -> str:
     """Run a batch as far as it goes; returns its table and where the page is. UserError where something failed, at the end."""
-    check_workers(options)
+    wanted = options.wanted()
     folder = output_folder(options)
     jobs = read_jobs(options, folder)
-    workers, cores = shares(options.workers)
-    plan, rows = planned(jobs, cores)
-    about = {"kind": "batch", "title": options.jobs.stem, "rows": rows}
-    state = run_in(folder, plan, about, workers, quiet=options.quiet)
+    with opened(wanted, folder) as (engine, allotment):
+        plan, rows = planned(jobs, allotment)
+        about = {"kind": "batch", "title": options.jobs.stem, "rows": rows}
+        state = run_in(folder, plan, about, engine, quiet=options.quiet)
     return finished(folder, plan, about, state)
-
-
-def check_workers(options: RunnerOptions) -> None:
-    """UserError for a number of workers that is none."""
-    if options.workers is not None and options.workers < 1:
-        raise UserError(f"--workers {options.workers}: give 1 or more")
 
 
 def output_folder(options: BatchOptions) -> Path:
@@ -121,10 +132,10 @@ def read_jobs(options: BatchOptions, folder: Path) -> list[Job]:
     return reader.jobs(data, usual)
 
 
-def planned(jobs: Sequence[Job], cores: int) -> tuple[Plan, list[dict[str, Any]]]:
+def planned(jobs: Sequence[Job], allotment: Allotment) -> tuple[Plan, list[dict[str, Any]]]:
     """The plan of some jobs, and its rows: clip, edit, and the ids of their last tasks."""
     fixed = frozenset((job.clip.folder, job.fit) for job in jobs if job.is_fitted)
-    chains, rows = Chains(Plan(), cores, fixed), []
+    chains, rows = Chains(Plan(), allotment, fixed), []
     for job in jobs:
         edited: dict[str, Task] = {}
         for edit in job.edits:
@@ -146,7 +157,7 @@ def _named_edits(entry: EditEntry) -> list[str]:
     return [text.partition(":")[2] for text in texts if isinstance(text, str) and text.startswith("edit:")]
 
 
-def run_in(folder: Path, plan: Plan, about: dict[str, Any], workers: int, *, quiet: bool) -> State:
+def run_in(folder: Path, plan: Plan, about: dict[str, Any], engine: Engine, *, quiet: bool) -> State:
     """Write a plan into its folder and run it there; returns how it stands. BusyError where another run is at work there."""
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder, inside=True):
@@ -157,7 +168,7 @@ def run_in(folder: Path, plan: Plan, about: dict[str, Any], workers: int, *, qui
             return state
         try:
             with Bars(state, len(plan), len(plan) - len(missing), quiet=quiet) as bars:
-                run_plan(plan, state, LocalEngine(workers), bars)
+                run_plan(plan, state, engine, bars)
         finally:
             write_page(about["title"], rows_of(plan, about), state)
     return state

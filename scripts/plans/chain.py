@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from atlas.rendering.output import IMAGES, usual_name
 from atlas.video.writing import FORMATS
 from edit.editors import EDITORS, EditOptions
 from edit.editors.protocol import Editor
+from scripts.plans.allotment import Allotment
 from scripts.plans.options import arguments_of, options_of
-from scripts.plans.plan import Plan, Resources, Task, stage_command
+from scripts.plans.plan import Plan, Task, stage_command
 
 Options = dict[str, Any]
 """Values by the names of a stage's fields."""
@@ -53,8 +54,8 @@ class Chains:
     """Adds chains of tasks to a plan."""
 
     plan: Plan
-    cores: int = 1
-    """Of each task."""
+    allotment: Allotment = Allotment()
+    """What each task is given."""
     fixed: frozenset[tuple[Path, str]] = frozenset()
     """Clips' folders and names of fits that are there and stay as they are."""
 
@@ -135,7 +136,7 @@ class Chains:
     def _add(
         self,
         stage: str,
-        command: Iterable[str],
+        command: Sequence[str],
         clip: ClipEntry,
         name: str = "",
         *,
@@ -152,11 +153,12 @@ class Chains:
                 command,
                 clip.folder,
                 " ".join(filter(None, (stage, clip.name, name))),
+                pinned=self.allotment.pinned(stage, command),
                 needs=needs,
                 reads=[*before, *reads],
                 makes=makes,
                 prints=prints,
-                resources=Resources(cores=self.cores),
+                resources=self.allotment.resources(stage, command),
             )
         )
 

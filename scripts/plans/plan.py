@@ -59,6 +59,7 @@ class Task:
         clip: Path,
         title: str,
         *,
+        pinned: Iterable[str] = (),
         needs: Iterable[Task] = (),
         reads: Iterable[Path] = (),
         makes: Iterable[Path] = (),
@@ -67,11 +68,12 @@ class Task:
     ) -> Task:
         """Make a task, named by the digest of its command, of the tasks it needs, and of the state of the files it reads.
 
-        reads: files and folders from outside of the plan, by name, size and time.
+        pinned: further words of the command that say where it computes; they are no part of its name, so that a plan goes on
+        elsewhere. reads: files and folders from outside of the plan, by name, size and time.
         """
         words, needed = tuple(command), tuple(task.id for task in needs)
         name = digest(VERSION, words, needed, [state_of(path) for path in reads])[:_LONGEST_ID]
-        return cls(name, stage, words, str(clip), title, needed, tuple(map(str, makes)), prints, resources)
+        return cls(name, stage, (*words, *pinned), str(clip), title, needed, tuple(map(str, makes)), prints, resources)
 
 
 @dataclass

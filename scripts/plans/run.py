@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from atlas.system.command import BUSY
@@ -17,7 +17,7 @@ from atlas.system.interrupt import INTERRUPTED
 from scripts.jobs.process import last_line
 from scripts.plans.engines.protocol import Ended, Engine, Outputs
 from scripts.plans.interruption import noted
-from scripts.plans.plan import Plan, Task
+from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.state import State
 
 RETRIES = 3
@@ -68,7 +68,7 @@ class _Run:
         self._waits_for = {name: sum(need in missing for need in task.needs) for name, task in missing.items()}
         self._dependants = plan.dependants()
         self._rank = {name: (-weight, order) for order, (name, weight) in enumerate(_ways(plan, self._dependants).items())}
-        self._ready: list[tuple[tuple[float, int], str]] = []
+        self._ready: dict[Resources, list[tuple[tuple[float, int], str]]] = defaultdict(list)
         self._later: list[tuple[float, str]] = []
         self._tries: Counter[str] = Counter()
         for name, count in self._waits_for.items():
@@ -77,19 +77,27 @@ class _Run:
 
     def to_the_end(self, obey: Callable[[], None]) -> None:
         """Start tasks and take them as they end, until nothing is left that can be done. obey: raises what is to end it."""
-        while self._ready or self._later or self.running:
+        while any(self._ready.values()) or self._later or self.running:
             obey()
             now = self.engine.now()
             while self._later and self._later[0][0] <= now:
                 self._make_ready(heapq.heappop(self._later)[1])
-            while self._ready and self.engine.has_room(self.plan.tasks[self._ready[0][1]]):
-                self._start(self.plan.tasks[heapq.heappop(self._ready)[1]])
+            while task := self._next():
+                self._start(task)
             for ended in self.engine.wait(self._later[0][0] - now if self._later else math.inf):
                 self._end(ended)
             self.watch.tick()
 
     def _make_ready(self, name: str) -> None:
-        heapq.heappush(self._ready, (self._rank[name], name))
+        heapq.heappush(self._ready[self.plan.tasks[name].resources], (self._rank[name], name))
+
+    def _next(self) -> Task | None:
+        """Take the best ready task that there is room for: what waits for a GPU does not keep others from the cores."""
+        for ready in sorted(filter(None, self._ready.values()), key=lambda ready: ready[0]):
+            if self.engine.has_room(task := self.plan.tasks[ready[0][1]]):
+                heapq.heappop(ready)
+                return task
+        return None
 
     def _start(self, task: Task) -> None:
         self.state.started(task)

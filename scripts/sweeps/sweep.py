@@ -12,11 +12,12 @@ import tyro
 from atlas.clip.clip import checked_name
 from atlas.errors import UserError, a_few
 from atlas.storage.stamps import digest
-from scripts.batches.batch import RunnerOptions, check_output, check_workers, finished, run_in
+from scripts.batches.batch import RunnerOptions, check_output, finished, run_in
 from scripts.batches.page import figures_of
 from scripts.batches.table import rows_of, summary
+from scripts.plans.allotment import Allotment
 from scripts.plans.chain import FIT, Chains, ClipEntry, EditEntry, Options, completed
-from scripts.plans.engines.local import shares
+from scripts.plans.engines.opened import opened
 from scripts.plans.options import EDIT_STAGES
 from scripts.plans.places import Places
 from scripts.plans.plan import Plan, Task
@@ -115,15 +116,15 @@ class _Rows:
 
 def sweep(options: SweepOptions) -> str:
     """Run a sweep as far as it goes; returns its table and where the rest is. UserError where something failed, at the end."""
-    check_workers(options)
+    wanted = options.wanted()
     folder = options.output.absolute()
     check_output(folder)
     study = _study(options.study)
     axes = _axes(options, study)
     rows = combinations(axes, options.only, options.limit)
-    workers, cores = shares(options.workers)
-    plan, about = planned(options, study, rows, folder, cores)
-    state = run_in(folder, plan, about, workers, quiet=options.quiet)
+    with opened(wanted, folder) as (engine, allotment):
+        plan, about = planned(options, study, rows, folder, allotment)
+        state = run_in(folder, plan, about, engine, quiet=options.quiet)
     results = _results(plan, about, state, rows)
     from scripts.sweeps.plot import plot  # takes torch, which --help and a sweep under way do not need
 
@@ -140,14 +141,14 @@ def varied_axes(rows: Sequence[Combination]) -> list[str]:
 
 
 def planned(
-    options: SweepOptions, study: Study | None, rows: Sequence[Combination], folder: Path, cores: int
+    options: SweepOptions, study: Study | None, rows: Sequence[Combination], folder: Path, allotment: Allotment
 ) -> tuple[Plan, dict[str, Any]]:
     """The plan of a sweep, and what stands about it in plan.json."""
     entries = [_clip(options, row, folder) for row in rows]
     fixed = frozenset((clip.folder, options.fitted) for clip in entries if options.fitted is not None)
     usual = dict(study.usual) if study else {}
     with_edits = study.with_edits if study else any(row.options(stage).keys() - {"device"} for row in rows for stage in _EDITED)
-    adding = _Rows(Chains(Plan(), cores, fixed), options.fitted, usual, with_edits, not options.figures_only)
+    adding = _Rows(Chains(Plan(), allotment, fixed), options.fitted, usual, with_edits, not options.figures_only)
     saved, varied = [], varied_axes(rows)
     for row, clip in zip(rows, entries, strict=True):
         last = adding.add(clip, row)

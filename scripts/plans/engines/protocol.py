@@ -8,6 +8,9 @@ from typing import Protocol
 
 from scripts.plans.plan import Task
 
+LOST = 255
+"""Status of a task of which nobody saw the end, as its machine, or what watched it there, died: it is tried again."""
+
 
 @dataclass(frozen=True)
 class Outputs:

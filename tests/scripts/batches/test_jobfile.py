@@ -11,6 +11,7 @@ from atlas.errors import UserError
 from scripts.batches.batch import BatchOptions, planned, read_jobs
 from scripts.batches.files import read_job_file
 from scripts.batches.jobfile import Job
+from scripts.plans.allotment import Allotment
 
 GOOD = """
 defaults: {preset: preview, method: mean, seed: 3, model: someone/model, edit: {strength: 0.5}, format: webm}
@@ -59,7 +60,7 @@ def test_what_a_job_file_means(folder: Path) -> None:
 
 
 def test_the_plan_of_it(folder: Path) -> None:
-    plan, rows = planned(jobs_of(folder, GOOD), 1)
+    plan, rows = planned(jobs_of(folder, GOOD), Allotment())
     stages = [task.stage for task in plan]
     assert stages.count("prepare") == 2 and stages.count("fit") == 2  # of swan and of bare: all edits of a clip share them
     assert [(row["clip"], row["edit"]) for row in rows] == [
@@ -76,14 +77,14 @@ def test_the_plan_of_it(folder: Path) -> None:
 
 def test_an_edit_waits_for_the_one_it_starts_from(folder: Path) -> None:
     edits = "[{name: base, filter: oil, on: frames}, {name: more, prompt: x, on: frames, start: 'edit:base'}]"
-    plan, _ = planned(jobs_of(folder, f"clips: [{{clip: cow}}]\nedits: {edits}"), 1)
+    plan, _ = planned(jobs_of(folder, f"clips: [{{clip: cow}}]\nedits: {edits}"), Allotment())
     base, more = (next(task for task in plan if task.title == f"edit cow {name}") for name in ("base", "more"))
     assert base.id in more.needs
 
 
 def test_whole_frames_need_no_fit(folder: Path) -> None:
     text = "clips: [{source: videos/swan.mp4, name: a, masks: none}]\nedits: [{name: oil, layer: all, on: frames, filter: oil}]"
-    plan, _ = planned(jobs_of(folder, text), 1)
+    plan, _ = planned(jobs_of(folder, text), Allotment())
     assert [task.stage for task in plan] == ["prepare", "edit", "render", "evaluate"]
 
 

@@ -13,6 +13,7 @@ from atlas.clip.edits import Edit
 from atlas.errors import UserError
 from atlas.storage.stamps import digest
 from atlas.system.command import parse_options
+from scripts.plans.allotment import Allotment
 from scripts.plans.plan import Plan
 from scripts.sweeps.share import ShareOptions, share
 from scripts.sweeps.studies import STUDIES
@@ -83,7 +84,7 @@ def test_the_plan_of_each_study(name: str, sample_clip: Clip, tmp_path: Path) ->
 
     options, study = options_of(sample_clip, tmp_path, "--study", name), STUDIES[name]
     rows = combinations(_axes(options, study))
-    plan, about = planned(options, study, rows, tmp_path, 1)
+    plan, about = planned(options, study, rows, tmp_path, Allotment())
     assert len(about["rows"]) == len(rows) == len(study.axis().values)
     fits = [task for task in plan if task.stage == "fit"]
     assert len(fits) == (len(rows) if name == "fit" else 1)
