@@ -25,6 +25,7 @@ def guard(command: list[str]) -> int:
     # What ends the group is for the command: the guard sees it end. A handler, and not SIG_IGN, which it would inherit.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # Ray's workers block SIGINT, and so would the command
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_dies_with(os.getpid()))  # noqa: PLW1509
     except OSError as problem:

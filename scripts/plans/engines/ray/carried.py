@@ -23,20 +23,24 @@ class Gatherer:
     def __init__(self) -> None:
         self._logs: dict[str, list[bytes]] = {}
         self._progress: dict[str, str] = {}
+        self._nodes: dict[str, str] = {}
         self._unwanted: set[str] = set()
         self._is_stopped = False
 
-    def tell(self, name: str, log: bytes, progress: str) -> bool:
-        """Take news of a try: more of its log, and its newest line of progress; returns whether it is to stop."""
+    def tell(self, name: str, log: bytes, progress: str, node: str = "") -> bool:
+        """Take news of a try: more of its log, its newest line of progress, its node; returns whether it is to stop."""
         self._logs.setdefault(name, []).append(log)
         if progress:
             self._progress[name] = progress
+        if node:
+            self._nodes[name] = node
         return self._is_stopped or name in self._unwanted
 
-    def take(self) -> dict[str, tuple[bytes, str]]:
-        """Hand over what is new, by try: a try that has begun is among it at least once."""
-        news = {name: (b"".join(logs), self._progress.get(name, "")) for name, logs in self._logs.items()}
-        self._logs, self._progress = {}, {}
+    def take(self) -> dict[str, tuple[bytes, str, str]]:
+        """Hand over what is new, by try: log, progress and, of one that has begun, its node."""
+        found = self._logs.items()
+        news = {name: (b"".join(logs), self._progress.get(name, ""), self._nodes.get(name, "")) for name, logs in found}
+        self._logs, self._progress, self._nodes = {}, {}, {}
         return news
 
     def stop(self, name: str | None = None) -> None:
@@ -57,13 +61,15 @@ def perform_for(gatherer: Any, name: str, root: str, work: dict[str, Any], print
         gatherer.tell.remote(name, line.encode(), "").future().result(_PATIENCE)
         return (work["task"], 2), b""
     sys.path.insert(0, root)
+    import ray
+
     from scripts.plans.engines.protocol import Outputs
     from scripts.plans.engines.remote import Work, perform
 
     with tempfile.TemporaryDirectory(prefix="task-") as folder:
         result = Path(folder, "result") if prints else None
         outputs = Outputs(Path(folder, "log"), Path(folder, "progress"), result)
-        news = _News(gatherer, name, outputs.log, outputs.progress)
+        news = _News(gatherer, name, ray.get_runtime_context().get_node_id(), outputs.log, outputs.progress)
         ended = perform(Work(**work), outputs, news.send)
         news.finish()
         printed = result.read_bytes() if result and result.exists() else b""
@@ -73,12 +79,12 @@ def perform_for(gatherer: Any, name: str, root: str, work: dict[str, Any], print
 class _News:
     """Sends what is new of a try, and never waits for an answer: Ray would take that for idleness, and give away the cores."""
 
-    def __init__(self, gatherer: Any, name: str, log: Path, progress: Path) -> None:
+    def __init__(self, gatherer: Any, name: str, node: str, log: Path, progress: Path) -> None:
         self._gatherer, self._name, self._log, self._progress = gatherer, name, log, progress
         self._told, self._newest = 0, ""
         self._answer: Any = None
         self._is_unwanted = False
-        self._tell(b"", "")
+        self._tell(b"", "", node)
 
     def send(self) -> bool:
         """Send what is new, unless the last message is still under way; returns whether the try is to stop."""
@@ -101,8 +107,8 @@ class _News:
             if not log:
                 return
 
-    def _tell(self, log: bytes, progress: str) -> None:
-        self._answer = self._gatherer.tell.remote(self._name, log, progress).future()
+    def _tell(self, log: bytes, progress: str, node: str = "") -> None:
+        self._answer = self._gatherer.tell.remote(self._name, log, progress, node).future()
 
     def _new(self) -> tuple[bytes, str]:
         log = b""

@@ -25,17 +25,21 @@ _NEWS = 0.5  # seconds between two looks at what it says
 _NODES = 2.0  # seconds between two looks at the nodes
 _ANSWER = 10.0  # seconds in which the actor beside us answers
 _PATIENCE = 30.0  # seconds that tasks have to end when they are told to: three ways are tried
+_SILENCE = 10.0  # seconds after a node's death in which Ray says what became of its tasks; of one that hangs, it may not
 _RETURN = 60.0  # seconds that a node has to come back, where what is left can run nowhere else
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Try:
-    """A task that runs."""
+    """A task that was sent to a node."""
 
     task: Task
     name: str
+    node: str
+    """Where it was sent; once it has begun, where it is."""
     outputs: Outputs
     began: float
+    has_begun: bool = False
 
 
 class RayEngine:
@@ -55,7 +59,7 @@ class RayEngine:
         self._perform = ray.remote(max_retries=0, max_calls=0)(carried.perform_for)
         self._placing, self._looked, self._took = Placing(), 0.0, 0.0
         self._running: dict[Any, _Try] = {}
-        self._heard: set[str] = set()
+        self._dead: dict[str, float] = {}
         self._started = 0
         self._lacks_since: float | None = None
 
@@ -92,7 +96,7 @@ class RayEngine:
         work = Work(task.id, tuple(full_command(task)), taken.cores, str(self._folder or ""))
         ref = performing.remote(self._gatherer, name, str(ROOT), asdict(work), outputs.result is not None)
         self._placing.started(task, node, taken)
-        self._running[ref] = _Try(task, name, outputs, self.now())
+        self._running[ref] = _Try(task, name, node, outputs, self.now())
 
     def wait(self, seconds: float) -> list[Ended]:
         """Wait until a task ends, at most so many seconds, and no longer than progress may stand still on the screen."""
@@ -105,7 +109,8 @@ class RayEngine:
             done, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         if done or self.now() - self._took > _NEWS:
             self._take_news()
-        return [self._ended(ref) for ref in done]
+        self._look_at_nodes()
+        return [self._ended(ref) for ref in done] + [self._given_up(ref) for ref in self._on_dead_nodes()]
 
     def stop(self) -> None:
         """Tell all tasks to end, as Ctrl-C does; end the workers of those that do not, and with them what they started."""
@@ -114,7 +119,7 @@ class RayEngine:
         began, is_forced = self.now(), False
         while self._running and self.now() - began < _PATIENCE + _ANSWER:
             for ref, one in list(self._running.items()):
-                if one.name not in self._heard:  # it has not begun: there is nothing to end in order
+                if not one.has_begun:  # it has not begun: there is nothing to end in order
                     self._cancel(ref, force=False)
             if self.now() - began > _PATIENCE and not is_forced:
                 is_forced = True
@@ -130,7 +135,6 @@ class RayEngine:
         """How a task ended that Ray has done with."""
         one = self._running.pop(ref)
         self._placing.ended(one.task.id)
-        self._heard.discard(one.name)
         try:
             values, printed = self._ray.get(ref)
         except self._ray.exceptions.TaskCancelledError:
@@ -138,7 +142,6 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as problem:  # nothing was begun, or it was ended
             return self._lost(one, 1, f"{problem.cause}")
         except self._ray.exceptions.RayError as problem:
-            self._gatherer.stop.remote(one.name)  # if it is out of reach alone, and comes back
             self._looked = 0.0
             return self._lost(one, LOST, str(problem).partition("\n")[0])
         ended = Ended(*values)
@@ -147,6 +150,17 @@ class RayEngine:
             with atomic_file(one.outputs.result) as part:
                 part.write_bytes(printed)
         return ended
+
+    def _on_dead_nodes(self) -> list[Any]:
+        """Tasks of nodes that have been dead for a while."""
+        return [ref for ref, one in self._running.items() if self.now() - self._dead.get(one.node, self.now()) > _SILENCE]
+
+    def _given_up(self, ref: Any) -> Ended:
+        """Count a task as lost of which Ray says nothing; should its node come to itself, it is to stop."""
+        one = self._running.pop(ref)
+        self._placing.ended(one.task.id)
+        self._gatherer.stop.remote(one.name)
+        return self._lost(one, LOST, f"node {one.node[:8]} does not answer")
 
     def _lost(self, one: _Try, status: int, why: str) -> Ended:
         with one.outputs.log.open("a") as log:
@@ -162,8 +176,9 @@ class RayEngine:
             return
         tries = {one.name: one for one in self._running.values()}
         for name in news.keys() & tries.keys():
-            log, progress = news[name]
-            self._heard.add(name)
+            log, progress, node = news[name]
+            tries[name].has_begun = True
+            tries[name].node = node or tries[name].node
             if log:
                 with tries[name].outputs.log.open("ab") as stream:
                     stream.write(log)
@@ -174,7 +189,10 @@ class RayEngine:
 
     def _look_at_nodes(self) -> None:
         if self.now() - self._looked > _NODES:
-            self._placing.update(nodes_of(self._ray))
+            nodes = nodes_of(self._ray)
+            gone = self._placing.nodes.keys() - {node.id for node in nodes}
+            self._dead |= {node: self._dead.get(node, self.now()) for node in gone}
+            self._placing.update(nodes)
             self._looked = self.now()
 
     def _on(self, node: str, *, soft: bool) -> Any:
