@@ -24,8 +24,13 @@ class Allotment:
     """GPUs, or a fraction of one, of a task that computes on them."""
 
     def pinned(self, stage: str, command: Sequence[str]) -> list[str]:
-        """Words that name the device to a stage that has one, and was told none."""
-        return [_DEVICE + self.device] if self.device and _has_device(stage) and not _told(command) else []
+        """Words that name the device to a stage that has one, and was told none.
+
+        Preparing computes on the CPU, but for the networks that find some kinds of masks.
+        """
+        if not self.device or not _has_device(stage) or _told(command):
+            return []
+        return [_DEVICE + ("cpu" if stage == "prepare" else self.device)]
 
     def resources(self, stage: str, command: Sequence[str]) -> Resources:
         """What a stage's command takes."""

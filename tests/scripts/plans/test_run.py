@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.plans.engines.protocol import Ended, Outputs
 from scripts.plans.engines.simulated import SimulatedEngine
-from scripts.plans.plan import Plan, Task
+from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
 
@@ -79,6 +80,32 @@ def test_two_workers_are_kept_busy(tmp_path: Path) -> None:
     plan = plan_of(3, 3)
     engine, _ = simulated(plan, tmp_path, 2, lambda task, tries: (seconds[task.stage], 0))
     assert engine.now() <= 1.15 * sum(seconds[task.stage] for task in plan) / 2
+
+
+def test_what_waits_for_a_gpu_does_not_keep_others_from_the_cores(tmp_path: Path) -> None:
+    class OneGpu(SimulatedEngine):
+        """Any number of cores, and one GPU."""
+
+        used = 0.0
+
+        def has_room(self, task: Task) -> bool:
+            return self.used + task.resources.gpus <= 1
+
+        def start(self, task: Task, outputs: Outputs) -> None:
+            self.used += task.resources.gpus
+            super().start(task, outputs)
+
+        def wait(self, seconds: float) -> list[Ended]:
+            ended = super().wait(seconds)
+            self.used -= sum(plan.tasks[one.task].resources.gpus for one in ended)
+            return ended
+
+    plan, gpu = Plan(), Resources(gpus=1)
+    fits = [plan.add(Task.of("fit", [clip], Path(clip), f"fit {clip}", resources=gpu)) for clip in "abc"]
+    renders = [plan.add(Task.of("render", [clip], Path(clip), f"render {clip}")) for clip in "de"]
+    engine = OneGpu(100, lambda task, tries: (1.0, 0))
+    run_plan(plan, State(tmp_path), engine)
+    assert engine.order == [one.id for one in (fits[0], *renders, *fits[1:])] and engine.now() == 3
 
 
 def test_a_task_costs_little(tmp_path: Path) -> None:

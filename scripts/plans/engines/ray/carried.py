@@ -24,7 +24,6 @@ class Gatherer:
         self._logs: dict[str, list[bytes]] = {}
         self._progress: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
-        self._unwanted: set[str] = set()
         self._is_stopped = False
 
     def tell(self, name: str, log: bytes, progress: str, node: str = "") -> bool:
@@ -34,7 +33,7 @@ class Gatherer:
             self._progress[name] = progress
         if node:
             self._nodes[name] = node
-        return self._is_stopped or name in self._unwanted
+        return self._is_stopped
 
     def take(self) -> dict[str, tuple[bytes, str, str]]:
         """Hand over what is new, by try: log, progress and, of one that has begun, its node."""
@@ -43,12 +42,9 @@ class Gatherer:
         self._logs, self._progress, self._nodes = {}, {}, {}
         return news
 
-    def stop(self, name: str | None = None) -> None:
-        """From now on tell a try to stop, or all."""
-        if name is None:
-            self._is_stopped = True
-        else:
-            self._unwanted.add(name)
+    def stop(self) -> None:
+        """From now on tell all to stop."""
+        self._is_stopped = True
 
 
 def perform_for(gatherer: Any, name: str, root: str, work: dict[str, Any], prints: bool) -> tuple[tuple[Any, ...], bytes]:
@@ -83,16 +79,16 @@ class _News:
         self._gatherer, self._name, self._log, self._progress = gatherer, name, log, progress
         self._told, self._newest = 0, ""
         self._answer: Any = None
-        self._is_unwanted = False
+        self._is_stopped = False
         self._tell(b"", "", node)
 
     def send(self) -> bool:
         """Send what is new, unless the last message is still under way; returns whether the try is to stop."""
         if self._answer.done():
             with contextlib.suppress(Exception):  # the actor is out of reach, or was started anew
-                self._is_unwanted |= bool(self._answer.result())
+                self._is_stopped |= bool(self._answer.result())
             self._tell(*self._new())
-        return self._is_unwanted
+        return self._is_stopped
 
     def finish(self) -> None:
         """Send what is left, and wait until it has arrived."""

@@ -156,10 +156,9 @@ class RayEngine:
         return [ref for ref, one in self._running.items() if self.now() - self._dead.get(one.node, self.now()) > _SILENCE]
 
     def _given_up(self, ref: Any) -> Ended:
-        """Count a task as lost of which Ray says nothing; should its node come to itself, it is to stop."""
+        """Count a task as lost of which Ray says nothing. If it is still at work, the retry waits for its lease."""
         one = self._running.pop(ref)
         self._placing.ended(one.task.id)
-        self._gatherer.stop.remote(one.name)
         return self._lost(one, LOST, f"node {one.node[:8]} does not answer")
 
     def _lost(self, one: _Try, status: int, why: str) -> Ended:
