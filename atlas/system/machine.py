@@ -13,6 +13,10 @@ _PACKAGES = ("torch", "numpy", "opencv-python-headless", "opencv-python")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
 
 
+CORES = "LAYERED_ATLAS_CORES"
+"""The environment variable that names a process's share of the cores, where several share a machine."""
+
+
 def describe_machine() -> dict[str, Any]:
     """name, system, processor, cores (of them usable_cores), ram_gb, python, versions, environment; None: unknown.
 
@@ -33,7 +37,9 @@ def describe_machine() -> dict[str, Any]:
 
 def usable_cores() -> int:
     """How many cores this process may use: of a shared machine often fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(CORES, "")
+    return min(there, max(int(share), 1)) if share.isdecimal() else there
 
 
 def load() -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -12,12 +13,14 @@ from typing import TypeVar
 
 import cv2
 
-from atlas.system.machine import usable_cores
+from atlas.system.machine import CORES, usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 WORKERS = min(usable_cores(), 8)
 """Threads that work at once."""
+if CORES in os.environ:  # OpenCV would take all cores that there are
+    cv2.setNumThreads(usable_cores())
 
 
 def in_order(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from atlas.system.machine import CORES
 from atlas.system.progress import PROGRESS_FILE
 from scripts.jobs import group
 
@@ -15,7 +16,7 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def environment(cores: int, progress: Path) -> dict[str, str]:
     """This process's environment, for one that works with so many threads and writes its progress to a file."""
-    threads = dict.fromkeys(_THREADS, str(cores))
+    threads = dict.fromkeys((CORES, *_THREADS), str(cores))
     # Threads that spin while they wait take the cores of the other tasks.
     return {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | threads | {PROGRESS_FILE: str(progress)}
 

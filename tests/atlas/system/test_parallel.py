@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from atlas.system.machine import CORES, usable_cores
 from atlas.system.parallel import in_order
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,3 +33,12 @@ def test_the_caller_keeps_its_own_threads_of_torch() -> None:
         )
     )
     assert inside == "1 1\n" and after == usual
+
+
+@pytest.mark.parametrize(("share", "threads"), [("1", 1), ("1000", usable_cores()), ("all", usable_cores())])
+def test_a_process_keeps_to_its_share_of_the_cores(share: str, threads: int) -> None:
+    code = "import cv2; from atlas.system.parallel import WORKERS; print(WORKERS, cv2.getNumThreads())"
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {CORES: share}, check=True, capture_output=True, text=True
+    )
+    assert told.stdout.split() == [str(min(threads, 8)), str(threads)]

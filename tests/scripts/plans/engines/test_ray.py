@@ -14,7 +14,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,10 +49,8 @@ Found = TypeVar("Found")
 class Machines:
     """A cluster: its head, where a plan is run, and a node that may die."""
 
-    folder: Path
     cluster: Any = None
     other: Any = None
-    started: list[Any] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -64,15 +62,6 @@ class Machines:
             self.cluster.remove_node(self.other, allow_graceful=False)
         self.other = patiently(lambda: self.cluster.add_node(num_cpus=1, num_gpus=2, object_store_memory=80 * 2**20))
 
-    def processes(self) -> list[psutil.Process]:
-        """All processes that this cluster has started, and those that they have."""
-        return [process for process in psutil.process_iter() if self._is_ours(process)]
-
-    def _is_ours(self, process: psutil.Process) -> bool:
-        with contextlib.suppress(psutil.Error):
-            return process.pid != os.getpid() and process.environ().get("RAY_TMPDIR") == str(self.folder)
-        return False
-
 
 def patiently(start: Callable[[], Found]) -> Found:
     """Start something of Ray's, which gives up after 30 seconds, and takes longer on a busy machine: three times."""
@@ -80,6 +69,20 @@ def patiently(start: Callable[[], Found]) -> Found:
         with contextlib.suppress(Exception):
             return start()
     return start()
+
+
+SWEEP = """
+import psutil, shutil, sys
+sys.stdin.read()
+for one in psutil.process_iter():
+    try:
+        if one.environ().get("RAY_TMPDIR") == sys.argv[1] and one.pid not in (psutil.Process().pid, int(sys.argv[2])):
+            one.kill()
+    except psutil.Error:
+        pass
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
+"""Kills what is left of a cluster, once the process of the tests has ended its input, or has died."""
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +95,25 @@ def machines() -> Iterator[Machines]:
     quick = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 4}
     quick = {f"health_check_{name}": value for name, value in quick.items()}
     head = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "_system_config": quick}
-    made = Machines(folder)
+    made, handler = Machines(), signal.getsignal(signal.SIGTERM)
+    words = [sys.executable, "-c", SWEEP, str(folder), str(os.getpid())]
+    sweep = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_process_group_cleanup_enabled", "1")
         try:
             made.cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=dict(head)))
+            signal.signal(signal.SIGTERM, handler)  # Ray's own waits for half a minute
             made.add_other()
             yield made
         finally:
             if made.cluster is not None:
                 made.cluster.shutdown()
-            for process in made.processes():
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            shutil.rmtree(folder, ignore_errors=True)
+            assert sweep.stdin is not None
+            sweep.stdin.close()
+            sweep.wait()
+            signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +202,7 @@ def test_interrupted_and_with_a_node_that_dies_it_ends_with_the_same_bytes(
     inside.resume()
     assert process.communicate(timeout=120)[1].strip().splitlines()[-1] == SAID and process.returncode == 130
     assert gone(inside) and guard is not None and gone(guard)
-    assert State(tmp_path / "jobs").records and not fits_of(machines)
+    assert not any(is_at_work(one, fresh_clip) for one in psutil.process_iter())
 
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     inside = in_a_fit(process, fresh_clip)
@@ -285,9 +291,16 @@ def in_a_fit(process: subprocess.Popen[str], clip: Clip) -> psutil.Process:
 
 
 def is_fit(process: psutil.Process, clip: Clip) -> bool:
+    """Whether a process fits a clip."""
     with contextlib.suppress(psutil.Error):
-        words = process.cmdline()
-        return words[1:2] == ["scripts/fit.py"] and str(clip.folder) in words
+        return process.cmdline()[1:2] == ["scripts/fit.py"] and is_at_work(process, clip)
+    return False
+
+
+def is_at_work(process: psutil.Process, clip: Clip) -> bool:
+    """Whether a process is a stage's of a clip, or its guard."""
+    with contextlib.suppress(psutil.Error):
+        return str(clip.folder) in process.cmdline()
     return False
 
 
@@ -300,10 +313,6 @@ def ray_of(inside: psutil.Process) -> tuple[psutil.Process, psutil.Process]:
     raylet = worker.parent()
     assert raylet is not None and "raylet" in raylet.name()
     return worker, raylet
-
-
-def fits_of(machines: Machines) -> list[psutil.Process]:
-    return [one for one in machines.processes() if any(word.endswith(("fit.py", "guard.py")) for word in one.cmdline())]
 
 
 def assert_same_fit(calm: Path, other: Path) -> None:
