@@ -16,6 +16,7 @@ from atlas.system.terminal import in_one_line
 from scripts.plans.engines.ray.placing import Node
 
 _ANSWERS = 5.0  # seconds in which a machine answers, or does not
+_SETTINGS = 4  # type of an HTTP/2 frame
 _INSTALL = "pip install -e .[cluster]"
 
 
@@ -39,7 +40,7 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except Exception as problem:  # of whatever kind it is, the cluster cannot be used
         ray.shutdown()
-        raise UserError(_reason(address, str(problem))) from None
+        raise UserError(_reason(address, f"{problem} {problem.__cause__ or ''}")) from None
     try:
         yield ray
     finally:
@@ -64,10 +65,22 @@ def _check_answers(address: str) -> None:
     if not host or not colon or not port.isdigit() or "/" in address:
         raise UserError(f"--address {in_one_line(address)[:80]}: give HOST:PORT, as `ray start --head` says it")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWERS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWERS) as connection:
+            speaks_grpc = "RAY_USE_TLS" in os.environ or _speaks_http2(connection)
     except (OSError, OverflowError, UnicodeError) as problem:
         why = getattr(problem, "strerror", None) or problem
         raise UserError(f"--address {address} does not answer ({why}): start a cluster there with `ray start --head`") from None
+    if not speaks_grpc:
+        raise UserError(f"--address {address} is no Ray cluster: give HOST:PORT, as `ray start --head` says it")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether the other end speaks HTTP/2, as Ray does: both begin with a frame of settings (RFC 9113, 3.4)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0)))
+    began = b""
+    while len(began) < 4 and (more := connection.recv(4 - len(began))):
+        began += more
+    return len(began) == 4 and began[3] == _SETTINGS
 
 
 def _reason(address: str | None, problem: str) -> str:
@@ -75,6 +88,8 @@ def _reason(address: str | None, problem: str) -> str:
     if "Version mismatch" in problem:
         versions = in_one_line(problem.partition("Version mismatch:")[2])
         return f"Ray's or Python's version here is another than the cluster's: install the same on all nodes ({versions})"
+    if "AuthToken" in problem or "AuthenticationError" in problem:
+        return "the Ray cluster wants a token: set RAY_AUTH_MODE=token, and give its token as Ray's documentation says"
     if address is None:
         return "no Ray cluster runs on this machine: start one with `ray start --head`, or join one with `ray start --address`"
     return f"--address {address}: {in_one_line(problem)[:300]}"

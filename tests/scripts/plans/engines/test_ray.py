@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -101,6 +103,7 @@ def machines() -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.setenv("RAY_process_group_cleanup_enabled", "1")
         try:
             made.cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=dict(head)))
@@ -258,6 +261,9 @@ def test_what_is_wrong_with_a_cluster_is_said_in_a_line(
         return str(problem.value)
 
     assert "does not answer" in refused("127.0.0.1:1")
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as other:
+        threading.Thread(target=other.handle_request, daemon=True).start()
+        assert "is no Ray cluster" in refused(f"127.0.0.1:{other.server_port}")
     assert "give HOST:PORT" in refused("ray://127.0.0.1:10001")
     monkeypatch.setattr("ray.__version__", "0.1")
     assert "another than the cluster's" in refused(machines.address) and "0.1" in refused(machines.address)
