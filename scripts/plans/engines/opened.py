@@ -33,6 +33,8 @@ class Wanted:
     """Of each task, in megabytes."""
     gpus: float | None = None
     """Of each task that computes on one."""
+    shares_disk: bool = True
+    """Whether every node has to see the plan's folder."""
 
     def check(self) -> None:
         """UserError for values that are none."""
@@ -68,7 +70,8 @@ def opened(wanted: Wanted, folder: Path) -> Iterator[tuple[Engine, Allotment]]:
             cores = wanted.cores or (max(together // wanted.workers, 1) if wanted.workers else 1)
             gpus = 1.0 if wanted.gpus is None else wanted.gpus
             has_gpu = gpus > 0 and any(node.gpus > 0 for node in nodes)
-            yield RayEngine(ray, wanted.workers, folder), _allotment(wanted, cores, gpus if has_gpu else 0.0)
+            seen = folder if wanted.shares_disk else None
+            yield RayEngine(ray, wanted.workers, seen), _allotment(wanted, cores, gpus if has_gpu else 0.0)
 
 
 def _local(wanted: Wanted) -> tuple[Engine, Allotment]:
