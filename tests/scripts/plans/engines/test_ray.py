@@ -220,33 +220,50 @@ def test_interrupted_and_with_a_node_that_dies_it_ends_with_the_same_bytes(
     assert_same_fit(calm, fresh_clip.folder)
 
 
-@pytest.mark.parametrize("end", ["dies", "hangs"])
-def test_a_retry_waits_for_what_outlived_its_node(
-    end: str, machines: Machines, calm: Path, fresh_clip: Clip, tmp_path: Path
+def test_a_retry_waits_for_a_fit_that_outlived_its_node(
+    machines: Machines, calm: Path, fresh_clip: Clip, tmp_path: Path
 ) -> None:
-    """A node counts as dead, as its raylet is, or hangs; the fit there is still at work, and holds its lease."""
+    """A node is dead, as its raylet is; the fit there is still at work, and holds its lease."""
     process = subprocess.Popen(batch_command(machines, fresh_clip, tmp_path), stdout=subprocess.PIPE, text=True)
     inside = in_a_fit(process, fresh_clip)
     worker, raylet = ray_of(inside)
     state = tmp_path / "jobs" / "state.jsonl"
     try:
         inside.suspend()  # it is to be there still when the retry comes
-        if end == "dies":
-            raylet.kill()
-        else:
-            raylet.suspend()
-            worker.suspend()
+        raylet.kill()
         soon(lambda: '"status": 3' in state.read_text(), process)  # the retry found it at work
         assert inside.is_running() and f'"status": {LOST}' in state.read_text()
         inside.resume()
         told = process.communicate(timeout=600)[0]
         assert process.returncode == 0 and "done" in told and gone(inside)
     finally:
-        raylet.kill()
         process.kill()
     machines.add_other()  # takes the old one away, which its worker waits for
     assert gone(worker)
     assert_same_fit(calm, fresh_clip.folder)
+
+
+def test_a_task_is_tried_again_whose_node_hangs(machines: Machines, tmp_path: Path) -> None:
+    """Nothing of the node has ended, so nobody is told of an end."""
+    hangs = task(
+        f"""
+        import os, pathlib, psutil, time
+        mark = pathlib.Path({str(tmp_path / "mark")!r})
+        if not mark.exists():
+            worker = psutil.Process(os.getppid()).parent()
+            mark.write_text(str(worker.pid))
+            worker.parent().suspend()
+            worker.suspend()
+            time.sleep(600)
+        """,
+        "a",
+    )
+    state = run_on(machines, tmp_path, hangs)
+    assert (state.of(hangs.id).state, state.of(hangs.id).tries) == ("done", 2)
+    assert "does not answer" in Outputs.of(tmp_path, hangs, None).log.read_text()
+    worker = int((tmp_path / "mark").read_text())
+    machines.add_other()
+    assert not psutil.pid_exists(worker) or gone(psutil.Process(worker))
 
 
 def test_what_is_wrong_with_a_cluster_is_said_in_a_line(
