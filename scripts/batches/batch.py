@@ -27,6 +27,7 @@ from scripts.plans.places import Places
 from scripts.plans.plan import PLAN, Plan, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
+from scripts.plans.store.driver import Stored, StoredEngine
 
 
 @dataclass(kw_only=True)
@@ -48,6 +49,9 @@ class RunnerOptions(CommonOptions):
     gpus: float | None = None
     """On a cluster: GPUs that each stage is given that computes on one, or the part of one that it shares with others; 0: none.
     Default: 1 where a Ray cluster has GPUs, else 0."""
+    store: str | None = None
+    """For machines without a shared disk, the URL of a folder that all reach: s3://bucket/folder, sftp://host/folder, ...
+    Around each stage its clip is brought from there and taken back (docs/batch.md)."""
 
     def wanted(self) -> Wanted:
         """What this asks of an engine; UserError for values that are none."""
@@ -94,7 +98,7 @@ def batch(options: BatchOptions) -> str:
     with opened(wanted, folder) as (engine, allotment):
         plan, rows = planned(jobs, allotment)
         about = {"kind": "batch", "title": options.jobs.stem, "rows": rows}
-        state = run_in(folder, plan, about, engine, quiet=options.quiet)
+        state = run_in(folder, plan, about, engine, quiet=options.quiet, store=options.store)
     return finished(folder, plan, about, state)
 
 
@@ -157,18 +161,19 @@ def _named_edits(entry: EditEntry) -> list[str]:
     return [text.partition(":")[2] for text in texts if isinstance(text, str) and text.startswith("edit:")]
 
 
-def run_in(folder: Path, plan: Plan, about: dict[str, Any], engine: Engine, *, quiet: bool) -> State:
+def run_in(folder: Path, plan: Plan, about: dict[str, Any], engine: Engine, *, quiet: bool, store: str | None = None) -> State:
     """Write a plan into its folder and run it there; returns how it stands. BusyError where another run is at work there."""
+    stored = Stored(store, plan) if store is not None else None
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder, inside=True):
         is_new = plan.write(folder, about)
-        state = State(folder)
+        state = State(folder) if stored is None else stored.begin(folder)
         missing = state.missing(plan)
         if not missing and not is_new and (folder / PAGE).is_file():
             return state
         try:
             with Bars(state, len(plan), len(plan) - len(missing), quiet=quiet) as bars:
-                run_plan(plan, state, engine, bars)
+                run_plan(plan, state, engine if stored is None else StoredEngine(engine, stored), bars)
         finally:
             write_page(about["title"], rows_of(plan, about), state)
     return state

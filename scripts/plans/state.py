@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,10 +45,13 @@ class Record:
 
 
 class State:
-    """The records of a plan's tasks, kept in the plan's folder."""
+    """The records of a plan's tasks, kept in the plan's folder.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / STATE
+    made: digest of what a task made, empty where something of it is missing; by default of the files' states on this machine.
+    """
+
+    def __init__(self, folder: Path, made: Callable[[Task, State], str] | None = None) -> None:
+        self.folder, self.path, self._made = folder, folder / STATE, made or _made_here
         self.records: dict[str, Record] = {}
         self._torn = _is_torn(self.path)
         for line in _lines(self.path):
@@ -78,7 +81,7 @@ class State:
         entry: dict[str, Any] = {"task": task.id, "event": "ended" if is_final else "tried", "status": status}
         entry |= {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_mb, "line": line, "time": _now()}
         entry |= {"cancelled": True} if is_cancelled else {}
-        entry |= {"made": state_digest(self.products(task))} if status == 0 else {}
+        entry |= {"made": self._made(task, self)} if status == 0 else {}
         self._write(entry)
 
     def result_path(self, task: Task) -> Path:
@@ -92,7 +95,7 @@ class State:
     def is_done(self, task: Task) -> bool:
         """Whether a task was done, and what it made is as it was then."""
         record = self.of(task.id)
-        return record.state == "done" and record.made == state_digest(self.products(task))
+        return record.state == "done" and record.made == self._made(task, self)
 
     def missing(self, plan: Plan) -> list[Task]:
         """The tasks that are still to be done: those that are not, and all that need them."""
@@ -125,6 +128,10 @@ class State:
             record.state = "cancelled"
         else:
             record.state = "done" if record.status == 0 else "failed"
+
+
+def _made_here(task: Task, state: State) -> str:
+    return state_digest(state.products(task))
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

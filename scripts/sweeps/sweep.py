@@ -124,7 +124,7 @@ def sweep(options: SweepOptions) -> str:
     rows = combinations(axes, options.only, options.limit)
     with opened(wanted, folder) as (engine, allotment):
         plan, about = planned(options, study, rows, folder, allotment)
-        state = run_in(folder, plan, about, engine, quiet=options.quiet)
+        state = run_in(folder, plan, about, engine, quiet=options.quiet, store=options.store)
     results = _results(plan, about, state, rows)
     from scripts.sweeps.plot import plot  # takes torch, which --help and a sweep under way do not need
 

@@ -1,0 +1,249 @@
+"""Folder of a clip on this machine, and how it is brought from a store and taken back there.
+
+Beside it lies `.NAME.store.json`: which version of the store it is, the files that were brought or taken back, and whether a
+stage is at work, or was killed at it. What was changed here since, and by whom, is told by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import UserError, a_few
+from atlas.storage.atomic import scratch_folder
+from atlas.storage.lease.owner import short
+from atlas.storage.lease.remnants import is_of_program
+from atlas.storage.stamps import digest, read_json, write_json
+from scripts.plans.store.area import Area, Version
+from scripts.plans.store.claim import Claim
+from scripts.plans.store.manifest import Entry, Manifest
+from scripts.plans.store.remote import StoreError
+
+_LARGEST = 64_000_000  # bytes of a record
+_State = tuple[int, int]
+"""Size and time of a file."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a folder here."""
+
+    version: str = ""
+    """Name of the manifest that it was last equal to, as far as it was brought."""
+    files: dict[str, _State] = field(default_factory=dict)
+    """Those that came from the store or went there."""
+    at_work: bool = False
+    """Whether a stage works here, or was killed: whatever differs is its unfinished work."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder here, and its area in a store."""
+
+    path: Path
+    area: Area
+
+    def bring(self, version: Version, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Bring what the store has newer, or this folder lacks; wanted: of which files.
+
+        Unfinished work on the very version that the store has is kept: a stage goes on with it. On an older one it goes. What
+        somebody changed here is kept, or refused with a UserError where it was changed in the store as well.
+        """
+        record, here = self.record(), listing(self.path)
+        is_newest = record is not None and record.version == version.name
+        if record is not None and record.at_work and is_newest:
+            return
+        files = {name: one for name, one in version.manifest.files.items() if wanted(name)}
+        own = set() if record is not None and record.at_work else self._own(record, here)
+        if not is_newest:
+            self._refuse_both(own & files.keys(), version.manifest)
+        missing = {name: one for name, one in files.items() if name not in own and here.get(name) != one.state}
+        missing = {name: one for name, one in missing.items() if not self._is_alike(name, one, here)}
+        gone = [name for name in here if name not in version.manifest.files and name not in own]
+        known = {} if record is None or not is_newest else record.files
+        # Until all is there nothing here is anybody's own work.
+        if missing or gone:
+            self._write(Record(record.version if record else "", known, at_work=not is_newest))
+        self._remove(gone)
+        self._fetch(missing)
+        for name in version.manifest.empty:
+            if wanted(name):
+                self._place(name).mkdir(parents=True, exist_ok=True)
+        kept = {name: state for name, state in (record.files if record else {}).items() if name in version.manifest.files}
+        kept = {name: state for name, state in kept.items() if name in here}
+        self._write(Record(version.name, kept | {name: one.state for name, one in files.items()}))
+
+    def begin(self) -> None:
+        """Write down that a stage begins to work here."""
+        self._write(replace(self.record() or Record(), at_work=True))
+
+    def give(self, version: Version, claim: Claim) -> Version:
+        """Take back what differs from a version of the store; returns the new one, or the same where nothing differs."""
+        record, before = self.record() or Record(), version.manifest
+        now = scan(self.path, before)
+        files = {name: one for name, one in before.files.items() if name not in record.files}  # never brought here
+        for name, one in now.files.items():
+            old = before.files.get(name)
+            files[name] = old if old is not None and old.sha256 == one.sha256 else one
+        empty = set(now.empty) | (set(before.empty) if len(files) > len(now.files) else set())
+        after = Manifest(files, tuple(sorted(empty)))
+        changed = after.files != before.files or after.empty != tuple(sorted(before.empty))
+        if changed:
+            version = self.area.commit(version, after, self.path, claim)
+        self._write(Record(version.name, {name: one.state for name, one in now.files.items()}))
+        return version
+
+    def has_own(self) -> bool:
+        """Whether something here is not as the store gave or got it, and no stage is at work on it."""
+        record, here = self.record(), listing(self.path)
+        if record is not None and record.at_work:
+            return False
+        lost = [] if record is None else [name for name in record.files if name not in here]
+        return bool(self._own(record, here) or lost)
+
+    def record(self) -> Record | None:
+        """What is known of the folder; None where nothing is, it was removed, or that was of another store."""
+        try:
+            saved = read_json(self._record_path, largest=_LARGEST)
+            files = {str(name): (int(size), int(time)) for name, (size, time) in saved["files"].items()}
+            record = Record(str(saved["version"]), files, bool(saved["at_work"]))
+            is_ours = bool(saved["area"] == self._area)
+        except (UserError, KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return record if is_ours and (self.path.is_dir() or not record.version) else None
+
+    @property
+    def _record_path(self) -> Path:
+        return self.path.with_name(f".{short(self.path.name)}.store.json")
+
+    @property
+    def _area(self) -> str:
+        return digest(str(self.area.remote.fs.protocol), self.area.remote.root)[:16]
+
+    def _write(self, record: Record) -> None:
+        saved: dict[str, Any] = {"area": self._area, "version": record.version, "at_work": record.at_work}
+        write_json(self._record_path, saved | {"files": record.files})
+
+    def _own(self, record: Record | None, here: dict[str, _State]) -> set[str]:
+        """Files that somebody made or changed here."""
+        known = record.files if record is not None else {}
+        return {name for name, state in here.items() if known.get(name) != state}
+
+    def _refuse_both(self, names: set[str], manifest: Manifest) -> None:
+        """UserError where a file differs here from the store's, and neither is known to be the older one."""
+        differing = sorted(name for name in names if hashed(self.path / name) != manifest.files[name].sha256)
+        if differing:
+            raise UserError(
+                f"{self.path}: {a_few(differing)} was made or changed here and is another one in the store: "
+                "move the one here away, and run the same command again"
+            )
+
+    def _is_alike(self, name: str, entry: Entry, here: dict[str, _State]) -> bool:
+        """Whether a file differs in its time alone; it then gets the store's."""
+        if name not in here or here[name][0] != entry.size or hashed(self.path / name) != entry.sha256:
+            return False
+        os.utime(self.path / name, ns=(entry.mtime_ns, entry.mtime_ns))
+        return True
+
+    def _fetch(self, files: dict[str, Entry]) -> None:
+        """Bring files: all are copied first, and put in their places then."""
+        if not files:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        fetch(self.area, files, self.path.parent, self.path.name, self._place)
+
+    def _place(self, name: str) -> Path:
+        return place(self.path, name)
+
+    def _remove(self, names: list[str]) -> None:
+        """Remove files, and folders that are left with nothing in them."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in sorted({parent for name in names for parent in Path(name).parents if parent.parts}, reverse=True):
+            with contextlib.suppress(OSError):  # something is in it
+                (self.path / folder).rmdir()
+
+
+def fetch(area: Area, files: dict[str, Entry], parent: Path, name: str, placed: Callable[[str], Path]) -> None:
+    """Bring files by way of a folder in `parent`, and put each to where `placed` says once all are there."""
+    needed = sum(one.size for one in files.values())
+    if needed > (free := shutil.disk_usage(parent).free):
+        raise StoreError(f"{parent}: {needed / 1e6:.0f} MB come from the store, and {free / 1e6:.0f} are free")
+    with scratch_folder(parent, name) as scratch:
+        numbers = {one: str(number) for number, one in enumerate(files)}
+        area.bring(files, lambda one: scratch / numbers[one])
+        for one, entry in files.items():
+            os.utime(scratch / numbers[one], ns=(entry.mtime_ns, entry.mtime_ns))
+            (scratch / numbers[one]).replace(placed(one))
+
+
+def place(root: Path, name: str) -> Path:
+    """Where a file of a manifest belongs, its folders made; UserError where a link is in the way."""
+    folder = root
+    for part in name.split("/")[:-1]:
+        folder = folder / part
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link, and what comes from a store goes through none: remove it")
+        if folder.exists() and not folder.is_dir():
+            folder.unlink()
+        folder.mkdir(exist_ok=True)
+    return root / name
+
+
+def listing(folder: Path) -> dict[str, _State]:
+    """Size and time of all files in a folder, by name; UserError where a link, a pipe or a device is in it."""
+    return {name: (about.st_size, about.st_mtime_ns) for name, about in _walk(folder)[0]}
+
+
+def scan(folder: Path, known: Manifest) -> Manifest:
+    """The manifest of a folder; what has the size and time of a known file is taken for that, unread."""
+    states, empty = _walk(folder)
+    files = {}
+    for name, about in states:
+        old = known.files.get(name)
+        if old is None or old.state != (about.st_size, about.st_mtime_ns):
+            old = Entry(about.st_size, hashed(folder / name), about.st_mtime_ns)
+        files[name] = old
+    return Manifest(files, tuple(empty))
+
+
+def _walk(folder: Path) -> tuple[list[tuple[str, os.stat_result]], list[str]]:
+    """Files with their states, and empty folders; without leases and what is half-made."""
+    files: list[tuple[str, os.stat_result]] = []
+    empty: list[str] = []
+    waiting = [""] if folder.is_dir() else []
+    while waiting:
+        within = waiting.pop()
+        count = 0
+        with os.scandir(folder / within) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                if is_of_program(entry.name):
+                    continue
+                count += 1
+                name = f"{within}/{entry.name}" if within else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append((name, entry.stat(follow_symlinks=False)))
+                else:
+                    raise UserError(
+                        f"{folder / name} is a link, a pipe or a device, and a store holds files: copy it in its place"
+                    )
+        if not count and within:
+            empty.append(within)
+    return files, empty
+
+
+def hashed(path: Path) -> str:
+    """SHA-256 of a file."""
+    total = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            total.update(piece)
+    return total.hexdigest()
