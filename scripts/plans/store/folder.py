@@ -76,7 +76,6 @@ class Folder:
             if wanted(name):
                 self._place(name).mkdir(parents=True, exist_ok=True)
         kept = {name: state for name, state in (record.files if record else {}).items() if name in version.manifest.files}
-        kept = {name: state for name, state in kept.items() if name in here}
         self._write(Record(version.name, kept | {name: one.state for name, one in files.items()}))
 
     def begin(self) -> None:
