@@ -130,9 +130,9 @@ def write_stamp(folder: Path, made_from: str, stage: str = "made_from") -> None:
 
 
 def write_stamps(folder: Path, stamps: Mapping[str, Any]) -> None:
-    """Record several stamps, or what else stands beside them, at once."""
+    """Record several stamps, or what else stands beside them, at once; by name, as threads may come in any order."""
     with updating(folder / STAMP):
-        write_json(folder / STAMP, read_stamp(folder) | dict(stamps))
+        write_json(folder / STAMP, dict(sorted((read_stamp(folder) | dict(stamps)).items())))
 
 
 def write_whole_stamp(folder: Path, made_from: str) -> None:
