@@ -46,6 +46,8 @@ SLOW = (
     "scripts/comfyui",
     "scripts/pipeline",
     "scripts/plans/engines",
+    "scripts/plans/store/test_driver.py",
+    "scripts/plans/store/test_stage.py",
     "scripts/sweeps/test_sweep.py",
     "scripts/test_help.py",
     "scripts/webapp/pages",
