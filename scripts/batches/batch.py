@@ -23,6 +23,7 @@ from scripts.plans.bars import Bars
 from scripts.plans.chain import Chains, EditEntry, whole_chain
 from scripts.plans.engines.opened import EngineName, Wanted, opened
 from scripts.plans.engines.protocol import Engine
+from scripts.plans.engines.turns import Turns
 from scripts.plans.places import Places
 from scripts.plans.plan import PLAN, Plan, Task
 from scripts.plans.run import run_plan
@@ -173,7 +174,7 @@ def run_in(folder: Path, plan: Plan, about: dict[str, Any], engine: Engine, *, q
             return state
         try:
             with Bars(state, len(plan), len(plan) - len(missing), quiet=quiet) as bars:
-                run_plan(plan, state, engine if stored is None else StoredEngine(engine, stored), bars)
+                run_plan(plan, state, engine if stored is None else Turns(StoredEngine(engine, stored)), bars)
         finally:
             write_page(about["title"], rows_of(plan, about), state)
     return state

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from atlas.clip.clip import Clip
@@ -27,7 +27,8 @@ from scripts.plans.store.sources import Source, named_sources
 
 SHOWN = "render"
 """The stage that makes what people look at: films and sheets are brought here."""
-_THREADS = 16
+_THREADS = 32
+_LOOK = 0.05  # seconds between two looks at what is being taken from the store
 _SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -116,72 +117,76 @@ class Stored:
 
 
 class StoredEngine:
-    """Runs tasks by another engine, each between bringing its clip and taking it back; of a clip one at a time."""
+    """Runs tasks by another engine, each between bringing its clip and taking it back."""
 
     def __init__(self, inner: Engine, stored: Stored) -> None:
         self._inner, self._stored = inner, stored
-        self._running: dict[str, tuple[Task, Outputs, str, int]] = {}
-        self._held: list[tuple[Task, Outputs]] = []
+        self._running: dict[str, _Try] = {}
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._taking: dict[Future[None], Ended] = {}
 
     def now(self) -> float:
         """The engine's clock."""
         return self._inner.now()
 
     def has_room(self, task: Task) -> bool:
-        """Whether the engine has room, and nothing that was held back waits for it."""
-        self._start_held()
+        """Whether the engine has room."""
         return self._inner.has_room(task)
 
     def start(self, task: Task, outputs: Outputs) -> None:
-        """Start a task, or hold it back while another one of its clip runs."""
-        if task.clip in {one.clip for one, *_ in self._running.values()}:
-            self._held.append((task, outputs))
-            return
+        """Start a task's command with all that goes before and after it."""
         report = f"{task.id}-{secrets.token_hex(4)}"
-        self._running[task.id] = task, outputs, report, _size(outputs.log)
+        self._running[task.id] = _Try(task, outputs, report, _size(outputs.log))
         self._inner.start(self._stored.wrapped(task, report), outputs)
 
     def wait(self, seconds: float) -> list[Ended]:
-        """Wait until a task ends; what it printed and said is here then."""
-        self._start_held()
-        ended = self._inner.wait(seconds)
-        for one in ended:
-            self._take(one)
-        self._start_held()
-        return ended
+        """Wait until a task ends; what it printed and said, and its film, are here then."""
+        for ended in self._inner.wait(min(seconds, _LOOK) if self._taking else seconds):
+            done = self._running.pop(ended.task)
+            self._taking[self._pool.submit(self._take, done, ended.status)] = ended
+        # Each takes some requests' time: of many machines many end meanwhile.
+        there = [future for future in self._taking if future.done()]
+        for future in there:
+            future.result()
+        return [self._taking.pop(future) for future in there]
 
     def stop(self) -> None:
         """End all that runs."""
-        self._held.clear()
         self._inner.stop()
 
-    def _start_held(self) -> None:
-        for entry in list(self._held):
-            task, outputs = entry
-            if task.clip not in {one.clip for one, *_ in self._running.values()} and self._inner.has_room(task):
-                self._held.remove(entry)
-                self.start(task, outputs)
-
-    def _take(self, ended: Ended) -> None:
+    def _take(self, done: _Try, status: int) -> None:
         """Take from the store what an engine on other machines does not leave here."""
-        task, outputs, name, size = self._running.pop(ended.task)
-        report = Report.read(self._stored.remote, name)
+        task, outputs = done.task, done.outputs
+        report = Report.read(self._stored.remote, done.report)
         with contextlib.suppress(StoreError):
-            self._stored.remote.remove(f"reports/{name}.json")
+            self._stored.remote.remove(f"reports/{done.report}.json")
         if report is None:
             return
-        if report.said and _size(outputs.log) <= size:
+        if report.said and _size(outputs.log) <= done.log_size:
             outputs.log.parent.mkdir(parents=True, exist_ok=True)
             with outputs.log.open("a", encoding="utf-8") as log:
                 log.write(report.said)
-        if ended.status == 0 == report.status:
-            self._stored.reports[task.id] = report
-            if outputs.result is not None:
-                with atomic_file(outputs.result) as temporary:
-                    temporary.write_text(report.result, encoding="utf-8")
-            if task.stage == SHOWN:
-                with contextlib.suppress(UserError):  # the next run tries again, and says why
-                    self._stored.bring([task])
+        if status != 0 or report.status != 0:
+            return
+        self._stored.reports[task.id] = report
+        if outputs.result is not None:
+            with atomic_file(outputs.result) as temporary:
+                temporary.write_text(report.result, encoding="utf-8")
+        if task.stage == SHOWN:
+            with contextlib.suppress(UserError):  # the next run tries again, and says why
+                self._stored.bring([task])
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A task that runs."""
+
+    task: Task
+    outputs: Outputs
+    report: str
+    """What its report is called."""
+    log_size: int
+    """Bytes of its log before."""
 
 
 def _key(clip: str) -> str:

@@ -12,6 +12,7 @@ from atlas.errors import UserError
 from scripts.batches.batch import run_in
 from scripts.plans.engines.local import LocalEngine
 from scripts.plans.engines.protocol import Ended, Outputs
+from scripts.plans.engines.turns import Turns
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
@@ -165,7 +166,7 @@ mark.unlink()
     stored = Stored(f"file://{tmp_path / 'store'}", plan)
     (tmp_path / "jobs").mkdir()
     state = stored.begin(tmp_path / "jobs")
-    run_plan(plan, state, StoredEngine(LocalEngine(4), stored))
+    run_plan(plan, state, Turns(StoredEngine(LocalEngine(4), stored)))
     assert [(record.state, record.tries) for record in state.records.values()] == [("done", 1)] * 6
 
 
