@@ -15,7 +15,7 @@ from atlas.system.cost import peak_ram_mb
 from scripts.batches.table import rows_of, table
 from scripts.plans.chain import Chains, ClipEntry, EditEntry, whole_chain
 from scripts.plans.engines.simulated import SimulatedEngine
-from scripts.plans.plan import Plan, Task
+from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
 
@@ -87,9 +87,12 @@ def _plan(folder: Path, tasks: int) -> tuple[Plan, list[dict[str, Any]]]:
             layer = {"layer": "foreground", "editor": "filter", "filter": "hue"}
             made = whole_chain(chains, entry, EditEntry(f"edit-{number}", (layer,)), {})
             rows.append({"clip": entry.name, "edit": str(number), "tasks": [made[-1].id]})
-    return _without_files(chains.plan), rows
+    return without_files(chains.plan), rows
 
 
-def _without_files(plan: Plan) -> Plan:
-    """The plan, its tasks leaving no files: nothing is run that could make them."""
-    return Plan({task.id: replace(task, makes=(), prints=False) for task in plan})
+def without_files(plan: Plan, resources: dict[str, Resources] | None = None) -> Plan:
+    """A plan whose tasks leave no files: nothing is run that could make them. resources: that the tasks of a stage take."""
+    asked = resources or {}
+    return Plan(
+        {task.id: replace(task, makes=(), prints=False, resources=asked.get(task.stage, task.resources)) for task in plan}
+    )

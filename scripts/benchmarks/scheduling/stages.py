@@ -12,7 +12,7 @@ import tyro
 
 from atlas.errors import UserError
 from atlas.storage.links import remove
-from atlas.storage.stamps import write_json
+from atlas.storage.stamps import files_below, write_json
 from atlas.system.command import CommonOptions
 from scripts.plans.chain import Chains, ClipEntry, EditEntry, Options, whole_chain
 from scripts.plans.engines.local import LocalEngine
@@ -45,8 +45,8 @@ def bench_stages(options: BenchStagesOptions) -> dict[str, Any]:
     source = options.source.absolute()
     if not source.exists():
         raise UserError(f"{source} is missing: name a film or a folder of frames")
-    prepare: Options = {"masks": options.masks if options.masks in ("none", "auto") else str(Path(options.masks).absolute())}
-    prepare |= {} if options.frames is None else {"frames": options.frames}
+    masks = str(Path(options.masks).absolute()) if Path(options.masks).exists() else options.masks
+    prepare: Options = {"masks": masks} | ({} if options.frames is None else {"frames": options.frames})
     layer: Options = {"layer": "background" if options.masks == "none" else "foreground", "editor": "filter", "filter": "hue"}
     entry = EditEntry("hue", (layer | {"keyframes": options.keyframes},), {"evaluate": {"weights": "none"}})
     with tempfile.TemporaryDirectory(prefix="bench-stages-") as name:
@@ -56,6 +56,7 @@ def bench_stages(options: BenchStagesOptions) -> dict[str, Any]:
         stored = Stored(f"file://{folder / 'store'}", plan)
         stored.give()
         figures = {task.stage: _measured(task, stored, folder) for task in plan}
+        figures["prepare"]["outside_bytes"] = _size(source) + (_size(Path(masks)) if Path(masks).is_absolute() else 0)
         whole = _size(folder / "clip")
     result: dict[str, Any] = {"frames": options.frames, "preset": options.preset, "clip_bytes": whole, "stages": figures}
     if options.output is not None:
@@ -96,5 +97,5 @@ def _run(task: Task, report: str, stored: Stored, folder: Path) -> tuple[Ended, 
     return ended[0], said.traffic
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for _, file in files_below(path))
