@@ -26,14 +26,14 @@ from scripts.plans.run import run_plan
 from scripts.plans.state import State
 
 MEASURED = {
-    "prepare": StageCost(4.005, 158.8, 44847434, 46, 2, 10718, 2),
-    "fit": StageCost(14.826, 649.2, 63011277, 30, 3, 44847228, 35),
-    "edit": StageCost(3.16, 315.5, 2940085, 18, 1, 107853608, 52),
-    "aggregate": StageCost(8.979, 556.7, 2153542, 23, 2, 113717329, 64),
-    "render": StageCost(3.656, 374.6, 1965226, 16, 3, 115872248, 76),
-    "evaluate": StageCost(7.247, 526.2, 11389, 12, 2, 117815633, 76),
+    "prepare": StageCost(14.24, 188.5, 190164285, 124, 4, 10718, 2, outside_bytes=3714761),
+    "fit": StageCost(141.157, 965.8, 222641064, 49, 22, 190163665, 111),
+    "edit": StageCost(3.234, 327.6, 2954172, 18, 1, 412786840, 128),
+    "aggregate": StageCost(8.021, 565.9, 2216478, 23, 2, 418660601, 140),
+    "render": StageCost(6.183, 366.3, 2993747, 16, 3, 420869390, 152),
+    "evaluate": StageCost(19.198, 561.1, 20858, 14, 4, 423832232, 152),
 }
-"""By `bench_stages.py`, of 50 frames of 768x432 (blackswan), preset `standard`, on one core of an Intel Xeon."""
+"""By `bench_stages.py`: 50 frames of 768x432 (`blackswan`), preset `standard`, five keyframes of the foreground."""
 _OVERHEAD_MB = 200  # that a stage is given beyond its measured peak
 
 
@@ -184,7 +184,7 @@ def _report(options: BenchScaleOptions, runs: list[_Shard], processor: float) ->
             "for the scheduler": round(total("queueing_seconds") / 3600, 1),
             "share of occupied": round((total("moving_seconds") + total("queueing_seconds")) / occupied, 3),
         },
-        "terabytes": {"read": round(total("brought") / 1e6, 3), "written": round(total("taken_back") / 1e6, 3)},
+        "gigabytes": {"read": round(total("brought") / 1e3, 2), "written": round(total("taken_back") / 1e3, 2)},
         "requests": {"put_and_list": round(total("puts")), "get": round(total("gets"))} if options.is_store else {},
         "at_home": round(total("at_home") / tries, 3),
         "ends": dict(sorted(ends.items())),

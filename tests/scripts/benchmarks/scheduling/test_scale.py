@@ -23,7 +23,7 @@ from scripts.plans.store.driver import Stored
 CALM: dict[str, Any] = {"spread": 0.0, "length": 0.0, "slow": 0.0, "failures": 0.0, "crashes": 0.0, "scheduler_ms": 0.0}
 CALM |= {"quiet": True, "shared_mb": 1e12, "node_mb": 1e12}
 WORK = sum(MEASURED[stage].cpu_seconds for stage in STAGES)
-UP = sum(MEASURED[stage].bytes_up for stage in STAGES) / 1e12
+UP = sum(MEASURED[stage].bytes_up for stage in STAGES) / 1e9
 
 
 def scale(**changes: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_one_core_takes_the_sum_of_all() -> None:
     report = scale()
     assert report["hours"] == pytest.approx(4 * WORK / 3600, abs=1e-3) and report["busy"]["cores"] == pytest.approx(1, abs=1e-3)
     assert report["core_hours"] == pytest.approx(4 * WORK / 3600, abs=0.06)
-    assert report["terabytes"]["written"] == pytest.approx(4 * UP, abs=1e-3)
+    assert report["gigabytes"]["written"] == pytest.approx(4 * UP, abs=0.01)
     assert (report["tasks"], report["left"], report["ends"]) == (24, 0, {"done": 24})
     many = scale(nodes=4)
     assert many["hours"] == pytest.approx(WORK / 3600, abs=1e-3)  # a clip's stages follow each other
@@ -44,7 +44,7 @@ def test_what_gives_way_shows() -> None:
     disk = scale(nodes=100, clips=100, shared_mb=20.0)
     assert disk["busy"]["disk"] > 0.95 and disk["busy"]["cores"] < 0.5
     assert disk["hours"] == pytest.approx(
-        (disk["terabytes"]["read"] + disk["terabytes"]["written"]) * 1e6 / 20 / 3600, rel=0.05
+        (disk["gigabytes"]["read"] + disk["gigabytes"]["written"]) * 1e3 / 20 / 3600, rel=0.05
     )
     scheduler = scale(nodes=100, clips=100, scheduler_ms=5000.0)
     assert scheduler["busy"]["scheduler"] > 0.8 and scheduler["waiting_hours"]["for the scheduler"] > 1
@@ -57,7 +57,7 @@ def test_a_store_moves_what_a_node_lacks() -> None:
     calm = {"nodes": 50, "clips": 60, "edits": 2, "is_store": True, "cores": 4}
     home, away = scale(**calm), scale(**calm, affinity=False)
     assert home["at_home"] > 0.5 > away["at_home"]
-    assert away["terabytes"]["read"] > 2 * home["terabytes"]["read"] > 0
+    assert away["gigabytes"]["read"] > 2 * home["gigabytes"]["read"] > 0
     assert away["requests"]["get"] > home["requests"]["get"]
     slow = scale(**calm, request_ms=100.0)
     assert slow["waiting_hours"]["for the disk and requests"] > home["waiting_hours"]["for the disk and requests"]
@@ -83,7 +83,7 @@ def test_failures_are_survived(is_store: bool) -> None:
 def test_several_plans_do_the_same_work() -> None:
     one, three = scale(nodes=7, clips=20), scale(nodes=7, clips=20, shards=3)
     assert (three["plans"], three["left"], three["tasks"]) == (3, 0, one["tasks"])
-    assert three["core_hours"] == one["core_hours"] and three["terabytes"] == one["terabytes"]
+    assert three["core_hours"] == one["core_hours"] and three["gigabytes"] == one["gigabytes"]
 
 
 def test_a_node_never_holds_more_than_it_has(tmp_path: Path) -> None:
