@@ -53,6 +53,7 @@ def bench_stages(options: BenchStagesOptions) -> dict[str, Any]:
         folder = Path(name)
         plan = Plan()
         whole_chain(Chains(plan), ClipEntry("clip", folder / "clip", source, prepare), entry, {"preset": options.preset})
+        (folder / "store").mkdir()
         stored = Stored(f"file://{folder / 'store'}", plan)
         stored.give()
         figures = {task.stage: _measured(task, stored, folder) for task in plan}

@@ -21,9 +21,10 @@ from scripts.plans.plan import Plan, Task, state_digest
 from scripts.plans.state import State
 from scripts.plans.store.area import Area, Version
 from scripts.plans.store.folder import Folder
+from scripts.plans.store.named import named_sources
 from scripts.plans.store.remote import Remote, StoreError, checked_url
 from scripts.plans.store.report import Report
-from scripts.plans.store.sources import Source, named_sources
+from scripts.plans.store.sources import Source
 
 SHOWN = "render"
 """The stage that makes what people look at: films and sheets are brought here."""
@@ -43,7 +44,7 @@ class Stored:
             _within(task)
         self._versions: dict[str, Version] = {}
         self._sources = {task.id: named_sources(task) for task in plan}
-        prepared = {task.clip: self._sources[task.id] for task in plan if task.stage == "prepare"}
+        prepared = {task.clip: self._sources[task.id][:1] for task in plan if task.stage == "prepare"}
         for task in plan:
             if task.stage == SHOWN:  # the source's sound, and its own size
                 self._sources[task.id] += prepared.get(task.clip) or _source_of(Path(task.clip))

@@ -56,6 +56,8 @@ class Folder:
         somebody changed here is kept, or refused with a UserError where it was changed in the store as well.
         """
         record, here = self.record(), listing(self.path)
+        if record is not None and record.version and not version.name:
+            record = None  # the store has lost the clip: what is here is all that is left of it
         is_newest = record is not None and record.version == version.name
         if record is not None and record.at_work and is_newest:
             return
@@ -85,6 +87,8 @@ class Folder:
     def give(self, version: Version, claim: Claim) -> Version:
         """Take back what differs from a version of the store; returns the new one, or the same where nothing differs."""
         record, before = self.record() or Record(), version.manifest
+        if before.files and not self.path.is_dir():
+            raise StoreError(f"{self.path} has vanished: the store keeps what it has")
         now = scan(self.path, before)
         files = {name: one for name, one in before.files.items() if name not in record.files}  # never brought here
         for name, one in now.files.items():

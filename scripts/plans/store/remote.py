@@ -73,6 +73,8 @@ class Remote:
             raise UserError(f"--store {shown} needs a package: pip install {_INSTALL.get(scheme, scheme + 'fs')}") from None
         except Exception as problem:  # each file system has errors of its own
             raise UserError(f"--store {shown} cannot be opened: {in_one_line(one_line(problem))}") from None
+        if scheme == "file" and not Path(root).is_dir():  # a disk that is not mounted must not look like an empty store
+            raise UserError(f"--store {shown}: there is no such folder on this machine: make it, or mount its disk")
         return cls(fs, root.rstrip("/"))
 
     def below(self, name: str) -> Remote:

@@ -14,7 +14,6 @@ from atlas.errors import UserError
 from atlas.storage.lease.lease import writing
 from atlas.storage.lease.remnants import is_of_program
 from atlas.storage.stamps import digest
-from scripts.plans.plan import Task
 from scripts.plans.store.area import Area
 from scripts.plans.store.folder import fetch, hashed, place
 from scripts.plans.store.manifest import Entry, Manifest
@@ -95,19 +94,6 @@ class Source:
                 raise UserError(
                     f"{Path(root, links[0])} is a link to a folder, which a store does not hold: copy it in its place"
                 )
-
-
-def named_sources(task: Task) -> list[Source]:
-    """Files and folders of this machine that a task's command names by their absolute paths, but for those of its clip."""
-    found = []
-    for word in task.command:
-        value = word.partition("=")[2] if word.startswith("--") else word
-        for text in (value, value.rpartition(":")[0]):  # the scale of a LoRA stands behind it
-            if os.path.isabs(text) and "\0" not in text and os.path.exists(text):
-                if not Path(text).is_relative_to(task.clip):
-                    found.append(Source(Path(text), os.path.isfile(text)))
-                break
-    return found
 
 
 def _is_same(path: Path, entry: Entry | None) -> bool:

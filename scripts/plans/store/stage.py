@@ -22,7 +22,6 @@ from types import FrameType
 from typing import IO, Any
 
 from atlas.errors import BusyError, UserError
-from atlas.system.command import BUSY
 from atlas.system.interrupt import INTERRUPTED
 from atlas.system.terminal import in_one_line
 from scripts.plans.store.area import Area
@@ -61,17 +60,20 @@ class Stage:
 
     def run(self) -> int:
         """Bring, run, take back; returns the exit status, negative: the signal that ended the stage."""
-        status, made = _FAILED, ""
+        status, made, is_told = _FAILED, "", bool(self.report)
         try:
             status, made = self._around()
         except UserError as problem:
             status = self._tell(f"error: {in_one_line(str(problem))}", 2)
         except BusyError as problem:
+            from atlas.system.command import BUSY  # takes tyro, which nothing else here needs
+
+            is_told = False
             status = self._tell(f"busy: {in_one_line(str(problem))}", BUSY)
         except StoreError as problem:
             status = self._tell(f"error: {in_one_line(str(problem))}", _FAILED)
         finally:
-            if self.report and status != BUSY:
+            if is_told:
                 with contextlib.suppress(StoreError):
                     result = self._result.decode(errors="replace") if status == 0 else ""
                     said = self._said.decode(errors="replace")

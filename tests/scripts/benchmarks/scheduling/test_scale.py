@@ -138,6 +138,7 @@ def test_a_stage_is_measured(tmp_path: Path) -> None:
     code += "(clip / sys.argv[2]).write_text('x' * 10**6)"
     plan, clip = Plan(), tmp_path / "clip"
     tasks = [plan.add(Task.of(name, ["-c", code, str(clip), name], clip, name)) for name in ("prepare", "fit")]
+    (tmp_path / "store").mkdir()
     stored = Stored(f"file://{tmp_path / 'store'}", plan)
     stored.give()
     first, second = (_measured(task, stored, tmp_path) for task in tasks)

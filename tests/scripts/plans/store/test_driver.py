@@ -30,6 +30,11 @@ print('{"made": "%s"}' % make)
 """
 
 
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     (tmp_path / "films").mkdir()
@@ -103,7 +108,7 @@ def test_machines_without_a_shared_disk(source: Path, tmp_path: Path) -> None:
     machines = [tmp_path / "m1", tmp_path / "m2"]
     for machine in machines:  # the second finds all done
         engine = Elsewhere(LocalEngine(1), machine, [clip.parent, source.parent])
-        run_plan(plan, state, StoredEngine(engine, stored))
+        run_plan(plan, state, Turns(StoredEngine(engine, stored)))
     assert not machines[1].exists()
     assert {record.state for record in state.records.values()} == {"done"}
     films = {path.relative_to(clip).as_posix(): path.read_text() for path in clip.rglob("*") if path.is_file()}
@@ -122,7 +127,8 @@ def test_machines_without_a_shared_disk(source: Path, tmp_path: Path) -> None:
     again = Stored(url, plan)
     state = again.begin(folder)
     assert [task.title for task in state.missing(plan)] == ["render edits/a/video.mp4"]
-    run_plan(plan, state, StoredEngine(Elsewhere(LocalEngine(1), machines[1], [clip.parent, source.parent]), again))
+    engine = Elsewhere(LocalEngine(1), machines[1], [clip.parent, source.parent])
+    run_plan(plan, state, Turns(StoredEngine(engine, again)))
     assert (clip / "edits/a/video.mp4").read_text() == films["edits/a/video.mp4"]
     assert (machines[1] / "there" / "0" / "walk" / "fits" / "fit").is_file()
 
@@ -177,6 +183,10 @@ def test_what_a_store_cannot_hold_is_told_before_anything_runs(source: Path, tmp
     outside.add(Task.of("fit", ["-c", ""], folder / "clip", "fit walk", makes=[tmp_path / "elsewhere"]))
     with pytest.raises(UserError, match="fit walk makes files outside"):
         Stored(url, outside)
+    whole = Plan()
+    whole.add(Task.of("prepare", ["scripts/prepare.py", str(tmp_path), str(folder / "clip")], folder / "clip", "prepare walk"))
+    with pytest.raises(UserError, match="holds the clip's own folder"):
+        Stored(url, whole)
     linked = Plan()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "unet").symlink_to(tmp_path / "films")
@@ -200,7 +210,7 @@ def test_sources_are_the_paths_that_commands_name(source: Path, tmp_path: Path) 
     clip = folder / "clips" / "walk"
     clip.mkdir(parents=True)
     words = ["scripts/edit.py", str(clip), "--name", "a", f"--lora={lora}:0.5", f"--model={source.parent}", "--prompt=/nowhere"]
-    words += [str(clip / "notes"), "--steps=3"]
+    words += [str(clip / "notes"), "--steps=3", "--negative=/tmp"]
     plan = Plan()
     task = plan.add(Task.of("edit", words, clip, "edit"))
     stored = Stored(f"file://{tmp_path / 'store'}", plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,6 +259,20 @@ def test_who_slept_while_another_took_over_changes_nothing(machines: tuple[Machi
         area.remote.put(f"manifests/{99:08d}-{sha256(b'x')}.json", b"x")
         with pytest.raises(BusyError, match="at the same time"):
             area.commit(version, Manifest(), a.folder.path, claim)
+
+
+def test_a_store_that_lost_its_clips_is_filled_again(machines: tuple[Machine, Machine], area: Area) -> None:
+    a, b = machines
+    a.stage(write(clip="v1", fit="f"))
+    b.stage(lambda folder: None)
+    area.remote.fs.rm(area.remote.root, recursive=True)
+    a.stage(lambda folder: None)
+    assert a.tree() == {"clip": "v1", "fit": "f"} and area.newest().manifest.files.keys() == {"clip", "fit"}
+    b.stage(write(more="m"))
+    with pytest.raises(StoreError, match="has vanished"):
+        a.stage(shutil.rmtree)
+    a.stage(lambda folder: None)
+    assert a.tree() == b.tree() == {"clip": "v1", "fit": "f", "more": "m"}
 
 
 def test_a_record_of_another_store_counts_for_nothing(machines: tuple[Machine, Machine], area: Area) -> None:

@@ -29,6 +29,7 @@ def test_a_secret_is_refused_and_not_repeated(url: str) -> None:
         ("memory://x", "no other machine sees"),
         ("file://relative", "absolute path"),
         ("file:///", "absolute path"),
+        ("file:///nowhere/store", "mount its disk"),
         ("s3://", "name a bucket"),
         ("s3://a b/c", "blanks"),
         ("s3://a\x1bb/c", "blanks or control"),
@@ -46,7 +47,7 @@ def test_users_of_a_host_are_no_secret() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    remote = Remote.open(f"file://{tmp_path}/deep/store")
+    remote = Remote.open(f"file://{tmp_path}").below("deep/store")
     remote.check("it")
     assert remote.names("a") == [] and remote.get("a/b", 10) is None
     remote.put("a/b", b"12345")
@@ -73,7 +74,7 @@ def test_files(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="/proc and /dev are Linux's")
 def test_a_store_that_cannot_be_written_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for url in (f"file://{tmp_path}/file/store", "file:///proc/store"):
+    (tmp_path / "probes").touch()
+    for folder in (str(tmp_path), "/proc"):
         with pytest.raises(UserError, match="cannot be used"):
-            Remote.open(url).check(url)
+            Remote.open(f"file://{folder}").check(folder)

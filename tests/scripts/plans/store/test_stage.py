@@ -26,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[4]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent, which Windows does not have")
 
 
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
 def command(store: Path, clip: Path, words: list[str], *more: str) -> list[str]:
     own = ["--store", f"file://{store}", "--key", "clip", "--clip", str(clip), "--report", "task", *more]
     return [sys.executable, "-m", "scripts.plans.store.stage", *own, "--", *words]
@@ -85,8 +91,11 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
         missing.communicate(timeout=60)[1].startswith("error: /nowhere/film.mp4 is not in the store")
         and missing.returncode == 2
     )
-    (tmp_path / "file").touch()
-    broken = start(tmp_path / "file" / "store", tmp_path / "clip", "")
+    unmounted = start(tmp_path / "disk", tmp_path / "clip", "")
+    assert "mount its disk" in unmounted.communicate(timeout=60)[1] and unmounted.returncode == 2
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "clips").touch()
+    broken = start(tmp_path / "other", tmp_path / "clip", "")
     err = broken.communicate(timeout=60)[1]
     assert broken.returncode == 1 and err.startswith("error: ") and err.count("\n") == 1
     secret = command(tmp_path, tmp_path / "clip", ["-c", ""], "--store", "sftp://me:hunter2@host/x")
@@ -178,7 +187,6 @@ def test_killed_while_it_takes_back(tmp_path: Path) -> None:
 def test_two_machines_alternately_end_with_the_bytes_of_one(sample: Sample, tmp_path: Path) -> None:
     footage = tmp_path / "footage"
     write_sample(sample, footage)
-    Remote.open(f"file://{tmp_path / 'store'}")
     one, two, alone = (tmp_path / name / "clip" for name in ("one", "two", "alone"))
 
     def stages(clip: Path) -> list[list[str]]:
