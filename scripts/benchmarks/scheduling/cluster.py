@@ -29,6 +29,8 @@ class StageCost:
 
     cpu_seconds: float
     peak_mb: float
+    read_bytes: float
+    """Of its clip, file by file, that it reads."""
     bytes_up: float
     """That it writes."""
     puts: float
@@ -197,13 +199,14 @@ class Cluster:
         if self._site.is_store and self._claimed.get(one.task.clip, 0.0) > self._clock:
             self._later(self._clock + _STARTING, "busy", number)
             return
-        mb, files = self._made.get(one.task.clip, (0.0, 0.0))
+        mb, files = one.cost.read_bytes * one.scale / 1e6, 0.0
         if self._site.is_store:
+            mb, files = self._made.get(one.task.clip, (0.0, 0.0))
             had, had_files = self._there.get((one.task.clip, one.node), (0.0, 0.0))
             mb, files = mb - had, files - had_files + one.cost.gets
         mb += one.cost.outside_bytes * one.scale / 1e6
         self.totals.brought += mb
-        self.totals.gets += files if self._site.is_store else 0.0
+        self.totals.gets += files
         self._later(self._moved(one.node, mb, files), "compute", number)
 
     def _compute(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,12 +72,15 @@ def _measured(task: Task, stored: Stored, folder: Path) -> dict[str, float]:
     words = list(stored.wrapped(task, "cold").command)
     words = [str(other) if word == task.clip else word for word in words[: words.index("--") + 1]]
     _, cold = _run(replace(task, command=(*words, "-c", "")), "cold", stored, folder)
+    before = _unread(Path(task.clip))
     ended, warm = _run(stored.wrapped(task, "warm"), "warm", stored, folder)
+    read = sum(state.st_size for path, state in before.items() if _was_read(path, state))
     for path in (other, other.with_name(".clip.store.json")):
         remove(path)
     return {
         "cpu_seconds": ended.cpu_seconds or 0.0,
         "peak_mb": ended.peak_mb or 0.0,
+        "read_bytes": read,
         "bytes_up": warm["bytes_up"],
         "puts": warm["puts"] + warm["lists"],
         "gets": warm["gets"],
@@ -96,6 +100,22 @@ def _run(task: Task, report: str, stored: Stored, folder: Path) -> tuple[Ended, 
     if ended[0].status != 0 or said is None:
         raise UserError(f"{task.title} ended with status {ended[0].status}: {log.read_text(errors='replace')[-300:]}")
     return ended[0], said.traffic
+
+
+def _unread(folder: Path) -> dict[Path, os.stat_result]:
+    """Set back when files were last read, on a disk that keeps account of that; returns their states."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, ns=(0, path.stat().st_mtime_ns))
+    return {path: path.stat() for path in files}
+
+
+def _was_read(path: Path, before: os.stat_result) -> bool:
+    """Whether a file was read since, or replaced or removed, for which it mostly is read."""
+    if not path.exists():
+        return True
+    now = path.stat()
+    return now.st_ino != before.st_ino or now.st_atime_ns > before.st_atime_ns
 
 
 def _size(path: Path) -> int:

@@ -92,7 +92,7 @@ def test_a_node_never_holds_more_than_it_has(tmp_path: Path) -> None:
         asked = Resources(cores=random.choice((1, 2, 4)), gpus=random.choice((0, 0, 0.5, 1)), memory_mb=random.choice((1, 5)))
         plan.add(Task.of("fit", [str(number)], tmp_path / str(number % 50), "fit", resources=asked))
     site = Site(nodes=5, cores=8, memory_mb=9, gpu_nodes=2, gpus=2, failures=2.0, shared_mb=10.0)
-    cluster = Cluster(site, lambda task: StageCost(100, 1, 1e6, 1, 1, 1, 1), lambda clip: 1.0, random)
+    cluster = Cluster(site, lambda task: StageCost(100, 1, 1e6, 1e6, 1, 1, 1, 1), lambda clip: 1.0, random)
     least = [0.0]
     take = cluster._nodes.take
 
@@ -144,4 +144,5 @@ def test_a_stage_is_measured(tmp_path: Path) -> None:
     first, second = (_measured(task, stored, tmp_path) for task in tasks)
     assert 1e6 < first["bytes_up"] < 1.01e6 and second["bytes_up"] < 1e4  # the same bytes are there already
     assert first["bring_bytes"] < 1e4 and 1e6 < second["bring_bytes"] < 1.01e6
+    assert first["read_bytes"] == 0 == second["read_bytes"]
     assert first["cpu_seconds"] > 0 and first.keys() <= {one.name for one in fields(StageCost)}
