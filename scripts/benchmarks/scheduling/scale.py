@@ -26,12 +26,12 @@ from scripts.plans.run import run_plan
 from scripts.plans.state import State
 
 MEASURED = {
-    "prepare": StageCost(14.24, 188.5, 190164285, 124, 4, 10718, 2, outside_bytes=3714761),
-    "fit": StageCost(141.157, 965.8, 222641064, 49, 22, 190163665, 111),
-    "edit": StageCost(3.234, 327.6, 2954172, 18, 1, 412786840, 128),
-    "aggregate": StageCost(8.021, 565.9, 2216478, 23, 2, 418660601, 140),
-    "render": StageCost(6.183, 366.3, 2993747, 16, 3, 420869390, 152),
-    "evaluate": StageCost(19.198, 561.1, 20858, 14, 4, 423832232, 152),
+    "prepare": StageCost(14.744, 183.6, 0, 190164289, 124, 4, 10718, 2, outside_bytes=3714761),
+    "fit": StageCost(158.844, 1032.6, 187910574, 222639833, 43, 16, 190163665, 111),
+    "edit": StageCost(3.675, 327.6, 171636886, 2954173, 18, 1, 412786841, 128),
+    "aggregate": StageCost(8.849, 530.5, 177541197, 2216271, 22, 1, 418660602, 140),
+    "render": StageCost(6.549, 380.5, 196860670, 2993750, 15, 2, 420864057, 151),
+    "evaluate": StageCost(22.222, 574.8, 346457574, 20650, 13, 3, 423832233, 152),
 }
 """By `bench_stages.py`: 50 frames of 768x432 (`blackswan`), preset `standard`, five keyframes of the foreground."""
 _OVERHEAD_MB = 200  # that a stage is given beyond its measured peak

@@ -151,6 +151,8 @@ def test_a_batch_with_a_store_is_the_same_plan(source: Path, tmp_path: Path) -> 
     before = Counter(record.tries for record in state.records.values())
     state = run_in(folder, plan, about, 2, quiet=True, store=url)
     assert Counter(record.tries for record in state.records.values()) == before == {1: 4}
+    # Without the store the same plan looks at the files of this machine, as ever.
+    assert len(State(folder).missing(plan)) == 4
 
 
 def test_of_a_clip_one_stage_runs_at_a_time(tmp_path: Path) -> None:
@@ -232,11 +234,3 @@ def test_sources_are_the_paths_that_commands_name(source: Path, tmp_path: Path) 
         shared.bring(stored.remote)
     assert lora.read_text() == "mine"
     shutil.rmtree(tmp_path / "store")
-
-
-def test_a_state_is_told_by_the_store(source: Path, tmp_path: Path) -> None:
-    """A run without the store, of what was made with it, looks at this machine's files, as ever."""
-    folder = tmp_path / "jobs"
-    plan = chain(folder, source)
-    run_in(folder, plan, {"title": "t", "rows": []}, 2, quiet=True, store=f"file://{tmp_path / 'store'}")
-    assert len(State(folder).missing(plan)) == 4

@@ -192,7 +192,16 @@ def test_two_machines_alternately_end_with_the_bytes_of_one(sample: Sample, tmp_
     def stages(clip: Path) -> list[list[str]]:
         edit = ["--edit", "hue", "--quiet"]
         return [
-            ["scripts/prepare.py", str(footage / "frames"), str(clip), "--masks", str(footage / "masks"), "--quiet"],
+            [
+                "scripts/prepare.py",
+                str(footage / "frames"),
+                str(clip),
+                "--masks",
+                str(footage / "masks"),
+                "--frames",
+                "6",
+                "--quiet",
+            ],
             ["scripts/fit.py", str(clip), "--preset", "preview", "--quiet"],
             ["scripts/edit.py", str(clip), "--name", "hue", "--layer", "foreground", "--editor", "filter", "--filter", "hue"]
             + ["--keyframes", "auto:2", "--quiet"],
