@@ -56,7 +56,9 @@ class RunnerOptions(CommonOptions):
 
     def wanted(self) -> Wanted:
         """What this asks of an engine; UserError for values that are none."""
-        wanted = Wanted(self.engine, self.address, self.workers, self.cores, self.memory, self.gpus)
+        wanted = Wanted(
+            self.engine, self.address, self.workers, self.cores, self.memory, self.gpus, shares_disk=self.store is None
+        )
         wanted.check()
         return wanted
 

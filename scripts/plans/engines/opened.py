@@ -45,16 +45,15 @@ class Wanted:
             raise UserError(f"--gpus {self.gpus:g}: give 0, a part of 1, or a whole number")
         if self.address is not None and self.engine != "ray":
             raise UserError(f"--address is of a Ray cluster, and --engine {self.engine} has none: use --engine ray")
+        if self.engine == "slurm" and not self.shares_disk:
+            raise UserError("--engine slurm tells its jobs what to do by a disk that all nodes share: leave --store out")
         if self.gpus is not None and self.engine == "local":
             raise UserError("--gpus is for --engine ray and slurm: stages on this machine find its GPU by themselves")
 
 
 @contextlib.contextmanager
 def opened(wanted: Wanted, folder: Path) -> Iterator[tuple[Engine, Allotment]]:
-    """Open an engine for the plan in `folder`, and tell what each task is given there; UserError where there is none.
-
-    folder: has to be seen from wherever tasks run.
-    """
+    """Open an engine for the plan in `folder`, and tell what each task is given there; UserError where there is none."""
     wanted.check()
     if wanted.engine == "local":
         yield _local(wanted)
