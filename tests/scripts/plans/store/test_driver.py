@@ -11,6 +11,7 @@ import pytest
 from atlas.errors import UserError
 from scripts.batches.batch import run_in
 from scripts.plans.engines.local import LocalEngine
+from scripts.plans.engines.opened import Wanted, opened
 from scripts.plans.engines.protocol import Ended, Outputs
 from scripts.plans.engines.turns import Turns
 from scripts.plans.plan import Plan, Resources, Task
@@ -145,11 +146,11 @@ def test_a_batch_with_a_store_is_the_same_plan(source: Path, tmp_path: Path) -> 
     folder = tmp_path / "jobs"
     plan, url = chain(folder, source), f"file://{tmp_path / 'store'}"
     about = {"title": "t", "rows": []}
-    state = run_in(folder, plan, about, 2, quiet=True, store=url)
+    state = run_in(folder, plan, about, LocalEngine(2), quiet=True, store=url)
     assert len(state.records) == 4 and {record.state for record in state.records.values()} == {"done"}
     assert url not in (folder / "plan.json").read_text() and "scripts.plans.store" not in (folder / "plan.json").read_text()
     before = Counter(record.tries for record in state.records.values())
-    state = run_in(folder, plan, about, 2, quiet=True, store=url)
+    state = run_in(folder, plan, about, LocalEngine(2), quiet=True, store=url)
     assert Counter(record.tries for record in state.records.values()) == before == {1: 4}
     # Without the store the same plan looks at the files of this machine, as ever.
     assert len(State(folder).missing(plan)) == 4
@@ -201,8 +202,10 @@ def test_what_a_store_cannot_hold_is_told_before_anything_runs(source: Path, tmp
     plain.add(Task.of("fit", ["-c", ""], folder / "clip", "fit walk"))
     with pytest.raises(UserError, match="is a link, a pipe or a device"):
         Stored(url, plain).begin(folder)
+    with pytest.raises(UserError, match="leave --store out"), opened(Wanted("slurm"), folder, is_shared=False):
+        pass
     with pytest.raises(UserError, match="password"):
-        run_in(tmp_path / "new", plain, {"title": "t", "rows": []}, 1, quiet=True, store="sftp://me:secret@host/x")
+        run_in(tmp_path / "new", plain, {"title": "t", "rows": []}, LocalEngine(1), quiet=True, store="sftp://me:secret@host/x")
     assert not (tmp_path / "new").exists()
 
 
