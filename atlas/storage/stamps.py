@@ -11,6 +11,7 @@ from typing import Any
 
 from atlas.errors import UserError
 from atlas.storage.atomic import atomic_file
+from atlas.storage.digests.files import file_digest
 from atlas.storage.json_text import LARGEST, parsed, read_bounded
 from atlas.storage.lease.lease import writing
 from atlas.storage.lease.remnants import being_filled
@@ -66,7 +67,7 @@ def digest_files(files: Mapping[str, Path]) -> str:
 def _add_files(total: hashlib._Hash, files: Mapping[str, Path]) -> None:
     total.update(b"\0path\0")  # a file that moves from one folder to the next must show
     for name, file in sorted(files.items(), key=lambda item: Path(item[0])):
-        total.update(name.encode("utf-8", "surrogateescape") + b"\0" + _digest_file(file))
+        total.update(name.encode("utf-8", "surrogateescape") + b"\0" + file_digest(file))
 
 
 def contents(path: Path) -> dict[str, str]:
@@ -78,7 +79,7 @@ def contents(path: Path) -> dict[str, str]:
 
 
 def _quick_digest(file: Path) -> str:
-    return f" {_digest_file(file).hex()}" if file.stat().st_size <= _QUICK else ""
+    return f" {file_digest(file).hex()}" if file.stat().st_size <= _QUICK else ""
 
 
 def files_below(path: Path) -> Iterable[tuple[str, Path]]:
@@ -87,14 +88,6 @@ def files_below(path: Path) -> Iterable[tuple[str, Path]]:
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
         return [(file.relative_to(path).as_posix(), file) for file in files]
     return [("", path)] if path.is_file() else []
-
-
-def _digest_file(path: Path) -> bytes:
-    total = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            total.update(block)
-    return total.digest()
 
 
 def read_versioned(path: Path, newest: int, kind: str, remedy: str) -> dict[str, Any]:

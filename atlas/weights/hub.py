@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,10 +192,4 @@ def _hash(file: Path) -> str:
     target = file.resolve()
     if file.is_symlink() and target.parent.name == "blobs":  # the hub's cache names files by their hash
         return target.name
-    state = target.stat()
-    return _hash_of(target, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _hash_of(file: Path, size: int, changed: int) -> str:
-    return digest(file)
+    return digest(target)
