@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from atlas.errors import BusyError, UserError
-from atlas.system.interrupt import INTERRUPTED, SAID, STARTED, raise_again
+from atlas.system.interrupt import INTERRUPTED, SAID, raise_again, started
 from atlas.system.terminal import in_one_line, say
 
 BUSY = 3
@@ -50,7 +50,7 @@ def began(options: CommonOptions) -> float:
 
     Loading torch takes seconds, and more on a busy machine: they count as the command's.
     """
-    return STARTED if options is _given else time.perf_counter()
+    return started() if options is _given else time.perf_counter()
 
 
 def run_command(

@@ -23,6 +23,7 @@ COST = "cost.json"
 _TEXTS = {"machine", "system", "device", "preset"}
 """What is text in it; all else is a number, or unknown."""
 _LONGEST = 300
+_before = 0.0  # most main memory until peaks were last started anew
 
 
 @contextlib.contextmanager
@@ -34,11 +35,11 @@ def measured(folder: Path, stage: str) -> Iterator[dict[str, Any]]:
     """
     extra: dict[str, Any] = {}
     _reset_peaks()
-    wall, processor = time.perf_counter(), _cpu_seconds()
+    wall, processor = time.perf_counter(), cpu_seconds()
     yield extra
     cost = {
         "wall_seconds": round(time.perf_counter() - wall, 3),
-        "cpu_seconds": round(_cpu_seconds() - processor, 3),
+        "cpu_seconds": round(cpu_seconds() - processor, 3),
         "peak_ram_mb": peak_ram_mb(),
         "peak_vram_mb": _peak_vram_mb(),
         "machine": platform.node(),
@@ -92,20 +93,38 @@ def _is_plausible(name: str, value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _cpu_seconds() -> float:
-    """Of this process and of the programs it waited for (ffmpeg)."""
+def cpu_seconds() -> float:
+    """Processor seconds of this process so far, and of the programs it waited for (ffmpeg)."""
     return sum(os.times()[:4])
 
 
 def _reset_peaks() -> None:
+    global _before
+    _before = max(_before, peak_ram_mb() or 0.0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
     if cuda := _cuda():
         cuda.reset_peak_memory_stats()
 
 
+def forget_peaks() -> None:
+    """Begin a command in a process that runs one after the other: peaks start anew, as far as the system lets them."""
+    global _before
+    _reset_peaks()
+    _before = 0.0
+
+
+def highest_ram_mb() -> float | None:
+    """Most main memory that this process has taken for the running command, MB, whatever was measured within it.
+
+    With what it held before; elsewhere than on Linux the most so far. None where the system does not tell.
+    """
+    peak = peak_ram_mb()
+    return None if peak is None else max(peak, _before)
+
+
 def peak_ram_mb() -> float | None:
-    """Most main memory that this process has taken so far, MB; None where the system does not tell."""
+    """Most main memory that this process has taken so far, or since `measured` began, MB; None where nobody tells."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

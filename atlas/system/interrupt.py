@@ -8,11 +8,21 @@ import sys
 import time
 from types import FrameType
 
-STARTED = time.perf_counter()
-"""About when the command started: before it loads anything else."""
+_started = time.perf_counter()
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
 SAID = "interrupted: run the same command again to go on"
+
+
+def started() -> float:
+    """About when the command started, before it loaded anything else, by `time.perf_counter`."""
+    return _started
+
+
+def start_anew() -> None:
+    """Count a command as started now, in a process that runs one after the other."""
+    global _started
+    _started = time.perf_counter()
 
 
 def end_at_once() -> None:

@@ -10,23 +10,29 @@ import heapq
 import math
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from atlas.system.command import BUSY
 from atlas.system.interrupt import INTERRUPTED
 from scripts.jobs.process import last_line
-from scripts.plans.engines.protocol import Ended, Engine, Outputs
+from scripts.plans.engines.protocol import Ended, Engine, Keeps, Outputs
 from scripts.plans.interruption import noted
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.state import State
+from scripts.plans.weights import weights_of
 
 RETRIES = 3
 """How often a task is tried again that ended by an error of the program, or by a signal."""
 FINAL = 2
 """Exit status of a command that the user has to change."""
 _PAUSE_BUSY, _PAUSE_RETRY = 3.0, 1.0  # seconds before a task is tried again
+_LOOKED_AT = 64  # tasks that are as urgent
 _WEIGHTS = {"prepare": 2.0, "fit": 10.0, "edit": 4.0, "aggregate": 3.0, "render": 1.5, "evaluate": 2.0}
 """About how long the stages take against each other: the longest way to an end is begun first."""
+
+
+_Entry = tuple[tuple[float, int], str]
+"""How urgent a task is, less being more, its place in the plan, and its id."""
 
 
 class Watch:
@@ -56,6 +62,7 @@ def run_plan(plan: Plan, state: State, engine: Engine, watch: Watch | None = Non
             for task in run.running.values():
                 state.ended(task, INTERRUPTED, is_cancelled=True)
             raise
+        engine.stop()  # what waits for further tasks
 
 
 class _Run:
@@ -68,7 +75,8 @@ class _Run:
         self._waits_for = {name: sum(need in missing for need in task.needs) for name, task in missing.items()}
         self._dependants = plan.dependants()
         self._rank = {name: (-weight, order) for order, (name, weight) in enumerate(_ways(plan, self._dependants).items())}
-        self._ready: dict[Resources, list[tuple[tuple[float, int], str]]] = defaultdict(list)
+        self._loaded: Callable[[], Collection[str]] = engine.loaded if isinstance(engine, Keeps) else tuple
+        self._ready: dict[Resources, list[_Entry]] = defaultdict(list)
         self._later: list[tuple[float, str]] = []
         self._tries: Counter[str] = Counter()
         for name, count in self._waits_for.items():
@@ -94,10 +102,25 @@ class _Run:
     def _next(self) -> Task | None:
         """Take the best ready task that there is room for: what waits for a GPU does not keep others from the cores."""
         for ready in sorted(filter(None, self._ready.values()), key=lambda ready: ready[0]):
-            if self.engine.has_room(task := self.plan.tasks[ready[0][1]]):
-                heapq.heappop(ready)
-                return task
+            if self.engine.has_room(self.plan.tasks[ready[0][1]]):
+                return self._taken(ready)
         return None
+
+    def _taken(self, ready: list[_Entry]) -> Task:
+        """Take the most urgent of tasks that are ready; of those that are as urgent, one whose weights are loaded already."""
+        passed = [heapq.heappop(ready)]
+        loaded = self._loaded()
+        while loaded and not self._wants(passed[-1], loaded) and len(passed) < _LOOKED_AT:
+            if not ready or ready[0][0][0] != passed[0][0][0]:
+                break
+            passed.append(heapq.heappop(ready))
+        chosen = passed.pop(-1 if self._wants(passed[-1], loaded) else 0)
+        for entry in passed:
+            heapq.heappush(ready, entry)
+        return self.plan.tasks[chosen[1]]
+
+    def _wants(self, entry: _Entry, loaded: Collection[str]) -> bool:
+        return bool(loaded) and weights_of(self.plan.tasks[entry[1]]) in loaded
 
     def _start(self, task: Task) -> None:
         self.state.started(task)

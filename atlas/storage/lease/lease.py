@@ -45,8 +45,20 @@ _waited = 0.0
 
 
 def waited() -> float:
-    """Seconds that this process has waited for others to end, in all."""
+    """Seconds that the running command has waited for others to end, in all."""
     return _waited
+
+
+def forget_waiting() -> None:
+    """Count what is waited from 0 again, in a process that runs one command after the other."""
+    global _waited
+    _waited = 0.0
+
+
+def holds_any() -> bool:
+    """Whether this process holds a lease."""
+    with _lock:
+        return bool(_held)
 
 
 @contextlib.contextmanager

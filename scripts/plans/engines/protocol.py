@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scripts.plans.plan import Task
 
@@ -64,5 +65,17 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """End all that still runs, as Ctrl-C does, and wait for it: nothing stays behind."""
+        """End all that still runs, as Ctrl-C does, and wait for it: nothing stays behind. It is also the end of each run."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """An engine whose processes go on after a task, with what that has loaded."""
+
+    def loaded(self) -> Collection[str]:
+        """Weights (`scripts.plans.weights`) that are loaded where there is room for a task.
+
+        Of tasks that are as urgent, one that wants these is started first.
+        """
         ...
