@@ -48,6 +48,7 @@ SLOW = (
     "scripts/plans/engines",
     "scripts/plans/store/test_driver.py",
     "scripts/plans/store/test_stage.py",
+    "scripts/plans/worker/test_worker.py",
     "scripts/sweeps/test_sweep.py",
     "scripts/test_help.py",
     "scripts/webapp/pages",

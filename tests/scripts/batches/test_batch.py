@@ -118,7 +118,7 @@ def _in_a_fit(process: subprocess.Popen[str], folder: Path) -> psutil.Process:
 
     def found() -> psutil.Process | None:
         for child in psutil.Process(process.pid).children():
-            if any(word.endswith("fit.py") for word in child.cmdline()):
+            if "scripts.plans.worker.serve" in child.cmdline():
                 written = [file for file in folder.glob("progress/*.jsonl") if '"fit"' in file.read_text()]
                 return child if written else None
         return None

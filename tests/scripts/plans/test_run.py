@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from scripts.plans.engines.simulated import SimulatedEngine
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
+from scripts.plans.weights import weights_of
 
 Outcome = Callable[[Task, int], tuple[float, int]]
 
@@ -113,3 +114,45 @@ def test_a_task_costs_little(tmp_path: Path) -> None:
     began = time.process_time()
     simulated(plan, tmp_path, 50, lambda task, tries: (1.0, 0))
     assert (time.process_time() - began) / len(plan) < 0.05
+
+
+class Remembering(SimulatedEngine):
+    """An engine whose processes keep the weights of their last task."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(1, outcome)
+        self.last = ""
+
+    def start(self, task: Task, outputs: Outputs) -> None:
+        self.last = weights_of(task)
+        super().start(task, outputs)
+
+    def loaded(self) -> Collection[str]:
+        return {self.last} - {""}
+
+
+def test_tasks_that_want_the_same_weights_follow_each_other(tmp_path: Path) -> None:
+    """Of those that are as urgent; what is more urgent waits for none of them."""
+    plan = Plan()
+    for number in range(6):
+        model = "ab"[number % 2]
+        words = ["scripts/edit.py", str(number), "--editor", "diffusion", f"--model={model}", f"--prompt={number}"]
+        plan.add(Task.of("edit", words, Path("clip"), model))
+    first = Plan()
+    before = first.add(Task.of("fit", ["fit"], Path("clip"), "fit"))
+    for task in plan:
+        first.add(task)
+    engine = Remembering(lambda task, tries: (1.0, 0))
+    run_plan(first, State(tmp_path), engine)
+    assert engine.order[0] == before.id
+    assert "".join(plan.tasks[name].title for name in engine.order[1:]) in ("aaabbb", "bbbaaa")
+
+
+def test_which_weights_a_task_wants() -> None:
+    def wanted(*words: str, stage: str = "edit") -> str:
+        return weights_of(Task.of(stage, ["scripts/edit.py", "clip", *words, "--quiet"], Path("clip"), "edit"))
+
+    prompted = ("--editor", "diffusion", "--model=a", "--lora", "b:0.5", "c:1", "--prompt=--model=x")
+    assert wanted(*prompted) == "--model=a --lora b:0.5 c:1" == wanted(*prompted, "--seed=3", "--strength=0.5")
+    assert wanted("--editor", "diffusion") == "usual" != wanted(*prompted) != wanted(*prompted, "--dtype=float16")
+    assert wanted("--editor", "filter", "--model=a") == "" == wanted(*prompted, stage="fit")
