@@ -62,7 +62,8 @@ def run_plan(plan: Plan, state: State, engine: Engine, watch: Watch | None = Non
             for task in run.running.values():
                 state.ended(task, INTERRUPTED, is_cancelled=True)
             raise
-        engine.stop()  # what waits for further tasks
+        if isinstance(engine, Keeps):
+            engine.close()
 
 
 class _Run:

@@ -115,6 +115,10 @@ class LocalEngine:
                 self.wait(until - time.monotonic())
             if not self._running:
                 break
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that wait for further tasks."""
         self._pool.close(_PATIENCE)
 
     def _room(self) -> float:

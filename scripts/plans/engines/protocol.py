@@ -65,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """End all that still runs, as Ctrl-C does, and wait for it: nothing stays behind. It is also the end of each run."""
+        """End all that still runs, as Ctrl-C does, and wait for it: nothing stays behind."""
         ...
 
 
@@ -78,4 +78,8 @@ class Keeps(Protocol):
 
         Of tasks that are as urgent, one that wants these is started first.
         """
+        ...
+
+    def close(self) -> None:
+        """End the processes that wait for further tasks: the plan is at its end."""
         ...

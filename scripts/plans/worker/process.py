@@ -82,15 +82,17 @@ class Worker:
     def _read(self) -> None:
         """Take answers until the process ends, and then its own end, where a task dies with it."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            with contextlib.suppress(ValueError, TypeError):  # half a line
-                answer = Answer.of(line)
-                self._told += answer.cpu_seconds
-                self.held_mb, self.on_gpu = answer.held_mb, answer.on_gpu
-                self._tell(answer.status, answer.cpu_seconds, answer.peak_mb, answer.goes_on)
+        with self._process.stdout as answers:
+            for line in answers:
+                with contextlib.suppress(ValueError, TypeError):  # half a line
+                    answer = Answer.of(line)
+                    self._told += answer.cpu_seconds
+                    self.held_mb, self.on_gpu = answer.held_mb, answer.on_gpu
+                    self._tell(answer.status, answer.cpu_seconds, answer.peak_mb, answer.goes_on)
         status, cpu, peak = awaited(self._process)
         with self._lock:
             self._is_dead = True
+        self.retire()
         # One that has not answered did not come to the end of its task, whatever status it left.
         self._tell(status or 1, None if cpu is None else max(cpu - self._told, 0.0), peak, False)
 

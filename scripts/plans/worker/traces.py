@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import torch
 
+import atlas.system.parallel  # noqa: F401  # which may set OpenCV's threads: that is part of the first state
 from atlas.storage.lease.lease import holds_any
 
 _MOST_FILES = 256  # that may be open: what is left open by each command would become too many
@@ -28,7 +29,7 @@ _PATIENCE = 5.0  # seconds that a killed program has to end
 
 
 class Traces:
-    """The state of a process that has run no command yet."""
+    """The state of a process that has run no command yet, but has loaded what most of them do."""
 
     def __init__(self) -> None:
         self._environment = dict(os.environ)

@@ -130,6 +130,9 @@ class Remembering(SimulatedEngine):
     def loaded(self) -> Collection[str]:
         return {self.last} - {""}
 
+    def close(self) -> None:
+        self.last = "closed"
+
 
 def test_tasks_that_want_the_same_weights_follow_each_other(tmp_path: Path) -> None:
     """Of those that are as urgent; what is more urgent waits for none of them."""
@@ -144,7 +147,7 @@ def test_tasks_that_want_the_same_weights_follow_each_other(tmp_path: Path) -> N
         first.add(task)
     engine = Remembering(lambda task, tries: (1.0, 0))
     run_plan(first, State(tmp_path), engine)
-    assert engine.order[0] == before.id
+    assert engine.order[0] == before.id and engine.last == "closed"
     assert "".join(plan.tasks[name].title for name in engine.order[1:]) in ("aaabbb", "bbbaaa")
 
 

@@ -85,7 +85,7 @@ def test_the_bytes_are_those_of_single_commands(fresh_clip: Clip, tmp_path: Path
 
     def commands(clip: Path, name: str, layer: str, effect: str) -> list[list[str]]:
         edit = ["scripts/edit.py", "--name", name, "--layer", layer, "--fit", "truth", "--editor", "filter", "--filter", effect]
-        rest = [["scripts/aggregate.py", "--edit", name, "--steps", "20"], ["scripts/render.py", "--edit", name]]
+        rest = [["scripts/aggregate.py", "--edit", name, "--method", "mean"], ["scripts/render.py", "--edit", name]]
         return [[words[0], str(clip), *words[1:], "--quiet"] for words in [[*edit, "--keyframes", "auto:2"], *rest]]
 
     ends = []
