@@ -10,10 +10,11 @@ import pytest
 
 from scripts.plans.engines.protocol import Ended, Outputs
 from scripts.plans.engines.simulated import SimulatedEngine
+from scripts.plans.options import option_of
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
-from scripts.plans.weights import weights_of
+from scripts.plans.weights import _DECIDE, weights_of
 
 Outcome = Callable[[Task, int], tuple[float, int]]
 
@@ -158,4 +159,6 @@ def test_which_weights_a_task_wants() -> None:
     prompted = ("--editor", "diffusion", "--model=a", "--lora", "b:0.5", "c:1", "--prompt=--model=x")
     assert wanted(*prompted) == "--model=a --lora b:0.5 c:1" == wanted(*prompted, "--seed=3", "--strength=0.5")
     assert wanted("--editor", "diffusion") == "usual" != wanted(*prompted) != wanted(*prompted, "--dtype=float16")
+    for flag in _DECIDE:
+        assert option_of("edit", flag.removeprefix("--no-").removeprefix("--")), flag
     assert wanted("--editor", "filter", "--model=a") == "" == wanted(*prompted, stage="fit")
