@@ -54,11 +54,14 @@ class RunnerOptions(CommonOptions):
     """For machines without a shared disk, the URL of a folder that all reach: s3://bucket/folder, sftp://host/folder, ...
     Around each stage its clip is brought from there and taken back (docs/batch.md)."""
 
+    share: bool = True
+    """On this machine: run stages one after the other in processes that stay, so that what they import, and a model, is loaded
+    once; --no-share: each in a process of its own."""
+
     def wanted(self) -> Wanted:
         """What this asks of an engine; UserError for values that are none."""
-        wanted = Wanted(
-            self.engine, self.address, self.workers, self.cores, self.memory, self.gpus, shares_disk=self.store is None
-        )
+        asked = {"shares_disk": self.store is None, "shares_processes": self.share}
+        wanted = Wanted(self.engine, self.address, self.workers, self.cores, self.memory, self.gpus, **asked)
         wanted.check()
         return wanted
 

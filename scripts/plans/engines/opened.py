@@ -35,6 +35,8 @@ class Wanted:
     """Of each task that computes on one."""
     shares_disk: bool = True
     """Whether every node has to see the plan's folder."""
+    shares_processes: bool = True
+    """Whether tasks of this machine run one after the other in processes that stay."""
 
     def check(self) -> None:
         """UserError for values that are none."""
@@ -78,7 +80,7 @@ def _local(wanted: Wanted) -> tuple[Engine, Allotment]:
     if wanted.cores is not None:
         cores = wanted.cores
         workers = wanted.workers or max(min(workers, usable_cores() // cores), 1)
-    return LocalEngine(workers), Allotment(cores, wanted.memory or Resources().memory_mb)
+    return LocalEngine(workers, share=wanted.shares_processes), Allotment(cores, wanted.memory or Resources().memory_mb)
 
 
 def _slurm(wanted: Wanted, folder: Path) -> tuple[Engine, Allotment]:
