@@ -138,7 +138,7 @@ LEAKY = """
 STATE = """
     import json, os, random, signal, sys, threading, warnings
     import cv2, numpy as np, torch
-    from atlas.system.command import BUSY
+    import atlas.system.parallel  # as each command does: it gives OpenCV its share of the cores
     leaked = [os.environ.get("LEAKED"), os.environ.get("HOME"), os.getcwd(), "/leaked" in sys.path, len(sys.argv)]
     handlers = [str(signal.getsignal(getattr(signal, name))) for name in ("SIGTERM", "SIGHUP", "SIGUSR1")]
     warned = [str(one) for one in warnings.filters if one[0] == "error"]
