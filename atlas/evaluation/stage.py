@@ -17,7 +17,7 @@ from atlas.maps.maps import Maps, open_maps
 from atlas.metrics.mapping import mapping_accuracy, open_truth
 from atlas.options.evaluate import EvaluateOptions
 from atlas.quality.series import measure_frames
-from atlas.quality.summary import finite, report_quality
+from atlas.quality.summary import finite, known_quality, report_quality
 from atlas.rendering.frames import Rendering
 from atlas.rendering.settings import RenderSettings
 from atlas.system.cost import read_costs
@@ -57,9 +57,8 @@ def _evaluate(options: EvaluateOptions, clip: Clip, fit: str) -> dict[str, Any]:
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height}
     report["fit"] = fit if maps else None
     if maps:
-        series = measure_frames(clip, maps, quiet=options.quiet)
-        report["reconstruction"] = finite(series.averages())
-        report["weaknesses"] = [finite(asdict(weakness)) for weakness in report_quality(maps.folder, clip, series, maps)]
+        quality = known_quality(clip, maps) or _quality(clip, maps, quiet=options.quiet)
+        report["reconstruction"], report["weaknesses"] = quality["reconstruction"], quality["weaknesses"]
     if maps and truth:
         report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}
     if maps and marked:
@@ -74,6 +73,13 @@ def _evaluate(options: EvaluateOptions, clip: Clip, fit: str) -> dict[str, Any]:
     if rendering:
         report["cost"] |= costs_of(costs, rendering.edit)
     return report
+
+
+def _quality(clip: Clip, maps: Maps, *, quiet: bool) -> dict[str, Any]:
+    """Measure and judge a fit anew."""
+    series = measure_frames(clip, maps, quiet=quiet)
+    weak = report_quality(maps.folder, clip, series, maps)
+    return {"reconstruction": finite(series.averages()), "weaknesses": [finite(asdict(weakness)) for weakness in weak]}
 
 
 def _maps(options: EvaluateOptions, clip: Clip, fit: str, rendering: Rendering | None) -> Maps | None:

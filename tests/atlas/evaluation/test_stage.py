@@ -229,3 +229,23 @@ def test_costs_are_kept_by_stage(tmp_path: Path) -> None:
         raise KeyError
     assert "failed" not in read_costs(tmp_path / "new")
     assert read_costs(tmp_path) == {}
+
+
+def test_a_fit_is_measured_anew_only_where_something_of_it_has_changed(fresh_clip: Clip) -> None:
+    folder = fresh_clip.fit_folder("truth")
+    first = evaluate(options(fresh_clip, fit="truth"))
+    written = (folder / "metrics.json").read_bytes()
+    (folder / "quality.png").write_bytes(b"as it was")  # what is not measured again is not drawn again
+    assert evaluate(options(fresh_clip, fit="truth")) == first
+    assert (folder / "metrics.json").read_bytes() == written and (folder / "quality.png").read_bytes() == b"as it was"
+
+    write_json(folder / "metrics.json", read_json(folder / "metrics.json") | {"reconstruction": {"whole": "none"}})
+    assert evaluate(options(fresh_clip, fit="truth")) == first
+    assert (folder / "metrics.json").read_bytes() == written
+
+    write_image(fresh_clip.mask_path("foreground", 3), np.zeros((fresh_clip.height, fresh_clip.width), np.uint8))
+    again = evaluate(options(fresh_clip, fit="truth"))
+    assert (
+        again["reconstruction"]["layers"]["foreground"]["mask_iou"]
+        < first["reconstruction"]["layers"]["foreground"]["mask_iou"]
+    )
