@@ -54,15 +54,18 @@ LIMIT = 4096
 
 def canvas_of(track: Track, looks: Callable[[int], Look | None]) -> Canvas:
     """The canvas that holds what the layer's visible pixels map to."""
-    nodes, positions = track.nodes(), []
-    for t in range(len(track.base)):
+    nodes = track.nodes()
+
+    def positions(t: int) -> np.ndarray:
         look = looks(t)
-        if look is not None:
-            column, row = (np.clip(np.round(nodes[..., i]).astype(int) - look.box[1 - i].start, -1, None) for i in (0, 1))
-            inside = (column >= 0) & (row >= 0) & (column < look.weight.shape[1]) & (row < look.weight.shape[0])
-            inside[inside] = look.weight[row[inside], column[inside]] > 0.25
-            positions.append(track.at(t, nodes)[inside])
-    points = np.concatenate([*positions, np.zeros((0, 2), np.float32)])
+        if look is None:
+            return np.zeros((0, 2), np.float32)
+        column, row = (np.clip(np.round(nodes[..., i]).astype(int) - look.box[1 - i].start, -1, None) for i in (0, 1))
+        inside = (column >= 0) & (row >= 0) & (column < look.weight.shape[1]) & (row < look.weight.shape[0])
+        inside[inside] = look.weight[row[inside], column[inside]] > 0.25
+        return track.at(t, nodes)[inside]
+
+    points = np.concatenate(list(in_order(positions, range(len(track.base)))))
     if not len(points):
         return Canvas(0, 0, 8, 8)
     low, high = points.min(0) - 6, points.max(0) + 7

@@ -113,7 +113,8 @@ class FitRun(Resumable):
             self.tracks.append(chain_background(self.clip, self._weights(layer)))
         else:
             weights = self._weights(layer)
-            self.tracks.append(chain_object(self.clip, weights, reference_frame(weights, self.clip.frames)))
+            reference = reference_frame(weights, self.clip.frames)
+            self.tracks.append(chain_object(self.clip, weights, reference, self.data.colours.__getitem__))
 
     def _register(self, sigma: float) -> None:
         objects = len(self.clip.objects)

@@ -21,6 +21,7 @@ from atlas.geometry.evidence import even_evidence, flow_evidence, smooth_evidenc
 from atlas.geometry.filling import cell_means, smooth_within
 from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
 from atlas.storage.images import to_float
+from atlas.system.parallel import in_order, one_thread
 
 STRIDE = 4
 """Pixels between neighbouring nodes of the offset grid: as fine as the last registration round smooths."""
@@ -97,41 +98,73 @@ def chain_background(clip: Clip, weights: Callable[[int], np.ndarray]) -> Track:
     weights(t): (H, W) float, how far each pixel of frame t belongs to the layer.
     """
     track = Track.identity(clip.frames, clip.height, clip.width)
-    reference = clip.frames // 2
-    for earlier, later in _outwards(clip.frames, reference):
+    pairs = _outwards(clip.frames, clip.frames // 2)
+
+    def step(pair: tuple[int, int]) -> np.ndarray:
+        earlier, later = pair
         flow, valid = _flow_between(clip, later, earlier)
-        step = fit_homography(flow, valid * weights(later))
-        track.base[later] = track.base[earlier] @ step
-        track.base[later] /= track.base[later][2, 2]
+        return fit_homography(flow, valid * weights(later))
+
+    with one_thread():
+        for (earlier, later), homography in zip(pairs, in_order(step, pairs), strict=True):
+            track.base[later] = track.base[earlier] @ homography
+            track.base[later] /= track.base[later][2, 2]
     return track
 
 
-def chain_object(clip: Clip, weights: Callable[[int], np.ndarray], reference: int) -> Track:
+def chain_object(
+    clip: Clip,
+    weights: Callable[[int], np.ndarray],
+    reference: int,
+    frames: Callable[[int], np.ndarray] | None = None,
+) -> Track:
     """The reference frame's coordinates carried along by flow, smoothed inside the layer.
 
     A dense start follows a turning object where an affinity cannot; the affinity of each frame is
     what the coordinates continue with outside the layer. An object that was away is followed from where
-    it was last seen.
+    it was last seen. weights: as of `chain_background`. frames(t): frame t of the clip, where it is at hand more quickly.
     """
     track = Track.identity(clip.frames, clip.height, clip.width)
-    nodes = track.nodes()
+    nodes, pairs = track.nodes(), _outwards(clip.frames, reference)
     followed = {reference: reference}  # for each frame the last one, coming from the reference, that shows the object
-    for before, later in _outwards(clip.frames, reference):
-        earlier = followed[before]
-        here, there = weights(later), weights(earlier)
-        flow, trust = _object_flow(clip, later, earlier, here, there)
-        if (
-            cv2.resize(trust, track.grid_size[::-1], interpolation=cv2.INTER_AREA).sum() < 4
-        ):  # out of sight: it stays where it was last seen
-            track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
-            followed[later] = earlier
-            continue
-        followed[later] = later
-        known, seen = _evidence(clip.frame(later), here, flow, trust, track.grid_size)
-        positions = track.at(earlier, nodes + smooth_evidence(known, seen, SMOOTH / STRIDE, certain=CERTAIN))
-        track.base[later] = fit_affinity(nodes, positions - nodes, seen)
-        track.offset[later] = smooth_within(positions - apply_homography(track.base[later], nodes), seen, 0.75)
+
+    def moved(pair: tuple[int, int]) -> tuple[np.ndarray, np.ndarray] | None:
+        return _moved(clip, pair, weights, (frames or clip.frame)(pair[1]), track.grid_size)
+
+    with one_thread():
+        for (before, later), found in zip(pairs, in_order(moved, pairs), strict=True):
+            earlier = followed[before]
+            step = found if earlier == before else moved((earlier, later))
+            if step is None:  # it stays where it was last seen
+                track.base[later], track.offset[later] = track.base[earlier], track.offset[earlier]
+                followed[later] = earlier
+                continue
+            followed[later] = later
+            displacements, seen = step
+            positions = track.at(earlier, nodes + displacements)
+            track.base[later] = fit_affinity(nodes, positions - nodes, seen)
+            track.offset[later] = smooth_within(positions - apply_homography(track.base[later], nodes), seen, 0.75)
     return track
+
+
+def _moved(
+    clip: Clip,
+    pair: tuple[int, int],
+    weights: Callable[[int], np.ndarray],
+    image: np.ndarray,  # (H, W, 3) uint8, of the later frame
+    grid: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray] | None:  # (gh, gw, 2) pixels, (gh, gw)
+    """How an object moves from the later of two frames to the earlier one, and how much of each cell of a grid it fills.
+
+    None where one of them does not show it.
+    """
+    earlier, later = pair
+    here, there = weights(later), weights(earlier)
+    flow, trust = _object_flow(clip, later, earlier, here, there)
+    if cv2.resize(trust, grid[::-1], interpolation=cv2.INTER_AREA).sum() < 4:
+        return None
+    known, seen = _evidence(image, here, flow, trust, grid)
+    return smooth_evidence(known, seen, SMOOTH / STRIDE, certain=CERTAIN), seen
 
 
 def _outwards(frames: int, reference: int) -> list[tuple[int, int]]:

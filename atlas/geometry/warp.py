@@ -63,17 +63,20 @@ def splat_planes(
     """
     uv, weights, values = uv.reshape(-1, 2), weights.reshape(-1), values.reshape(len(values), -1)
     counts = weights > 0
-    everywhere = bool(uv.abs().amax() <= 1) if len(uv) else True
-    if not everywhere or 2 * int(counts.count_nonzero()) < len(uv):  # where nearly all count, picking them out costs more
+    count = int(counts.count_nonzero())
+    low, high = _ends(uv)
+    if not ((low >= -1) & (high <= 1)).all() or 2 * count < len(uv):  # where nearly all count, picking them out costs more
         kept = (counts & (uv.abs() <= 1).all(-1)).nonzero()[:, 0]
         uv, weights, values, counts = uv[kept], weights[kept], values[:, kept], counts[kept]
+        count, (low, high) = len(uv), _ends(uv)
     if not len(uv):
         return (slice(0, 0), slice(0, 0)), values.new_zeros(len(values) + 1, 0, 0)
-    planes = torch.cat([values * weights, weights[None]])
-    if not counts.all():
+    planes = values.new_empty(len(values) + 1, len(uv))
+    torch.mul(values, weights, out=planes[:-1])
+    planes[-1] = weights
+    if count < len(uv):
         planes.masked_fill_(~counts, 0)  # also what is not finite there
     half = uv.new_tensor([size[1], size[0]]) / 2  # across, down
-    low, high = (torch.stack(ends) for ends in zip(*(torch.aminmax(uv[:, i]) for i in (0, 1)), strict=True))
     first = ((low + 1) * half - 0.5).floor().clamp(min=0)
     last = torch.minimum(((high + 1) * half - 0.5).floor() + 1, 2 * half - 1)
     left, top, right, bottom = (int(number) for number in torch.cat([first, last]).tolist())
@@ -85,6 +88,14 @@ def splat_planes(
     lookup = (reached, place[None, None], 0, 1, False)  # bilinear, the border repeated, align_corners=False
     sums = torch.ops.aten.grid_sampler_2d_backward(planes[None, :, None], *lookup, [True, False])[0][0]
     return (slice(top, bottom + 1), slice(left, right + 1)), sums
+
+
+def _ends(uv: Tensor) -> tuple[Tensor, Tensor]:  # (n, 2) -> (2,) twice
+    """Least and greatest of each coordinate; 0 where there are none."""
+    if not len(uv):
+        return uv.new_zeros(2), uv.new_zeros(2)
+    low, high = zip(*(torch.aminmax(uv[:, i]) for i in (0, 1)), strict=True)
+    return torch.stack(low), torch.stack(high)
 
 
 def visible_opacities(

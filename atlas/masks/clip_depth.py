@@ -9,6 +9,7 @@ import numpy as np
 from atlas.clip.clip import Clip
 from atlas.masks.contours import Margin, clip_margin, follow_edges, is_matte
 from atlas.masks.depth import depth_of, pack_depth
+from atlas.system.parallel import in_order
 from atlas.video.sheet import spread
 
 
@@ -36,6 +37,12 @@ def depth_reader(clip: Clip, *, follow: bool) -> Callable[[int, np.ndarray | Non
 
 def _margin(clip: Clip, layer: str) -> Margin:
     """How far off the masks of an object are, from some of the frames that show it."""
-    seen = [t for t in range(clip.frames) if clip.mask(layer, t).any()]
-    chosen = [seen[i] for i in spread(len(seen), 24)] if seen else []
-    return clip_margin((clip.frame(t), depth_of(mask)) for t in chosen if not is_matte(mask := clip.mask(layer, t)))
+    shown = in_order(lambda t: bool(clip.mask(layer, t).any()), range(clip.frames))
+    seen = [t for t, is_seen in enumerate(shown) if is_seen]
+
+    def read(t: int) -> tuple[np.ndarray, np.ndarray] | None:
+        mask = clip.mask(layer, t)
+        return None if is_matte(mask) else (clip.frame(t), depth_of(mask))
+
+    chosen = in_order(read, [seen[i] for i in spread(len(seen), 24)] if seen else [])
+    return clip_margin(frame for frame in chosen if frame)

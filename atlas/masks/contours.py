@@ -147,20 +147,19 @@ def _best_path(reward: np.ndarray) -> np.ndarray:  # (S, D) -> (S,)
     """Index at each point of a closed outline so that rewards less the cost of steps (at most 1 a point) are greatest."""
     overlap = min(len(reward), 3 * reward.shape[1])  # the outline is closed: gone round far enough, its ends agree
     around = np.concatenate([reward[-overlap:], reward, reward[:overlap]])
-    taken = np.zeros(around.shape, np.int8)
-    score = around[0].copy()
-    choices = np.full((3, len(score)), -np.inf, np.float32)
-    for i in range(1, len(around)):
-        choices[0, 1:] = score[:-1] - _BEND
-        choices[1] = score
-        choices[2, :-1] = score[1:] - _BEND
-        taken[i] = choices.argmax(0)
-        score = choices.max(0) + around[i]
-    path = np.empty(len(around), np.int64)
-    path[-1] = score.argmax()
-    for i in range(len(around) - 1, 0, -1):
-        path[i - 1] = path[i] + taken[i, path[i]] - 1
-    return path[overlap : overlap + len(reward)]
+    scores = np.full((len(around), reward.shape[1] + 2), -np.inf, np.float32)  # between two places that cannot be reached
+    scores[0, 1:-1] = around[0]
+    for before, after, own in zip(scores, scores[1:, 1:-1], around[1:], strict=False):
+        np.maximum(before[:-2], before[2:], out=after)
+        after -= _BEND
+        np.maximum(after, before[1:-1], out=after)
+        after += own
+    choices = np.stack([scores[:-1, :-2] - _BEND, scores[:-1, 1:-1], scores[:-1, 2:] - _BEND])
+    steps = (choices.argmax(0) - 1).tolist()
+    path = [int(scores[-1, 1:-1].argmax())]
+    for step in reversed(steps):
+        path.append(path[-1] + step[path[-1]])
+    return np.array(path[::-1])[overlap : overlap + len(reward)]
 
 
 def _smooth_round(values: np.ndarray) -> np.ndarray:

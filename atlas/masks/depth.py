@@ -29,9 +29,8 @@ def depth_of(mask: np.ndarray) -> np.ndarray:
     distance_out = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     depth = np.where(inside, distance_in - 0.5, 0.5 - distance_out)
     soft = (share > 0.02) & (share < 0.98)
-    safe = np.clip(share, 0.02, 0.98)
-    depth = np.where(soft, np.log(safe / (1 - safe)) / EDGE, depth)
-    return np.clip(depth, -REACH, REACH).astype(np.float32)
+    depth[soft] = np.log(share[soft] / (1 - share[soft])) / EDGE
+    return np.clip(depth, -REACH, REACH)
 
 
 def pack_depth(depth: np.ndarray) -> np.ndarray:

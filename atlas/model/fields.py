@@ -81,7 +81,7 @@ class Correction(nn.Module):
                 self.layers[-1].weight.zero_()
 
     def forward(self, xyt: Tensor) -> Tensor:
-        if not len(self.layers):
+        if not len(self.layers) or (not torch.is_grad_enabled() and self._is_zero()):
             return xyt.new_zeros(len(xyt), self.outputs)
         hidden = self._encoded(xyt)
         fast = self.config.bf16 and xyt.dtype == torch.float32 and xyt.device.type == "cpu" and has_bf16()
@@ -89,6 +89,10 @@ class Correction(nn.Module):
             for layer in self.layers[:-1]:
                 hidden = F.relu(layer(hidden))
             return self.layers[-1](hidden).to(xyt.dtype) * self.config.reach
+
+    def _is_zero(self) -> bool:
+        """Whether it has not been trained: there is nothing to compute then, only something to learn."""
+        return not (self.layers[-1].weight.any() or self.layers[-1].bias.any())
 
     def _encoded(self, xyt: Tensor) -> Tensor:
         if self.grid is None:
