@@ -60,7 +60,7 @@ class FitConfig:
 
 
 PRESETS: dict[str, FitConfig] = {
-    "preview": FitConfig("preview", rounds=(12.0, 3.0), epochs=0, passes=1),
+    "preview": FitConfig("preview", rounds=(12.0, 3.0), epochs=0, passes=0),
     "standard": FitConfig("standard"),
     "best": FitConfig(
         "best", rounds=(16.0, 8.0, 4.0, 3.0, 2.0, 2.0, 2.0, 2.0), epochs=4, steps=300, passes=3, texels_per_pixel=1.5

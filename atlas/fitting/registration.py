@@ -39,12 +39,28 @@ class Canvas:
         return (positions[..., 0] - self.left).astype(np.float32), (positions[..., 1] - self.top).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class View:
+    """What a round sees of a layer in a frame."""
+
+    box: tuple[slice, slice]
+    """Rows and columns in the frame."""
+    texture: np.ndarray  # (h, w) float32, without light
+    weight: np.ndarray  # (h, w) float32, as of `Look`
+
+    @classmethod
+    def of(cls, look: Look) -> View:
+        """Take the light off a look."""
+        return cls(look.box, texture_without_light(look.colour, look.weight), look.weight)
+
+
 FINE = 640
 """Longer side in pixels to which a small layer is enlarged for flow."""
 COARSE = 12.0
 """Pixels of smoothing from which a round works on frames of half the size, at a quarter of the cost."""
 LARGE = 128
 """Pixels along a frame's shorter side from which half of it still shows enough."""
+_KEPT = 200_000_000  # bytes of views that a round keeps, and need not make again
 _ANYHOW = 0.1  # of an edge's weight that counts along it too, where no sheet does: flow there is a guess, but not from afar
 CERTAIN = 0.3
 """Pixels by which a correction may differ from that of a stiff layer and count in full; in coarse rounds sigma / 8."""
@@ -52,7 +68,7 @@ LIMIT = 4096
 """Longest side of a canvas in reference pixels: what strays further is cut off."""
 
 
-def canvas_of(track: Track, looks: Callable[[int], Look | None]) -> Canvas:
+def canvas_of(track: Track, looks: Callable[[int], Look | View | None]) -> Canvas:
     """The canvas that holds what the layer's visible pixels map to."""
     nodes = track.nodes()
 
@@ -74,15 +90,12 @@ def canvas_of(track: Track, looks: Callable[[int], Look | None]) -> Canvas:
     return Canvas(float(centre[0] - span[0] / 2), float(centre[1] - span[1] / 2), int(span[0]), int(span[1]))
 
 
-def average(track: Track, looks: Callable[[int], Look | None], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
+def average(track: Track, views: Callable[[int], View | None], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean of all frames' textures without light, splatted through the track: (h, w), and total weight (h, w)."""
 
     def part(t: int) -> np.ndarray | None:
-        look = looks(t)
-        if look is None:
-            return None
-        texture = texture_without_light(look.colour, look.weight)
-        return splat_to_canvas(texture, track.dense(t, look.box), look.weight, canvas)
+        view = views(t)
+        return None if view is None else splat_to_canvas(view.texture, track.dense(t, view.box), view.weight, canvas)
 
     total = np.zeros((2, canvas.height, canvas.width), np.float32)
     for more in in_order(part, range(len(track.base))):  # in the order of the frames: the sum is the same to the bit
@@ -116,18 +129,35 @@ def register_round(track: Track, looks: Callable[[int], Look | None], sigma: flo
 
 
 def _registered(track: Track, looks: Callable[[int], Look | None], sigma: float, fine: float, elastic: bool) -> Track:
-    canvas = canvas_of(track, looks)
+    views = _views_of(looks)
     with one_thread():
-        atlas, seen = average(track, looks, canvas)
+        canvas = canvas_of(track, views)
+        atlas, seen = average(track, views, canvas)
         numbers = range(len(track.base))
-        offsets = in_order(lambda t: _corrected(track, t, looks(t), atlas, seen, canvas, sigma, fine, elastic), numbers)
+        offsets = in_order(lambda t: _corrected(track, t, views(t), atlas, seen, canvas, sigma, fine, elastic), numbers)
         return replace(track, offset=np.stack(list(offsets)))
+
+
+def _views_of(looks: Callable[[int], Look | None]) -> Callable[[int], View | None]:
+    """Make views of looks; those that fit into memory are made once."""
+    kept: dict[int, View | None] = {}
+
+    def view(t: int) -> View | None:
+        if t in kept:
+            return kept[t]
+        look = looks(t)
+        made = None if look is None else View.of(look)
+        if sum(other.texture.nbytes + other.weight.nbytes for other in list(kept.values()) if other) < _KEPT:
+            kept[t] = made
+        return made
+
+    return view
 
 
 def _corrected(
     track: Track,
     t: int,
-    look: Look | None,
+    view: View | None,
     atlas: np.ndarray,
     seen: np.ndarray,
     canvas: Canvas,
@@ -136,18 +166,18 @@ def _corrected(
     elastic: bool,
 ) -> np.ndarray:
     """The offsets of frame `t` after one round."""
-    if look is None:
+    if view is None:
         return track.offset[t]
-    column, row = canvas.texels(track.dense(t, look.box))
+    column, row = canvas.texels(track.dense(t, view.box))
     elsewhere = cv2.remap(seen, column, row, cv2.INTER_LINEAR) > 1.5  # by another frame than this one
-    trust = (look.weight > 0.5) & elsewhere
+    trust = (view.weight > 0.5) & elsewhere
     if not trust.any():
         return track.offset[t]
     rendered = cv2.remap(atlas, column, row, cv2.INTER_LINEAR)
-    own = np.where(trust, texture_without_light(look.colour, look.weight), rendered)
+    own = np.where(trust, view.texture, rendered)
     flow = _fine_flow(own, rendered, fine)
     known = flow_evidence(rendered, flow, trust, along=0 if elastic else _ANYHOW)
-    cells = cell_means([*known, look.weight], look.box, (track.height, track.width), track.grid_size)
+    cells = cell_means([*known, view.weight], view.box, (track.height, track.width), track.grid_size)
     if elastic:
         moved = smooth_evidence(cells[..., :6], cells[..., 6], sigma / STRIDE, certain=max(CERTAIN, sigma / 8))
     else:

@@ -89,8 +89,7 @@ def visibility(maps: Maps, layer: str) -> Visibility:
 
 
 def _visible_uv(maps: Maps, layer: str, frame: int, stride: int) -> np.ndarray:
-    visible = maps.opacity(layer, frame)[::stride, ::stride] > VISIBLE
-    return maps.uv(layer, frame)[::stride, ::stride][visible]
+    return maps.uv(layer, frame, stride)[maps.opacity(layer, frame, stride) > VISIBLE]
 
 
 def _coarse_size(maps: Maps, layer: str, stride: int, frames: int) -> int:

@@ -94,13 +94,18 @@ class Maps:
         if layer not in self.layers:
             raise UserError(f"{self.folder} has no layer {layer!r}: choose one of {', '.join(self.layers)}")
 
-    def uv(self, layer: str, frame: int) -> np.ndarray:
-        """Atlas coordinates of each pixel, (H, W, 2) float32 in [-1, 1]."""
-        return self._uv[layer][frame].astype(np.float32) * np.float32(2 / _STEPS) - 1
+    def uv(self, layer: str, frame: int, stride: int = 1) -> np.ndarray:
+        """Atlas coordinates of each pixel, (H, W, 2) float32 in [-1, 1]; of each `stride`-th row and column."""
+        uv = self._uv[layer][frame][::stride, ::stride].astype(np.float32)
+        uv *= np.float32(2 / _STEPS)
+        uv -= 1
+        return uv
 
-    def opacity(self, layer: str, frame: int) -> np.ndarray:
-        """What one sees of the layer, (H, W) float32 in [0, 1]; exactly 0 where it is not."""
-        return self._opacity[layer][frame].astype(np.float32) / 255
+    def opacity(self, layer: str, frame: int, stride: int = 1) -> np.ndarray:
+        """What one sees of the layer, (H, W) float32 in [0, 1], exactly 0 where it is not; strided as `uv`."""
+        opacity = self._opacity[layer][frame][::stride, ::stride].astype(np.float32)
+        opacity /= 255
+        return opacity
 
     def light(self, layer: str, frame: int) -> np.ndarray:
         """Gain that turns atlas colours into frame colours, (H, W, 3) float32. UserError where it is damaged there."""

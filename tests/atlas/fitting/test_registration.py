@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atlas.fitting.data import Look
-from atlas.fitting.registration import Canvas, average, canvas_of, register_round, splat_to_canvas
+from atlas.fitting.registration import Canvas, View, average, canvas_of, register_round, splat_to_canvas
 from atlas.fitting.tracking import Track
 from atlas.geometry.evidence import texture_without_light
 from atlas.sample.scene import Sample
@@ -127,7 +127,7 @@ def test_the_canvas_holds_what_is_visible(sample: Sample) -> None:
 def test_the_average_of_one_frame_is_that_frame(sample: Sample) -> None:
     track = Track.identity(1, 64, 96)
     look = Look((slice(0, 64), slice(0, 96)), sample.frames[0].astype(np.float32) / 255, np.ones((64, 96), np.float32))
-    mean, weight = average(track, lambda t: look, Canvas(0, 0, 96, 64))
+    mean, weight = average(track, lambda t: View.of(look), Canvas(0, 0, 96, 64))
     np.testing.assert_allclose(mean[:-1, :-1], texture_without_light(look.colour, look.weight)[:-1, :-1], atol=1e-5)
     np.testing.assert_allclose(weight[:-1, :-1], 1, atol=1e-5)  # places are rounded as uv are
 
