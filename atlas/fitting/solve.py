@@ -8,6 +8,7 @@ that see it), which converges to the least-squares atlas; light takes it as a sm
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TypeVar
 
 import cv2
@@ -79,9 +80,12 @@ class Part:
         self.opacity = torch.from_numpy(opacity[self.box]).to(frames.device)  # (h, w)
         self.uv = torch.from_numpy(frames.maps.uv(layer, t)[self.box]).to(frames.device)  # (h, w, 2)
         self.light = light_at(frames.model, index, t, opacity.shape, self.box)  # (3, h, w)
-        atlas = frames.model.atlas(index)
-        self.size = (atlas.shape[0], atlas.shape[1])
-        self.colour = sample(atlas, self.uv).permute(2, 0, 1)  # (3, h, w)
+        self.atlas = frames.model.atlas(index)  # (N, N, 3)
+
+    @cached_property
+    def colour(self) -> Tensor:  # (3, h, w)
+        """What the atlas shows, without light."""
+        return sample(self.atlas, self.uv).permute(2, 0, 1)
 
     def within(self, planes: Tensor) -> Tensor:  # (C, H, W) -> (C, h, w)
         """The part's box of a frame's planes."""
@@ -89,7 +93,7 @@ class Part:
 
     def splatted(self, values: Tensor, weight: Tensor) -> Splatted:
         """Values (3, h, w) of the part's pixels in its layer's atlas."""
-        return splat_planes(values, self.uv, weight, self.size)
+        return splat_planes(values, self.uv, weight, (self.atlas.shape[0], self.atlas.shape[1]))
 
 
 def light_at(
@@ -112,7 +116,7 @@ def composite_parts(parts: list[Part], size: tuple[int, ...], device: torch.devi
 
 def frame_psnr(predicted: Tensor, true: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of one frame, the prediction clamped to [0, 1]."""
-    error = (predicted.clamp(0, 1) - true).square().mean().item()
+    error = predicted.clamp(0, 1).sub_(true).square_().mean().item()
     return 10 * float(np.log10(1 / max(error, 1e-10)))
 
 

@@ -45,9 +45,15 @@ def psnr(
 
     Infinite for identical images. Every pixel off by 0.1: 20 dB.
     """
-    squared = (unit(image) - unit(truth)) ** 2
-    error = _mean(squared, mask)
-    return math.inf if error == 0 else -10 * math.log10(error) if error == error else math.nan
+    return psnr_over(image, truth, [mask])[0]
+
+
+def psnr_over(image: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray | None]) -> list[float]:
+    """Peak signal-to-noise ratio over each of several masks (None: the whole frame); squares are taken once."""
+    squared = unit(image) - unit(truth)
+    squared *= squared
+    errors = [_mean(squared, mask) for mask in masks]
+    return [math.inf if error == 0 else -10 * math.log10(error) if error == error else math.nan for error in errors]
 
 
 def average_db(values: Iterable[float]) -> float:

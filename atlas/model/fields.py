@@ -166,11 +166,11 @@ class Mapping(nn.Module):
         nodes = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
         t = torch.full_like(nodes[:, :1], float(frame_time(index, self.base.shape[0])))
         correction = self.correction(torch.cat([nodes, t], 1)).T.reshape(2, rows, columns)
-        xy = pixel_grid(height, width, self.base.device).reshape(-1, 2)
         # At another size the sides may be rounded to another aspect: the frame's edges stay where they are.
-        longer = max(height, width)
-        xy = xy * xy.new_tensor([self.extent[0] * longer / width, self.extent[1] * longer / height])
-        result = project(self.base[index], xy).T.reshape(2, height, width)
+        grid, longer = pixel_grid(height, width, self.base.device), max(height, width)
+        pixel_x = grid[:1, :, 0] * (self.extent[0] * longer / width)  # (1, W) and (H, 1): a row and a column stand for all
+        pixel_y = grid[:, :1, 1] * (self.extent[1] * longer / height)
+        result = _projected(self.base[index], pixel_x, pixel_y)
         offset = self.offset[:, index]
         for grid in [offset + correction] if offset.shape == correction.shape else [offset, correction]:
             result = result + F.interpolate(grid[None], (height, width), mode="bilinear", align_corners=False)[0]
@@ -182,9 +182,12 @@ def project(
     xy: Tensor,  # (N, 2)
 ) -> Tensor:  # (N, 2)
     """Points moved by homographies."""
-    x, y = xy.unbind(-1)
+    return _projected(matrix, *xy.unbind(-1)).movedim(0, -1)
+
+
+def _projected(matrix: Tensor, x: Tensor, y: Tensor) -> Tensor:  # (2, ...)
     u, v, w = (matrix[..., i, 0] * x + matrix[..., i, 1] * y + matrix[..., i, 2] for i in range(3))
-    return torch.stack([u / w, v / w], -1)
+    return torch.stack([u / w, v / w])
 
 
 class Opacity(nn.Module):
@@ -204,9 +207,8 @@ class Opacity(nn.Module):
     def at_frame(self, index: int, frames: int, depth: Tensor) -> Tensor:  # (H, W) -> (H, W)
         """The opacity at every pixel of a frame; as `forward`, but the network is asked near the outline only."""
         result = (depth > 0).float()
-        near = depth.abs() < BAND
-        height, width = depth.shape
-        xy = pixel_grid(height, width, depth.device)[near]
+        near = torch.nonzero(depth.abs() < BAND, as_tuple=True)  # once: for a mask it is done at each use
+        xy = pixel_grid(*depth.shape, depth.device)[near]
         xyt = torch.cat([xy, torch.full_like(xy[:, :1], float(frame_time(index, frames)))], 1)
         result[near] = self(xyt, depth[near])
         return result

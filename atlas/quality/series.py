@@ -135,13 +135,14 @@ class _Measure:
         series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
         result = composite_frame(index, maps, self.textures)
         opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
-        similarities = metrics.ssim_over(result, frame, [None, *opacities.values()])
-        _add(series.whole, psnr=metrics.psnr(result, frame), ssim=similarities[0])
+        areas = [None, *(metrics.inside(opacity) for opacity in opacities.values())]
+        similarities, ratios = metrics.ssim_over(result, frame, areas), metrics.psnr_over(result, frame, areas)
+        _add(series.whole, psnr=ratios[0], ssim=similarities[0])
         flow, valid = (self.flow[index - 1], self.valid[index - 1]) if index else (None, None)
-        for layer, similarity in zip(maps.layers, similarities[1:], strict=True):
+        for layer, similarity, ratio in zip(maps.layers, similarities[1:], ratios[1:], strict=True):
             uv, opacity, values = maps.uv(layer, index), opacities[layer], series.layers[layer]
             visible = opacity > VISIBLE
-            _add(values, psnr=metrics.psnr(result, frame, opacity), ssim=similarity)
+            _add(values, psnr=ratio, ssim=similarity)
             _add(values, fold_share=metrics.fold_share(uv, opacity), visible=float(visible.mean()))
             _add(values, texels=texels_per_pixel(uv, visible, max(maps.atlas_size(layer)), 2 * step))
             if flow is not None and valid is not None:
