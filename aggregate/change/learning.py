@@ -78,10 +78,9 @@ def learn_change(
     if len(samples.before) < _FEWEST:
         return None
     unlit = _is_unlit(samples)
-    change, *halves = in_order(
-        lambda fit: fit(), [partial(_change, samples, unlit), *_Crossed.fits(samples, unlit)], min(WORKERS, _AT_ONCE)
-    )
-    crossed = _Crossed(_Board.of(samples.uv), (halves[0], halves[1]))
+    fits: list[Callable[[], ColourChange]] = [partial(_change, samples, unlit), *_Crossed.fits(samples, unlit)]
+    change, first, second = in_order(_made, fits, min(WORKERS, _AT_ONCE))
+    crossed = _Crossed(_Board.of(samples.uv), (first, second))
     shares, matte = SharesEvidence(size), MatteEvidence()
 
     def predictions(pixels: EditedPixels) -> tuple[EditedPixels, np.ndarray, np.ndarray] | None:
@@ -165,6 +164,10 @@ def _change(samples: _Samples, unlit: bool, nodes: int = NODES, *, place: bool =
     if place:
         change = replace(change, grid=_worthwhile_grid(change, bare))
     return replace(change, unlit=unlit)
+
+
+def _made(fit: Callable[[], ColourChange]) -> ColourChange:
+    return fit()
 
 
 def _is_unlit(samples: _Samples) -> bool:

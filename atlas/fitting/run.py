@@ -29,7 +29,6 @@ from atlas.maps.maps import Maps
 from atlas.model.checkpoint import build_model, matching_model, save_model, shape_from_dict
 from atlas.model.layered import LayeredAtlas, Shape
 from atlas.quality.job import FitJob
-from atlas.quality.pictures import write_pictures
 from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
 from atlas.system.progress import Bar
@@ -199,14 +198,17 @@ class FitRun(Resumable):
         self.log.append({"unit": self.finished_units, "kind": kind, "psnr": float(np.mean(scores)), "worst": min(scores)})
 
     def hand_over(self, folder: Path) -> None:
-        """Write the finished model below `folder`: checkpoint, maps, atlases, light, and pictures of them."""
+        """Write the finished model below `folder`: checkpoint, maps, atlases and light."""
         self._frames()  # writes the maps where a resumed run has none
         assert self.model is not None
         save_model(folder / "checkpoint.safetensors", self.model)
         shutil.move(self.folder / "maps", folder / "maps")
         self.maps_are_current = False
         write_layers(self.model, self.clip, folder)
-        write_pictures(self.clip, lambda t: self.data.colours[t], Maps(folder), folder)
+
+    def frame(self, t: int) -> np.ndarray:  # (H, W, 3) uint8
+        """Frame `t` of the clip, as it was decoded for the run."""
+        return self.data.colours[t]
 
     # What the units stand on
 

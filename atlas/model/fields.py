@@ -208,7 +208,8 @@ class Opacity(nn.Module):
         """The opacity at every pixel of a frame; as `forward`, but the network is asked near the outline only."""
         result = (depth > 0).float()
         near = torch.nonzero(depth.abs() < BAND, as_tuple=True)  # once: for a mask it is done at each use
-        xy = pixel_grid(*depth.shape, depth.device)[near]
+        height, width = depth.shape
+        xy = pixel_grid(height, width, depth.device)[near]
         xyt = torch.cat([xy, torch.full_like(xy[:, :1], float(frame_time(index, frames)))], 1)
         result[near] = self(xyt, depth[near])
         return result

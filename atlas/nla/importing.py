@@ -27,7 +27,6 @@ from atlas.model.nla_config import MOST_FRAMES
 from atlas.nla.files import better_frame_count, read_config, read_networks
 from atlas.nla.outputs import SIZES, write_nla_atlases, write_nla_maps
 from atlas.quality.finish import VERSION, is_whole_fit, write_fit
-from atlas.quality.pictures import write_pictures
 from atlas.storage.atomic import atomic_folder
 from atlas.storage.bounds import FASTEST, SLOWEST, is_rate
 from atlas.storage.images import to_float, to_uint8, write_image
@@ -88,7 +87,7 @@ class _Imported:
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def hand_over(self, folder: Path) -> None:
-        """Write the model below `folder`: checkpoint, maps, atlases and pictures; and the masks that the clip lacks."""
+        """Write the model below `folder`: checkpoint, maps and atlases; and the masks that the clip lacks."""
         save_nla_model(folder / "checkpoint.safetensors", self.model)
         write_nla_maps(self.model, self.clip, folder, quiet=self.quiet)
         maps = Maps(folder)
@@ -96,7 +95,10 @@ class _Imported:
             inside = maps.opacity(_OBJECT, t) > 0.5
             write_image(self.clip.mask_path(_OBJECT, t), np.where(inside, np.uint8(255), np.uint8(0)))
         write_nla_atlases(self.model, maps, folder, 0, self.sizes)
-        write_pictures(self.clip, self.clip.frame, maps, folder)
+
+    def frame(self, t: int) -> np.ndarray:  # (H, W, 3) uint8
+        """Frame `t` of the clip."""
+        return self.clip.frame(t)
 
 
 @dataclass

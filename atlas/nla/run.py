@@ -26,7 +26,6 @@ from atlas.model.nla_config import NlaConfig
 from atlas.nla.outputs import SIZES, write_nla_atlases, write_nla_maps
 from atlas.nla.training import PixelData, nla_loss, pretraining_loss
 from atlas.quality.job import FitJob
-from atlas.quality.pictures import write_pictures
 from atlas.storage.run_state import Resumable, Unit, optimiser_tensors, restore_optimiser
 from atlas.system.cost import Pace
 from atlas.system.progress import Bar
@@ -102,13 +101,16 @@ class NlaRun(Resumable):
         self.do_units()
 
     def hand_over(self, folder: Path) -> None:
-        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
+        """Write the finished model below `folder`: checkpoint, maps and atlases."""
         save_nla_model(folder / "checkpoint.safetensors", self.model)
         write_nla_maps(self.model, self.clip, folder, stride=self.stride, quiet=self.quiet)
         maps = Maps(folder)
         sizes = SIZES if self.seconds is None else SIZES[:1]
         write_nla_atlases(self.model, maps, folder, self.config.seed, sizes)
-        write_pictures(self.clip, lambda t: self.data.colours[t], maps, folder)
+
+    def frame(self, t: int) -> np.ndarray:  # (H, W, 3) uint8
+        """Frame `t` of the clip, as it was decoded for the run."""
+        return self.data.colours[t]
 
     def left_out(self) -> str:
         """Nothing: every lesson is given, if short."""

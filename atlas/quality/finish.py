@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from atlas.clip.clip import Clip
 from atlas.errors import UserError, a_few
 from atlas.maps.maps import MAPS_FILES, Maps
-from atlas.quality.series import measure_frames
+from atlas.quality.pictures import write_pictures
+from atlas.quality.series import FramesPass
 from atlas.quality.summary import report_quality
 from atlas.quality.weaknesses import Weakness
 from atlas.storage.atomic import atomic_folder, keep_others
@@ -31,7 +34,10 @@ class Finished(Protocol):
     """What log.json will hold."""
 
     def hand_over(self, folder: Path) -> None:
-        """Write the finished model below `folder`: checkpoint, maps, atlases, and pictures of them."""
+        """Write the finished model below `folder`: checkpoint, maps and atlases."""
+
+    def frame(self, t: int) -> np.ndarray:  # (H, W, 3) uint8
+        """Frame `t` of the clip."""
 
 
 def write_fit(
@@ -42,7 +48,9 @@ def write_fit(
         write_json(making / "config.json", plan)
         run.hand_over(making)
         maps = Maps(making)
-        series = measure_frames(clip, maps, quiet=quiet)
+        frames = FramesPass(clip, maps, run.frame, quiet=quiet)
+        write_pictures(clip, frames, maps, making)
+        series = frames.finish()
         weak = report_quality(making, clip, series, maps)
         write_json(making / "log.json", run.log)
         write_whole_stamp(making, made_from)

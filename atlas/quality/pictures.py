@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.geometry.boxes import bounding_box
-from atlas.maps.compositing import composite_frame, fit_textures
 from atlas.maps.maps import Maps
+from atlas.quality.series import MeasuredFrame
 from atlas.storage.images import to_uint8, write_image
 from atlas.system.decoration import decoration
-from atlas.system.parallel import in_order
 from atlas.video.sheet import contact_sheet, even, spread, thumbnail
 from atlas.video.writing import write_video
 
@@ -24,32 +23,26 @@ _NARROWEST = 24
 """Pixels that a layer's atlas has in the sheet; what goes beyond the sheet's width is cut off."""
 
 
-def write_pictures(clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path) -> None:
+def write_pictures(clip: Clip, frames: Iterator[MeasuredFrame], maps: Maps, folder: Path) -> None:
     """preview.mp4 (source, reconstruction, opacity side by side) and sheet.png (the same, and the atlases) in `folder`.
 
-    frame: reads one of the clip's, (H, W, 3) uint8. Where they cannot be made a line says so.
+    frames: all of the clip's. Where the pictures cannot be made a line says so.
     """
     with decoration(str(folder / "preview.mp4")):
-        columns = _write_preview(clip, frame, maps, folder)
+        columns = _write_preview(clip, frames, folder)
         with decoration(str(folder / "sheet.png")):
             sheet = contact_sheet(columns)
             write_image(folder / "sheet.png", np.concatenate([sheet, _atlas_row(maps, sheet.shape[1])]))
 
 
-def _write_preview(
-    clip: Clip, frame: Callable[[int], np.ndarray], maps: Maps, folder: Path
-) -> list[tuple[str, list[np.ndarray]]]:
+def _write_preview(clip: Clip, frames: Iterator[MeasuredFrame], folder: Path) -> list[tuple[str, list[np.ndarray]]]:
     """Write preview.mp4; returns some of its frames, small, in columns."""
-    textures = fit_textures(maps)
-
-    def triple_of(t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return frame(t), to_uint8(composite_frame(t, maps, textures)), _opacity_picture(maps, t)
-
     chosen = spread(clip.frames, 6)
     columns: list[tuple[str, list[np.ndarray]]] = []
 
     def pictured() -> Iterator[np.ndarray]:
-        for t, triple in enumerate(in_order(triple_of, range(clip.frames))):
+        for t, one in enumerate(frames):
+            triple = one.frame, to_uint8(one.result), _opacity_picture(one.opacities)
             if t in chosen:
                 columns.append((f"frame {t}", [thumbnail(image) for image in triple]))
             yield even(np.concatenate([thumbnail(image, PREVIEW_SIDE) for image in triple], 1))
@@ -58,12 +51,12 @@ def _write_preview(
     return columns
 
 
-def _opacity_picture(maps: Maps, t: int) -> np.ndarray:
+def _opacity_picture(opacities: Mapping[str, np.ndarray]) -> np.ndarray:
     """Each object's opacity in a grey of its own, (H, W, 3) uint8."""
-    objects = [layer for layer in maps.layers if layer != BACKGROUND]
-    total = np.zeros((maps.height, maps.width), np.float32)
+    objects = [layer for layer in opacities if layer != BACKGROUND]
+    total = np.zeros(next(iter(opacities.values())).shape, np.float32)
     for i, layer in enumerate(objects):
-        total += maps.opacity(layer, t) * (1 - 0.5 * i / max(len(objects), 1))
+        total += opacities[layer] * (1 - 0.5 * i / max(len(objects), 1))
     return np.repeat(to_uint8(total)[..., None], 3, 2)
 
 

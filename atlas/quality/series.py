@@ -6,8 +6,8 @@ It stands on the clip, its flow and the maps alone, so it measures any fit, howe
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,30 +85,68 @@ def _average(name: str, values: list[float]) -> float:
 def measure_frames(clip: Clip, maps: Maps, *, quiet: bool = True) -> FrameSeries:
     """Measure every frame of a fit in one pass over the clip, several at once; memory does not grow with its length but by the
     numbers."""
-    measure = _Measure.of(clip, maps)
-    series, long_range = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers}), LongRange(maps)
-    kept: dict[str, list[np.ndarray]] = defaultdict(list)
-    with one_thread(), closing(in_order(measure.frame, range(clip.frames))) as measured:
-        for index, one in enumerate(Progress(measured, "reconstruction", clip.frames, unit="frame", quiet=quiet)):
-            series.append(one.numbers)
-            for layer, distances in one.numbers.disagreement.items():
-                kept[layer].append(distances)
-            long_range.add(index, one.frame, one.opacities)
-    series.slides = long_range.slides
-    series.disagreement = {layer: np.concatenate(kept[layer]) if kept[layer] else np.zeros(0) for layer in maps.layers}
-    for values in (series.whole, *series.layers.values()):
-        for numbers in values.values():
-            numbers += [math.nan] * (clip.frames - len(numbers))  # nothing follows the last frame
-    return series
+    return FramesPass(clip, maps, quiet=quiet).finish()
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What was measured of one frame, and what was read for it."""
+class MeasuredFrame:
+    """What was measured of one frame, and what it was measured on."""
 
     numbers: FrameSeries
     frame: np.ndarray
+    """(H, W, 3) uint8, of the clip."""
+    result: np.ndarray
+    """(H, W, 3) float32, the layers composited."""
     opacities: dict[str, np.ndarray]
+    """(H, W) float32 by layer."""
+
+
+class FramesPass(Iterator[MeasuredFrame]):
+    """A pass over the frames of a fit that measures them. Who wants to look at them as well iterates over it; `finish` measures
+    what is left then."""
+
+    def __init__(
+        self, clip: Clip, maps: Maps, frames: Callable[[int], np.ndarray] | None = None, *, quiet: bool = True
+    ) -> None:
+        """frames(t): frame t of the clip, where it is at hand more quickly than from there."""
+        self._measure = _Measure.of(clip, maps, frames or clip.frame)
+        self._series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
+        self._passing = self._measured(quiet)
+        self._problem: Exception | None = None
+
+    def __next__(self) -> MeasuredFrame:
+        """Measure the next frame."""
+        try:
+            return next(self._passing)
+        except StopIteration:
+            raise
+        except Exception as problem:
+            self._problem = problem
+            raise
+
+    def finish(self) -> FrameSeries:
+        """Measure the frames that are left; returns the numbers of all. It raises what ended the pass, if anything did."""
+        if self._problem is not None:
+            raise self._problem
+        deque(self._passing, 0)
+        return self._series
+
+    def _measured(self, quiet: bool) -> Iterator[MeasuredFrame]:
+        measure, series = self._measure, self._series
+        frames, layers = measure.clip.frames, measure.maps.layers
+        long_range, kept = LongRange(measure.maps), defaultdict[str, list[np.ndarray]](list)
+        with one_thread(), closing(in_order(measure.frame, range(frames))) as measured:
+            for index, one in enumerate(Progress(measured, "reconstruction", frames, unit="frame", quiet=quiet)):
+                series.append(one.numbers)
+                for layer, distances in one.numbers.disagreement.items():
+                    kept[layer].append(distances)
+                long_range.add(index, one.frame, one.opacities)
+                yield one
+        series.slides = long_range.slides
+        series.disagreement = {layer: np.concatenate(kept[layer]) if kept[layer] else np.zeros(0) for layer in layers}
+        for values in (series.whole, *series.layers.values()):
+            for numbers in values.values():
+                numbers += [math.nan] * (frames - len(numbers))  # nothing follows the last frame
 
 
 @dataclass(frozen=True)
@@ -117,6 +155,7 @@ class _Measure:
 
     clip: Clip
     maps: Maps
+    frames: Callable[[int], np.ndarray]
     textures: dict[str, Texture]
     flow: StoredArray
     valid: StoredArray
@@ -124,14 +163,14 @@ class _Measure:
     """Pixels between those that are looked at where every pixel would be too slow."""
 
     @classmethod
-    def of(cls, clip: Clip, maps: Maps) -> _Measure:
+    def of(cls, clip: Clip, maps: Maps, frames: Callable[[int], np.ndarray]) -> _Measure:
         step = max(1, round(math.sqrt(clip.width * clip.height / _SAMPLED)))
         textures = fit_textures(maps, choose_device("auto"))
-        return cls(clip, maps, textures, clip.flow("forward"), clip.flow_validity("forward"), step)
+        return cls(clip, maps, frames, textures, clip.flow("forward"), clip.flow_validity("forward"), step)
 
-    def frame(self, index: int) -> _Measured:
+    def frame(self, index: int) -> MeasuredFrame:
         """Measure a frame, and how the mapping comes to it from the one before."""
-        clip, maps, step, frame = self.clip, self.maps, self.step, self.clip.frame(index)
+        clip, maps, step, frame = self.clip, self.maps, self.step, self.frames(index)
         series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
         result = composite_frame(index, maps, self.textures)
         opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
@@ -159,7 +198,7 @@ class _Measure:
             thin = (slice(None, None, step), slice(None, None, step))
             wrong = ((metrics.unit(result[thin]) - metrics.unit(frame[thin])) ** 2).mean(-1)
             _around(series.whole, wrong, np.any([mask[thin] for mask in masks.values()], 0), opacities[BACKGROUND][thin])
-        return _Measured(series, frame, opacities)
+        return MeasuredFrame(series, frame, result, opacities)
 
 
 def _add(values: dict[str, list[float]], **numbers: float) -> None:
