@@ -19,7 +19,7 @@ from atlas.fitting.data import MARGIN
 from atlas.geometry.boxes import bounding_box
 from atlas.geometry.evidence import even_evidence, flow_evidence, smooth_evidence, texture_without_light
 from atlas.geometry.filling import cell_means, smooth_within
-from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, pixel_positions
+from atlas.geometry.homography import apply_homography, fit_affinity, fit_homography, move_pixels, pixel_positions
 from atlas.storage.images import to_float
 from atlas.system.parallel import in_order, one_thread
 
@@ -72,8 +72,9 @@ class Track:
 
     def dense(self, frame: int, box: tuple[slice, slice]) -> np.ndarray:
         """Reference position of every pixel of a frame inside a box of rows and columns, (h, w, 2) float32."""
-        offset = cv2.resize(self.offset[frame], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
-        return apply_homography(self.base[frame], pixel_positions(self.height, self.width)[box]) + offset[box]
+        offset = cv2.resize(self.offset[frame], (self.width, self.height), interpolation=cv2.INTER_LINEAR)[box]
+        rows, columns = (slice(*side.indices(length)) for side, length in zip(box, (self.height, self.width), strict=True))
+        return move_pixels(self.base[frame], (rows, columns)) + offset
 
     def largest_view(self) -> float:
         """How many pixels of the largest view of the layer one reference pixel spans, along a side; at least 1, at most 2."""
