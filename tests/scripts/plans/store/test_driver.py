@@ -202,7 +202,7 @@ def test_what_a_store_cannot_hold_is_told_before_anything_runs(source: Path, tmp
     plain.add(Task.of("fit", ["-c", ""], folder / "clip", "fit walk"))
     with pytest.raises(UserError, match="is a link, a pipe or a device"):
         Stored(url, plain).begin(folder)
-    with pytest.raises(UserError, match="leave --store out"), opened(Wanted("slurm"), folder, is_shared=False):
+    with pytest.raises(UserError, match="leave --store out"), opened(Wanted("slurm", shares_disk=False), folder):
         pass
     with pytest.raises(UserError, match="password"):
         run_in(tmp_path / "new", plain, {"title": "t", "rows": []}, LocalEngine(1), quiet=True, store="sftp://me:secret@host/x")
