@@ -14,7 +14,7 @@ import torch
 
 from atlas.model.nla_config import published_config
 from atlas.nla.files import read_networks
-from tests.atlas.storage.hostile.made import refusal
+from tests.atlas.storage.hostile import refusal
 
 NLA = published_config({"resx": 32, "resy": 32, "maximum_number_of_frames": 2})
 

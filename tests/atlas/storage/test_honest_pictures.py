@@ -15,7 +15,7 @@ from PIL import Image
 from atlas.storage.bounds import LARGEST_SIDE
 from atlas.storage.images import read_image, write_image
 from atlas.storage.pictures import WantedSize, picture_bytes, picture_header
-from tests.atlas.storage.hostile.made import SIGNATURE, chunk, jpeg, photo, png, zeros
+from tests.atlas.storage.hostile import SIGNATURE, chunk, jpeg, photo, png, zeros
 
 
 class TestHonestPictures:

@@ -19,7 +19,7 @@ from PIL import Image
 from atlas.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def chunk(kind: bytes, content: bytes = b"") -> bytes:

@@ -21,7 +21,7 @@ from atlas.storage.tensors import load_tensors
 from atlas.video.numbered import NumberedImages
 from atlas.video.source import open_source
 from edit.editors.placing import check_placeable
-from tests.atlas.storage.hostile.made import (
+from tests.atlas.storage.hostile import (
     MOST,
     ROOT,
     chunk,

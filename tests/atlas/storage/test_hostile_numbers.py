@@ -24,7 +24,7 @@ from atlas.storage.arrays import StoredArray
 from atlas.storage.run_state import save_state
 from atlas.storage.stamps import write_json
 from atlas.storage.tensors import load_tensors
-from tests.atlas.storage.hostile.made import refusal, short
+from tests.atlas.storage.hostile import refusal, short
 
 
 def npy(header: str | bytes, content: bytes = b"", version: int = 1, length: int | None = None) -> bytes:
