@@ -62,7 +62,8 @@ def perform_for(gatherer: Any, name: str, root: str, work: dict[str, Any], print
     from scripts.plans.engines.protocol import Outputs
     from scripts.plans.engines.remote import Work, perform
 
-    with tempfile.TemporaryDirectory(prefix="task-") as folder:
+    # Where Ray keeps its own: a worker that is killed leaves it.
+    with tempfile.TemporaryDirectory(prefix="task-", dir=os.environ.get("RAY_TMPDIR")) as folder:
         result = Path(folder, "result") if prints else None
         outputs = Outputs(Path(folder, "log"), Path(folder, "progress"), result)
         news = _News(gatherer, name, ray.get_runtime_context().get_node_id(), outputs.log, outputs.progress)
