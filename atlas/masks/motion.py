@@ -23,6 +23,7 @@ from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
 from atlas.masks.moving.by_appearance import cut_by_appearance
 from atlas.masks.moving.by_colour import cut_by_colour
+from atlas.masks.moving.by_ground import cut_by_ground
 from atlas.masks.moving.cut import HalfClip
 from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
@@ -36,7 +37,7 @@ _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
 AUTO = "auto"
 """What --masks names them by."""
-_METHOD = f"{AUTO} 3"  # raise it when the same frames give other masks: clips of them are then prepared again
+_METHOD = f"{AUTO} 4"  # raise it when the same frames give other masks: clips of them are then prepared again
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def masks_from_motion(
         # Appearance tells a swan from water that moves as well, but takes a part that moves only now and then for ground.
         cut = cut_by_appearance(half) if scores.restless else cut_by_colour(half)
         parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
+        if not scores.restless:  # of water other frames do not tell what it looks like
+            cut = cut_by_ground(clip, half, cut, parts, quiet=quiet)
+            parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
         band = max(2, round(0.008 * max(size)))
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +28,8 @@ class Measured:
     """What the comparison with another frame says of a frame."""
 
     gap: int
+    """Frames to the other, negative where it is an earlier one."""
+    homography: np.ndarray  # (3, 3): where the background's pixels are in the other frame
     moving: np.ndarray  # (H, W) float16 in [0, 1]
     confirmed: np.ndarray  # (H, W) bool
 
@@ -34,7 +37,7 @@ class Measured:
 def compare(first: np.ndarray, second: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray, Measured | None, Measured | None]:
     """Flow both ways between two frames, and what each says of its own pixels (None where no background is found)."""
     there, back = dense_flow(first, second), dense_flow(second, first)
-    return there, back, _measure(first, second, there, back, gap), _measure(second, first, back, there, gap)
+    return there, back, _measure(first, second, there, back, gap), _measure(second, first, back, there, -gap)
 
 
 def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: np.ndarray, gap: int) -> Measured | None:
@@ -42,20 +45,28 @@ def _measure(image: np.ndarray, other: np.ndarray, flow: np.ndarray, returning: 
     tracked = background_motion(flow, valid)
     if tracked is None:
         return None
-    residual, scatter = tracked
+    residual, scatter, homography = tracked
     seen = along_flow(other, flow).astype(np.float32)
     change = np.abs(cv2.GaussianBlur(image.astype(np.float32) - seen, (0, 0), 1.5)).max(axis=-1)
     usual = 1.48 * float(np.median(change[valid]))
     confirmed = valid & (change < max(6.0, 4 * usual))
     moving = np.clip((residual / scatter - _STILL) / (_MOVING - _STILL), 0, 1)
-    return Measured(gap, moving.astype(np.float16), confirmed)
+    return Measured(gap, homography, moving.astype(np.float16), confirmed)
+
+
+class BackgroundMotion(NamedTuple):
+    """The background's motion between two frames."""
+
+    residual: np.ndarray  # (H, W) pixels by which each pixel's flow differs
+    scatter: float  # of the background's own flow, pixels
+    homography: np.ndarray  # (3, 3)
 
 
 def background_motion(
     flow: np.ndarray,  # (H, W, 2)
     valid: np.ndarray,  # (H, W) bool
-) -> tuple[np.ndarray, float] | None:
-    """Fit a homography to the background's flow by RANSAC: each pixel's residual, (H, W) pixels, and the background's scatter.
+) -> BackgroundMotion | None:
+    """Fit a homography to the background's flow by RANSAC: that, each pixel's residual, and the background's scatter.
 
     None where there is too little to go by.
     """
@@ -80,7 +91,7 @@ def background_motion(
     expected = moved[..., :2] / moved[..., 2:] - np.stack([x, y], axis=-1)
     residual = np.hypot(*np.moveaxis(flow - expected, -1, 0))
     scatter = 1.48 * float(np.median(residual[chosen][inliers]))
-    return residual, max(_SCATTER, scatter)
+    return BackgroundMotion(residual, max(_SCATTER, scatter), homography)
 
 
 def _motion_at_border(

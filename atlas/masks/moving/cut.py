@@ -2,7 +2,7 @@
 
 Evidence is averaged along the flow, so that what is foreground in most of its life is foreground throughout, and each frame
 is then cut where it is outweighed by the length of the edge: edges cost little where the colour changes. What the evidence is
-made of is another's: `atlas.masks.moving.by_colour`, `atlas.masks.moving.by_appearance`.
+made of is another's: `atlas.masks.moving.by_colour`, `atlas.masks.moving.by_ground`, `atlas.masks.moving.by_appearance`.
 """
 
 from __future__ import annotations
@@ -121,12 +121,12 @@ def cut_out(
     *,
     memory: float,
     edge: float,
-    forbidden: bool = False,
+    forbidden: PerFrame | None = None,
 ) -> Cut:
     """Cut out the foreground of all frames.
 
     memory: how much evidence is handed on to the next frame; edge: what a pixel of edge costs inside an even area; forbidden:
-    nothing can be inside where the scores are surely the ground's.
+    frame -> (h, w) bool, where nothing can be inside.
     """
     averages = Averages(
         half.scratch / "cut", lambda i: evidence(i)[..., None], (*half.scores.shape, 1), half.flows, memory, half.flows.trust
@@ -135,7 +135,7 @@ def cut_out(
     def cut(index: int) -> np.ndarray:
         decided = averages[index][..., 0]
         if forbidden:
-            decided[still(index)] = -_FORBIDDEN
+            decided[forbidden(index)] = -_FORBIDDEN
         return least_edge(decided, edge_costs(half.frame(index), edge))
 
     inside = RowStack(half.scratch / "half inside", half.scores.shape, np.float16)

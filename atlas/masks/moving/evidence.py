@@ -17,6 +17,8 @@ from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.progress import Progress
 
+STEPS = (4, 1)
+"""Gaps whose homographies lead to frames far away, step by step: over longer ones flow may be lost."""
 _FOLLOWED = 4
 """The gap at which it is asked whether what moves can be followed: water and leaves cannot."""
 _MEMORY = 0.9
@@ -41,6 +43,8 @@ class Footage:
     motion: RowStack
     """(T, H, W, 4) float16: what certainly moves, what moves over some frames, what of that can be followed, and the first
     weighted by how often it was confirmed."""
+    steps: RowStack
+    """(T, 2, 2, 3, 3) the background's homographies to `STEPS` frames later, and as many earlier; 0 where none was found."""
 
 
 def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, int], scratch: Path, *, quiet: bool) -> Footage:
@@ -50,6 +54,7 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
         RowStack(scratch / "images", (frames, height, width, 3), np.uint8),
         FlowStacks(*(RowStack(scratch / way, (frames - 1, height, width, 2), np.float16) for way in ("forward", "backward"))),
         RowStack(scratch / "motion", (frames, height, width, 4), np.float16),
+        RowStack(scratch / "steps", (frames, len(STEPS), 2, 3, 3), np.float64),
     )
     for index in range(frames):
         made.images[index] = frame(index)
@@ -61,15 +66,23 @@ def footage(frame: Callable[[int], np.ndarray], frames: int, size: tuple[int, in
         progress = Progress(pairs, desc="motion", unit="step", quiet=quiet)
         for (first, second), (there, back, one, other) in zip(progress, compared, strict=True):
             while done < first:  # all its comparisons have been made
-                made.motion[done] = _motion(measured.pop(done, []), (height, width))
+                made.steps[done] = _steps(measured[done])
+                made.motion[done] = _motion(measured.pop(done), (height, width))
                 done += 1
             if second - first == 1:
                 made.flows.forward[first], made.flows.backward[first] = there, back
             measured[first] += [one] if one else []
             measured[second] += [other] if other else []
         for index in range(done, frames):
-            made.motion[index] = _motion(measured.pop(index, []), (height, width))
+            made.steps[index] = _steps(measured[index])
+            made.motion[index] = _motion(measured.pop(index), (height, width))
     return made
+
+
+def _steps(measured: list[Measured]) -> np.ndarray:  # (2, 2, 3, 3)
+    """The background's homographies of a frame, as `Footage.steps` has them."""
+    found = {one.gap: one.homography for one in measured}
+    return np.array([[found.get(way * step, np.zeros((3, 3))) for way in (1, -1)] for step in STEPS])
 
 
 def _motion(measured: list[Measured], shape: tuple[int, int]) -> np.ndarray:  # (H, W, 4)
@@ -87,8 +100,8 @@ def _share_confirmed(measured: list[Measured], shape: tuple[int, ...]) -> np.nda
 
 def _followed(measured: list[Measured], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """What moves over some frames, and the part of it that can be followed, in each pixel's surroundings."""
-    gap = max((one.gap for one in measured if one.gap <= _FOLLOWED), default=1)
-    chosen = [one for one in measured if one.gap == gap]
+    gap = max((abs(one.gap) for one in measured if abs(one.gap) <= _FOLLOWED), default=1)
+    chosen = [one for one in measured if abs(one.gap) == gap]
     if not chosen:
         return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     moving = np.mean([one.moving for one in chosen], axis=0, dtype=np.float32)

@@ -90,8 +90,9 @@ def test_the_background_s_motion_is_found_beside_a_large_object() -> None:
     flow[24:96, 32:128] = (5, 3)
     tracked = background_motion(flow, np.ones((HEIGHT, WIDTH), bool))
     assert tracked is not None
-    residual, scatter = tracked
+    residual, scatter, homography = tracked
     assert residual[:20].max() < 0.05 and residual[30:90, 40:120].min() > 4 and scatter == pytest.approx(0.05)
+    np.testing.assert_allclose(homography, [[1, 0, 1.5], [0, 1, -0.5], [0, 0, 1]], atol=1e-3)
     assert background_motion(flow, np.zeros((HEIGHT, WIDTH), bool)) is None
 
 
