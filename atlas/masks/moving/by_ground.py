@@ -26,7 +26,7 @@ _SCORE = 0.75
 """What scores count for where the ground is known."""
 _CLEAREST = 4.0
 """Where the logarithm of odds is clipped."""
-_SHADED, _CHANGED = 0.1, 0.15
+_SHADED, _CHANGED = 0.1, 0.05
 """How often ground is in a shade, and how often it is not as other frames show it."""
 _SHADES = tuple(np.linspace(0.3, 0.9, 9).tolist())
 _NOISE, _SPREADS, _OFF = 4.0, 1.5, 0.5

@@ -17,6 +17,8 @@ from atlas.masks.moving.evidence import STEPS, Footage
 
 _OFFSETS = (4, 8, 14, 22, 32)
 """Frames to those that are asked, before and after."""
+_NEAR, _ENOUGH = 8, 2
+"""Frames so near do not count where as many others show the ground: a foot stands for some time."""
 _SHARE = 0.05
 """Of a frame that must show the ground in both frames for them to be laid over each other."""
 _EQUAL, _ALIKE = 12.0, 0.5
@@ -43,10 +45,15 @@ class Plate:
 def background_plate(clip: Footage, index: int, ground: Ground) -> Plate:
     """Find what a frame would show without the foreground."""
     shape = clip.images.shape[1:]
-    shown = [_marked(image, seen) for way in (1, -1) for image, seen in _laid_over(clip, index, way, ground)]
-    if not shown:
+    near: list[np.ndarray] = []
+    far: list[np.ndarray] = []
+    for way in (1, -1):
+        for offset, image, seen in _laid_over(clip, index, way, ground):
+            (near if offset <= _NEAR else far).append(np.where(seen[..., None], image, _UNSEEN).astype(np.uint16))
+    if not near:
         return Plate(np.zeros(shape, np.uint8), np.zeros(shape[:2], bool), np.zeros(shape[:2], np.float32))
-    images = np.stack(shown)
+    enough = np.sum([image[..., 0] != _UNSEEN for image in far], axis=0) >= _ENOUGH
+    images = np.stack([*(np.where(enough[..., None], _UNSEEN, image) for image in near), *far]) if far else np.stack(near)
     count = np.count_nonzero(images[..., 0] != _UNSEEN, axis=0)
     colour = _median(images, count[..., None])
     differences = np.abs(images.astype(np.int32) - colour).max(axis=-1).astype(np.uint16)
@@ -56,17 +63,13 @@ def background_plate(clip: Footage, index: int, ground: Ground) -> Plate:
     return Plate(np.where(seen[..., None], colour, 0).astype(np.uint8), seen, spread)
 
 
-def _marked(image: np.ndarray, seen: np.ndarray) -> np.ndarray:  # (H, W, 3) uint16
-    return np.where(seen[..., None], image, _UNSEEN).astype(np.uint16)
-
-
 def _median(values: np.ndarray, count: np.ndarray) -> np.ndarray:
     """The median of the smallest `count` (...) values (N, ...) along the first axis, the lower one of two."""
     return np.take_along_axis(np.sort(values, axis=0), np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
 
 
-def _laid_over(clip: Footage, index: int, way: int, ground: Ground) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames later (way 1) or earlier (-1) laid over a frame, (H, W, 3) uint8, and where they show the ground, (H, W) bool.
+def _laid_over(clip: Footage, index: int, way: int, ground: Ground) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Frames later (way 1) or earlier (-1): by how much, laid over a frame, (H, W, 3) uint8, and where they show the ground.
 
     They end where one does not fit.
     """
@@ -91,7 +94,7 @@ def _laid_over(clip: Footage, index: int, way: int, ground: Ground) -> Iterator[
         moved = _exposed_alike(moved, image, common)
         if np.mean(np.abs(soft - _blurred(moved)).max(axis=-1)[common] < _EQUAL) < _ALIKE:
             return
-        yield moved, both
+        yield offset, moved, both
 
 
 def _homography(clip: Footage, start: int, end: int) -> np.ndarray | None:
