@@ -24,18 +24,17 @@ _CHANGE = 16.0
 """Grey levels by which a colour may differ at the other end of a flow vector; more where all of the frame does."""
 
 
-def dense_flow(first: np.ndarray, second: np.ndarray, *, fast: bool = False) -> np.ndarray:
+def dense_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Compute optical flow (DIS): the pixel (x, y) of `first` is found at (x, y) + flow[y, x] of `second`.
 
-    first, second: (H, W) or (H, W, 3) uint8, at least 16 pixels a side; fast: less exactly.
-    Returns (H, W, 2) float32, pixels, x first.
+    first, second: (H, W) or (H, W, 3) uint8, at least 16 pixels a side. Returns (H, W, 2) float32, pixels, x first.
     The same images give the same flow, whatever the number of cores and whatever was computed before.
     """
     grey = [
         np.ascontiguousarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in (first, second)
     ]
     # A new one each time: after images of 16 pixels, one looks at finer scales and smaller patches ever after.
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST if fast else cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with one_thread():
         return flow.calc(grey[0], grey[1], None)
 

@@ -119,7 +119,7 @@ def _seen_through(image: np.ndarray, ground: np.ndarray, motion: np.ndarray) -> 
 
 def _left(image: np.ndarray, soft: np.ndarray, moved: np.ndarray, ground: np.ndarray) -> np.ndarray:  # (3, 3)
     """The homography that is left between a frame and one laid over it; none where too little of the ground is confirmed."""
-    flow = dense_flow(image, moved, fast=True)
+    flow = dense_flow(image, moved)
     height, width = ground.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     found = cv2.remap(moved, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -15,6 +15,7 @@ Scene = Callable[[int], tuple[np.ndarray, np.ndarray]]
 HEIGHT, WIDTH, FRAMES = 96, 128, 10
 GROUND = texture(1, HEIGHT, WIDTH + 60, 20, 190)
 FIGURE = texture(2, 96, 80, 90, 255)
+WIDE = texture(11, 120, 240, 30, 200)
 
 
 def found_in(scene: Scene, frames: int = FRAMES) -> list[np.ndarray]:
@@ -62,6 +63,40 @@ def talking(index: int) -> tuple[np.ndarray, np.ndarray]:
     frame[body] = np.roll(jacket, sway, 1)[body]
     frame[face] = np.roll(head, nod, 1)[face]
     return frame, body | face
+
+
+def walking(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A body moves on evenly; each of its two feet stands for five frames, then steps on. The view pans."""
+    frame, mask = WIDE[:, index : index + 160].copy(), np.zeros((120, 160), bool)
+
+    def put(rows: slice, left: int, part: np.ndarray) -> None:
+        place = (rows, slice(left - index, left - index + part.shape[1]))
+        frame[place], mask[place] = part, True
+
+    put(slice(26, 58), 24 + 2 * index, FIGURE[:32, :56])
+    for delay, first in ((0, 30), (4, 52)):
+        steps, within = divmod(index + delay, 8)
+        put(slice(58, 92), first + 16 * steps + max(0, within - 5) * 16 // 3, FIGURE[10:44, 20 + delay : 28 + delay])
+    return frame, mask
+
+
+def turning(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A thing that turns before a panning view: it grows wider, its door and windows are plain and of the ground's colours."""
+    width = 40 + index
+    thing = np.full((40, width, 3), (120, 122, 125), np.uint8)
+    thing[:14, 6:-6] = (70, 75, 80)
+    thing[:3], thing[-5:], thing[:, :3], thing[:, -3:] = (200, 60, 60), (30, 30, 30), (190, 190, 60), (200, 40, 60)
+    return with_figure(WIDE[:, index : index + 160], 44, 20 + 2 * index, thing)
+
+
+def test_feet_that_stand_are_the_object_and_what_is_between_legs_is_not() -> None:
+    overlaps = [overlap(mask, walking(index)[1]) for index, mask in enumerate(found_in(walking, 24))]
+    assert min(overlaps) > 0.98
+
+
+def test_what_turns_is_whole() -> None:
+    overlaps = [overlap(mask, turning(index)[1]) for index, mask in enumerate(found_in(turning, 20))]
+    assert np.mean(overlaps) > 0.97
 
 
 def test_a_jacket_that_moves_now_and_then_is_the_object_throughout() -> None:
