@@ -71,20 +71,21 @@ class Area:
     def commit(self, before: Version, after: Manifest, folder: Path, claim: Claim) -> Version:
         """Write a new version of files that lie in `folder` here; until the end of it the one before holds.
 
-        BusyError, and nothing has changed, where the claim was lost.
+        BusyError, and nothing has changed, where the claim was lost; UserError where a name cannot be in a store.
         """
+        data = after.checked_data(folder)  # once written, what cannot be read again would keep all from the clip
         known = {one.sha256 for one in before.manifest.files.values()}
         # What no manifest names is written anew: a killed upload may have left a part of it.
         new = {one.sha256: name for name, one in after.files.items() if one.sha256 not in known}
         _at_once(lambda item: self._put(folder / item[1], after.files[item[1]]), new.items())
-        data, names = after.data(), self._manifests()
+        names = self._manifests()
         number = max([before.number, *(int(name[:8]) for name in names)]) + 1
         own = f"{number:08d}-{sha256(data)}.json"
         claim.check()
         is_alone = "".join(names[:1]) == before.seen
         if is_alone:
             self.remote.put(f"manifests/{own}", data)
-            if not (is_alone := self._manifests()[0] == own):
+            if not (is_alone := self._manifests()[:1] == [own]):
                 self.remote.remove(f"manifests/{own}")
         if not is_alone:  # while this process slept, another one took over
             raise BusyError(f"{self.shown}: another process wrote to the store at the same time: run the same command again")

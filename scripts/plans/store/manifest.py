@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from atlas.errors import UserError
 from atlas.storage.json_text import parsed
@@ -17,6 +17,7 @@ from atlas.system.terminal import in_one_line
 
 LARGEST = 64_000_000
 """Bytes of a manifest: one of 400 000 files."""
+_MOST = 400_000  # files of one
 _VERSION = 1
 _LONGEST = 1000  # characters of a name
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -67,31 +68,53 @@ class Manifest:
                 raise UserError(
                     f"{where} names {in_one_line(str(bad[0]))[:80]!r}, which is no file of its folder: it is refused"
                 )
-            parents = {str(parent) for name in names for parent in PurePosixPath(name).parents}
-            if twice := [name for name in files if name in parents]:
+            folders = {*empty, *(str(parent) for name in names for parent in PurePosixPath(name).parents)}
+            if twice := [name for name in files if name in folders]:
                 raise UserError(f"{where} has {in_one_line(twice[0])[:80]!r} as a file and as a folder: it is refused")
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError(f"{where} is damaged: remove it, or use another --store") from None
         return cls(files, empty)
 
+    def checked_data(self, folder: Path) -> bytes:
+        """As it is stored; UserError where `of` would refuse it. folder: where its files lie, for the message."""
+        data = self.data()
+        if len(data) > LARGEST or len(self.files) > _MOST:
+            raise UserError(f"{folder} has {len(self.files)} files, more than a store takes of one folder: divide it")
+        if not _is_readable(data):
+            for name in (*self.files, *self.empty):
+                alone = Manifest({name: self.files[name]}) if name in self.files else Manifest(empty=(name,))
+                if not _is_readable(alone.data()):
+                    shown = in_one_line(str(folder / name))
+                    raise UserError(f"{shown} cannot be in a store, for its name or its time: rename it, or `touch` it")
+            Manifest.of(data, f"{folder}, with what the store has of it,")
+        return data
+
     def made(self, names: Iterable[str]) -> str:
         """Digest of files and folders by name and content, whatever their times; empty where one is missing."""
-        found: list[list[list[str]]] = []
+        contents: list[list[list[str]]] = []
         for name in names:
             files = [[one, self.files[one].sha256] for one in sorted(self.files) if _is_below(one, name)]
             if not files and not any(_is_below(one, name) for one in self.empty):
                 return ""
-            found.append(files)
-        return digest(found)[:16]
+            contents.append(files)
+        return digest(contents)[:16]
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        Manifest.of(data, "")
+    except UserError:
+        return False
+    return True
 
 
 def is_inside(name: object) -> bool:
     """Whether a name of a manifest is that of a file in its folder, and of none that steers who may write there."""
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST or "\\" in name or _DRIVE.match(name):
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST or "\\" in name:
         return False
     if any(ord(letter) < 32 or letter == "\x7f" for letter in name):
         return False
-    return all(part not in ("", ".", "..") and not is_of_program(part) for part in name.split("/"))
+    return all(part not in ("", ".", "..") and not _DRIVE.match(part) and not is_of_program(part) for part in name.split("/"))
 
 
 def sha256(data: bytes) -> str:

@@ -228,6 +228,20 @@ def test_damage_is_told(machines: tuple[Machine, Machine], area: Area) -> None:
     assert not list(b.folder.path.parents[1].rglob("evil"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_that_cannot_be_in_a_store_leaves_the_version_before(machines: tuple[Machine, Machine], area: Area) -> None:
+    a, b = machines
+    a.stage(write(clip="v1"))
+    with pytest.raises(UserError, match="/clip/b:2 cannot be in a store"):
+        a.stage(lambda folder: write(clip="v2")(folder) or (folder / "b:2").write_text("2") and None)
+    b.stage(lambda folder: None)
+    assert b.tree() == {"clip": "v1"}
+    (a.folder.path / "b:2").unlink()
+    a.stage(lambda folder: None)
+    b.stage(lambda folder: None)
+    assert b.tree() == {"clip": "v2"}
+
+
 def test_an_object_that_is_damaged_is_not_brought(machines: tuple[Machine, Machine], area: Area) -> None:
     a, b = machines
     a.stage(write(clip="v1", other="o"))

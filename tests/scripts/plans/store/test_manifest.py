@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_round_trip() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", "", "a\\b", "C:x", "a\nb", "a\0b", "x" * 1001, ".lease"]
+    ["/etc/passwd", "../x", "a/../../x", "a//b", "a/./b", "", "a\\b", "C:x", "a/C:x/b", "a\nb", "a\0b", "x" * 1001, ".lease"]
     + ["a/.lease-takeover", ".walk-making-0123abcd-7-x", 3, None],
 )
 def test_names_that_lead_elsewhere_are_refused(name: object) -> None:
@@ -63,8 +64,25 @@ def test_what_is_none_is_one_line(data: bytes) -> None:
 def test_what_cannot_be_on_a_disk_is_refused() -> None:
     with pytest.raises(UserError, match="as a file and as a folder"):
         Manifest.of(stored(files={"a": [3, sha256(b""), 5], "a/b": [3, sha256(b""), 5]}), "it")
+    with pytest.raises(UserError, match="as a file and as a folder"):
+        Manifest.of(stored(files={"a": [3, sha256(b""), 5]}, empty=["a"]), "it")
     with pytest.raises(UserError, match="another version"):
         Manifest.of(stored(version=2), "it")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        (Manifest({"good": ENTRY, "a:1.png": ENTRY}), "^/clip/a:1.png cannot be in a store, .*: rename it"),
+        (Manifest({"good": ENTRY, "a\\b": ENTRY}), "cannot be in a store"),
+        (Manifest({"good": ENTRY}, ("x/a\nb",)), "cannot be in a store"),
+        (Manifest({"good": ENTRY, "old": Entry(3, ENTRY.sha256, -1)}), "^/clip/old cannot be in a store"),
+        (Manifest({"a": ENTRY, "a/b": ENTRY}), "^/clip, .*'a' as a file and as a folder"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(manifest: Manifest, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        manifest.checked_data(PurePosixPath("/clip"))  # type: ignore[arg-type]  # shown alike on Windows
 
 
 def test_what_was_made_is_known_by_content_alone() -> None:
