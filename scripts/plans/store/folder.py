@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atlas.errors import UserError, a_few
@@ -63,6 +63,7 @@ class Folder:
             return
         files = {name: one for name, one in version.manifest.files.items() if wanted(name)}
         own = set() if record is not None and record.at_work else self._own(record, here)
+        self._refuse_in_the_way(own, [*files, *filter(wanted, version.manifest.empty)], files)
         if not is_newest:
             self._refuse_both(own & files.keys(), version.manifest)
         missing = {name: one for name, one in files.items() if name not in own and here.get(name) != one.state}
@@ -76,7 +77,7 @@ class Folder:
         self._fetch(missing)
         for name in version.manifest.empty:
             if wanted(name):
-                self._place(name).mkdir(parents=True, exist_ok=True)
+                made_folder(self.path, name.split("/"))
         kept = {name: state for name, state in (record.files if record else {}).items() if name in version.manifest.files}
         self._write(Record(version.name, kept | {name: one.state for name, one in files.items()}))
 
@@ -147,6 +148,15 @@ class Folder:
                 "move the one here away, and run the same command again"
             )
 
+    def _refuse_in_the_way(self, own: set[str], names: list[str], files: Mapping[str, Entry]) -> None:
+        """UserError where a file of somebody here is a folder in the store, or lies in what is a file there."""
+        folders = {folder for name in names for folder in (name, *_parents(name))} - files.keys()
+        if clash := sorted(name for name in own if name in folders or _parents(name) & files.keys()):
+            raise UserError(
+                f"{self.path / clash[0]} was made here, and the store has a folder where it is a file, or a file where it is in a "
+                "folder: move the one here away, and run the same command again"
+            )
+
     def _is_alike(self, name: str, entry: Entry, here: dict[str, _State]) -> bool:
         """Whether a file differs in its time alone; it then gets the store's."""
         if name not in here or here[name][0] != entry.size or hashed(self.path / name) != entry.sha256:
@@ -173,6 +183,10 @@ class Folder:
                 (self.path / folder).rmdir()
 
 
+def _parents(name: str) -> set[str]:
+    return {str(folder) for folder in PurePosixPath(name).parents}
+
+
 def fetch(area: Area, files: dict[str, Entry], parent: Path, name: str, placed: Callable[[str], Path]) -> None:
     """Bring files by way of a folder in `parent`, and put each to where `placed` says once all are there."""
     needed = sum(one.size for one in files.values())
@@ -187,16 +201,29 @@ def fetch(area: Area, files: dict[str, Entry], parent: Path, name: str, placed: 
 
 
 def place(root: Path, name: str) -> Path:
-    """Where a file of a manifest belongs, its folders made; UserError where a link is in the way."""
+    """Where a file of a manifest belongs, its folders made; UserError where a link or something of the user's is in the way."""
+    *within, last = name.split("/")
+    path = made_folder(root, within) / last
+    if path.is_dir() and not path.is_symlink():
+        try:
+            path.rmdir()
+        except OSError:
+            raise UserError(f"{path} is a folder here and a file in the store: move the one here away") from None
+    return path
+
+
+def made_folder(root: Path, parts: Sequence[str]) -> Path:
+    """A folder below another one, made where it is missing; UserError where a link or a file is in the way."""
+    root.mkdir(exist_ok=True)
     folder = root
-    for part in name.split("/")[:-1]:
+    for part in parts:
         folder = folder / part
         if folder.is_symlink():
             raise UserError(f"{folder} is a link, and what comes from a store goes through none: remove it")
         if folder.exists() and not folder.is_dir():
-            folder.unlink()
+            raise UserError(f"{folder} is a file here and a folder in the store: move the one here away")
         folder.mkdir(exist_ok=True)
-    return root / name
+    return folder
 
 
 def listing(folder: Path) -> dict[str, _State]:

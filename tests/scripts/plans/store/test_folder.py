@@ -157,6 +157,26 @@ def test_a_folder_from_elsewhere_is_not_overwritten(machines: tuple[Machine, Mac
     b.stage(write(more="m"))  # the same files are no other clip
 
 
+def test_a_file_here_is_no_folder_of_the_store(machines: tuple[Machine, Machine]) -> None:
+    a, b = machines
+    a.stage(write(clip="v1"))
+    b.stage(lambda folder: (folder / "empty").mkdir())
+    write(notes="mine", pages__one="1")(b.folder.path)
+    a.stage(write(notes__first="theirs", empty__full="theirs"))
+    for _ in range(2):  # the second time, too, nothing is taken for the stage's own
+        with pytest.raises(UserError, match="/notes was made here, .*: move the one here away"):
+            b.stage(lambda folder: None)
+        assert b.tree() == {"clip": "v1", "notes": "mine", "pages/one": "1"}
+    (b.folder.path / "notes").unlink()
+    a.stage(write(pages="theirs"))
+    with pytest.raises(UserError, match="pages/one was made here"):
+        b.stage(lambda folder: None)
+    shutil.rmtree(b.folder.path / "pages")
+    (b.folder.path / "pages").mkdir()  # with nothing in it, it is nobody's work
+    b.stage(lambda folder: None)
+    assert a.tree() == b.tree() == {"clip": "v1", "notes/first": "theirs", "empty/full": "theirs", "pages": "theirs"}
+
+
 def test_nothing_is_written_through_links(machines: tuple[Machine, Machine], tmp_path: Path) -> None:
     a, b = machines
     a.stage(write(frames__0="zero"))
