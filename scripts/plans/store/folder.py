@@ -7,27 +7,23 @@ stage is at work, or was killed at it. What was changed here since, and by whom,
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from atlas.errors import UserError, a_few
-from atlas.storage.atomic import scratch_folder
+from atlas.storage.digests.files import file_digest
 from atlas.storage.lease.owner import short
-from atlas.storage.lease.remnants import is_of_program
 from atlas.storage.stamps import digest, read_json, write_json
 from scripts.plans.store.area import Area, Version
 from scripts.plans.store.claim import Claim
+from scripts.plans.store.disk import FileState, fetch, listing, made_folder, place, scan
 from scripts.plans.store.manifest import Entry, Manifest
 from scripts.plans.store.remote import StoreError
 
 _LARGEST = 64_000_000  # bytes of a record
-_State = tuple[int, int]
-"""Size and time of a file."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Record:
 
     version: str = ""
     """Name of the manifest that it was last equal to, as far as it was brought."""
-    files: dict[str, _State] = field(default_factory=dict)
+    files: dict[str, FileState] = field(default_factory=dict)
     """Those that came from the store or went there."""
     at_work: bool = False
     """Whether a stage works here, or was killed: whatever differs is its unfinished work."""
@@ -134,14 +130,14 @@ class Folder:
         saved: dict[str, Any] = {"area": self._area, "version": record.version, "at_work": record.at_work}
         write_json(self._record_path, saved | {"files": record.files})
 
-    def _own(self, record: Record | None, here: dict[str, _State]) -> set[str]:
+    def _own(self, record: Record | None, here: dict[str, FileState]) -> set[str]:
         """Files that somebody made or changed here."""
         known = record.files if record is not None else {}
         return {name for name, state in here.items() if known.get(name) != state}
 
     def _refuse_both(self, names: set[str], manifest: Manifest) -> None:
         """UserError where a file differs here from the store's, and neither is known to be the older one."""
-        differing = sorted(name for name in names if hashed(self.path / name) != manifest.files[name].sha256)
+        differing = sorted(name for name in names if file_digest(self.path / name).hex() != manifest.files[name].sha256)
         if differing:
             raise UserError(
                 f"{self.path}: {a_few(differing)} was made or changed here and is another one in the store: "
@@ -153,13 +149,13 @@ class Folder:
         folders = {folder for name in names for folder in (name, *_parents(name))} - files.keys()
         if clash := sorted(name for name in own if name in folders or _parents(name) & files.keys()):
             raise UserError(
-                f"{self.path / clash[0]} was made here, and the store has a folder where it is a file, or a file where it is in a "
-                "folder: move the one here away, and run the same command again"
+                f"{self.path / clash[0]} was made here, and is or lies in what is the other in the store, a file or a folder: "
+                "move the one here away, and run the same command again"
             )
 
-    def _is_alike(self, name: str, entry: Entry, here: dict[str, _State]) -> bool:
+    def _is_alike(self, name: str, entry: Entry, here: dict[str, FileState]) -> bool:
         """Whether a file differs in its time alone; it then gets the store's."""
-        if name not in here or here[name][0] != entry.size or hashed(self.path / name) != entry.sha256:
+        if name not in here or here[name][0] != entry.size or file_digest(self.path / name).hex() != entry.sha256:
             return False
         os.utime(self.path / name, ns=(entry.mtime_ns, entry.mtime_ns))
         return True
@@ -185,95 +181,3 @@ class Folder:
 
 def _parents(name: str) -> set[str]:
     return {str(folder) for folder in PurePosixPath(name).parents}
-
-
-def fetch(area: Area, files: dict[str, Entry], parent: Path, name: str, placed: Callable[[str], Path]) -> None:
-    """Bring files by way of a folder in `parent`, and put each to where `placed` says once all are there."""
-    needed = sum(one.size for one in files.values())
-    if needed > (free := shutil.disk_usage(parent).free):
-        raise StoreError(f"{parent}: {needed / 1e6:.0f} MB come from the store, and {free / 1e6:.0f} are free")
-    with scratch_folder(parent, name) as scratch:
-        numbers = {one: str(number) for number, one in enumerate(files)}
-        area.bring(files, lambda one: scratch / numbers[one])
-        for one, entry in files.items():
-            os.utime(scratch / numbers[one], ns=(entry.mtime_ns, entry.mtime_ns))
-            (scratch / numbers[one]).replace(placed(one))
-
-
-def place(root: Path, name: str) -> Path:
-    """Where a file of a manifest belongs, its folders made; UserError where a link or something of the user's is in the way."""
-    *within, last = name.split("/")
-    path = made_folder(root, within) / last
-    if path.is_dir() and not path.is_symlink():
-        try:
-            path.rmdir()
-        except OSError:
-            raise UserError(f"{path} is a folder here and a file in the store: move the one here away") from None
-    return path
-
-
-def made_folder(root: Path, parts: Sequence[str]) -> Path:
-    """A folder below another one, made where it is missing; UserError where a link or a file is in the way."""
-    root.mkdir(exist_ok=True)
-    folder = root
-    for part in parts:
-        folder = folder / part
-        if folder.is_symlink():
-            raise UserError(f"{folder} is a link, and what comes from a store goes through none: remove it")
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder} is a file here and a folder in the store: move the one here away")
-        folder.mkdir(exist_ok=True)
-    return folder
-
-
-def listing(folder: Path) -> dict[str, _State]:
-    """Size and time of all files in a folder, by name; UserError where a link, a pipe or a device is in it."""
-    return {name: (about.st_size, about.st_mtime_ns) for name, about in _walk(folder)[0]}
-
-
-def scan(folder: Path, known: Manifest) -> Manifest:
-    """The manifest of a folder; what has the size and time of a known file is taken for that, unread."""
-    states, empty = _walk(folder)
-    files = {}
-    for name, about in states:
-        old = known.files.get(name)
-        if old is None or old.state != (about.st_size, about.st_mtime_ns):
-            old = Entry(about.st_size, hashed(folder / name), about.st_mtime_ns)
-        files[name] = old
-    return Manifest(files, tuple(empty))
-
-
-def _walk(folder: Path) -> tuple[list[tuple[str, os.stat_result]], list[str]]:
-    """Files with their states, and empty folders; without leases and what is half-made."""
-    files: list[tuple[str, os.stat_result]] = []
-    empty: list[str] = []
-    waiting = [""] if folder.is_dir() else []
-    while waiting:
-        within = waiting.pop()
-        count = 0
-        with os.scandir(folder / within) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                if is_of_program(entry.name):
-                    continue
-                count += 1
-                name = f"{within}/{entry.name}" if within else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(name)
-                elif entry.is_file(follow_symlinks=False):
-                    files.append((name, entry.stat(follow_symlinks=False)))
-                else:
-                    raise UserError(
-                        f"{folder / name} is a link, a pipe or a device, and a store holds files: copy it in its place"
-                    )
-        if not count and within:
-            empty.append(within)
-    return files, empty
-
-
-def hashed(path: Path) -> str:
-    """SHA-256 of a file."""
-    total = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            total.update(piece)
-    return total.hexdigest()

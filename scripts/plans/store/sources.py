@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.errors import UserError
+from atlas.storage.digests.files import file_digest
 from atlas.storage.lease.lease import writing
 from atlas.storage.lease.remnants import is_of_program
 from atlas.storage.stamps import digest
 from scripts.plans.store.area import Area
-from scripts.plans.store.folder import fetch, hashed, place
+from scripts.plans.store.disk import fetch, place
 from scripts.plans.store.manifest import Entry, Manifest
 from scripts.plans.store.remote import Remote
 
@@ -76,7 +77,7 @@ class Source:
         for name, path in self._files():
             about, old = path.stat(), known.files.get(name)
             if old is None or old.state != (about.st_size, about.st_mtime_ns):
-                old = Entry(about.st_size, hashed(path), about.st_mtime_ns)
+                old = Entry(about.st_size, file_digest(path).hex(), about.st_mtime_ns)
             files[name] = old
         return Manifest(files)
 
@@ -100,4 +101,4 @@ def _is_same(path: Path, entry: Entry | None) -> bool:
     if entry is None:
         return False
     about = path.stat()
-    return about.st_size == entry.size and (about.st_mtime_ns == entry.mtime_ns or hashed(path) == entry.sha256)
+    return about.st_size == entry.size and (about.st_mtime_ns == entry.mtime_ns or file_digest(path).hex() == entry.sha256)

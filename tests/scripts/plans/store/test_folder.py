@@ -15,7 +15,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from atlas.errors import BusyError, UserError
 from scripts.plans.store.area import Area
-from scripts.plans.store.folder import Folder, listing
+from scripts.plans.store.disk import listing
+from scripts.plans.store.folder import Folder
 from scripts.plans.store.manifest import Manifest, sha256
 from scripts.plans.store.remote import Remote, StoreError
 
