@@ -28,7 +28,8 @@ from scripts.plans.places import Places
 from scripts.plans.plan import PLAN, Plan, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
-from scripts.plans.store.driver import Stored, StoredEngine
+from scripts.plans.store.driver import Stored
+from scripts.plans.store.engine import StoredEngine
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,8 @@ from scripts.plans.engines.turns import Turns
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
-from scripts.plans.store.driver import Stored, StoredEngine
+from scripts.plans.store.driver import Stored
+from scripts.plans.store.engine import StoredEngine
 
 SMALL = Resources(memory_mb=1)
 STAGE = """
