@@ -63,7 +63,7 @@ class Worker:
                 return False
             self._ended, self.weights = ended, request.weights
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has died just now: its reader tells
+        with contextlib.suppress(OSError, ValueError):  # it has died just now, and the pipe may be closed: its reader tells
             self._process.stdin.write(request.line())
             self._process.stdin.flush()
         return True

@@ -219,6 +219,17 @@ def test_it_dies_with_its_task(number: signal.Signals, tmp_path: Path) -> None:
     assert working.worker.join(60)
 
 
+def test_one_that_ends_as_a_task_comes_tells_so(tmp_path: Path) -> None:
+    """Its reader closes the pipe at its death: that may be in the very moment in which a task is written there."""
+    working = Working(tmp_path)
+    assert working.worker._process.stdin is not None
+    working.worker._process.stdin.close()
+    working.begin(script(tmp_path, "pass"))
+    end = working.end()
+    assert end.status != 0 and not end.goes_on
+    assert working.worker.join(60)
+
+
 def test_a_worker_that_waits_ends_with_its_engine(tmp_path: Path) -> None:
     """Whoever started it is killed: its end of the pipe is closed, as that of any process that dies."""
     code = f"""
