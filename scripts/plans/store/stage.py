@@ -70,7 +70,7 @@ class Stage:
 
             is_told = False
             status = self._tell(f"busy: {in_one_line(str(problem))}", BUSY)
-        except StoreError as problem:
+        except (StoreError, OSError) as problem:  # the network, or this machine's disk: another try may go better
             status = self._tell(f"error: {in_one_line(str(problem))}", _FAILED)
         finally:
             if is_told:

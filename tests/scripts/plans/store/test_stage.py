@@ -98,6 +98,12 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     broken = start(tmp_path / "other", tmp_path / "clip", "")
     err = broken.communicate(timeout=60)[1]
     assert broken.returncode == 1 and err.startswith("error: ") and err.count("\n") == 1
+    (tmp_path / "file").touch()
+    nowhere = start(tmp_path / "store", tmp_path / "file" / "below" / "clip", "")
+    err = nowhere.communicate(timeout=60)[1]
+    assert nowhere.returncode == 1 and err.startswith("error: ") and "below" in err and err.count("\n") == 1
+    told = Report.read(Remote.open(f"file://{tmp_path / 'store'}"), "task")
+    assert told is not None and told.said == err
     secret = command(tmp_path, tmp_path / "clip", ["-c", ""], "--store", "sftp://me:hunter2@host/x")
     refused = subprocess.run(secret, cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 2 and "hunter2" not in refused.stderr and "password" in refused.stderr
