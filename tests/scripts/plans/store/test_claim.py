@@ -70,6 +70,7 @@ def test_a_claim_of_the_dead_is_taken_over_and_one_that_is_renewed_is_not(remote
     said = {"owner": dead.me.to_dict(), "beat": 1, "until": time.time() - 5}
     remote.put("claims/dead.json", json.dumps(said).encode())
     remote.put("claims/torn.json", b'{"owner"')
+    remote.put("claims/ahead.json", json.dumps(said | {"until": time.time() + 10**6}).encode())  # by a clock that was wrong
     with from_elsewhere(remote).held():
         assert len(remote.names("claims")) == 1
 
