@@ -80,6 +80,8 @@ def bench_scale(options: BenchScaleOptions) -> dict[str, Any]:
     shards = options.shards or max(1, math.ceil(tasks / MOST_TASKS))
     _check(options, shards)
     costs, random, began = _costs(options), Random(options.seed), time.process_time()
+    if (needed := max(_memory_mb(cost) for cost in costs.values())) > options.memory_mb:
+        raise UserError(f"--memory-mb {options.memory_mb}: a stage takes {needed}, which no node would have")
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         numbers = Progress(range(shards), "simulate", unit="plan", quiet=options.quiet)
         runs = [_run(options, costs, number, shards, Path(name) / str(number), random) for number in numbers]
@@ -94,8 +96,8 @@ def _check(options: BenchScaleOptions, shards: int) -> None:
         raise UserError(f"{shards} plans need as many clips and nodes: give more --nodes or --clips, or fewer --shards")
     if not (0 <= options.slow <= 1 and 0 <= options.crashes < 1 and options.shared_mb > 0 and options.node_mb > 0):
         raise UserError("give --slow and --crashes from 0 to 1, and --shared-mb and --node-mb above 0")
-    if options.gpu_seconds and _part(options.gpu_nodes, shards, shards - 1) < 1:
-        raise UserError("--gpu-seconds needs --gpu-nodes, one or more for each plan")
+    if options.gpu_seconds and (options.gpu_nodes // shards < 1 or options.gpus < 1):
+        raise UserError("--gpu-seconds needs --gpu-nodes, one or more for each plan, and --gpus of each")
 
 
 def _costs(options: BenchScaleOptions) -> dict[str, StageCost]:
@@ -141,10 +143,13 @@ def _plan(options: BenchScaleOptions, costs: dict[str, StageCost], folder: Path,
         for number in range(options.edits):
             layer = {"layer": "foreground", "editor": "filter", "filter": "hue"}
             whole_chain(chains, entry, EditEntry(f"edit-{number}", (layer,)), {})
-    asked = {
-        stage: Resources(cores=1, gpus=cost.gpus, memory_mb=round(cost.peak_mb) + _OVERHEAD_MB) for stage, cost in costs.items()
-    }
+    asked = {stage: Resources(cores=1, gpus=cost.gpus, memory_mb=_memory_mb(cost)) for stage, cost in costs.items()}
     return without_files(chains.plan, asked)
+
+
+def _memory_mb(cost: StageCost) -> int:
+    """What a stage is given."""
+    return round(cost.peak_mb) + _OVERHEAD_MB
 
 
 def _part(count: int, shards: int, number: int) -> int:

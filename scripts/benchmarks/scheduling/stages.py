@@ -93,13 +93,17 @@ def _run(task: Task, report: str, stored: Stored, folder: Path) -> tuple[Ended, 
     engine = LocalEngine(1)
     alone = replace(task, resources=Resources(memory_mb=1))
     log = folder / "logs" / f"{task.id}.txt"
-    engine.start(alone, Outputs(log, folder / "progress"))
-    while not (ended := engine.wait(math.inf)):
-        pass
-    said = Report.read(stored.remote, report)
-    if ended[0].status != 0 or said is None:
+    try:
+        engine.start(alone, Outputs(log, folder / "progress"))
+        while not (ended := engine.wait(math.inf)):
+            pass
+    except BaseException:  # Ctrl-C does not reach the stage, which has a process group of its own
+        engine.stop()
+        raise
+    told = Report.read(stored.remote, report)
+    if ended[0].status != 0 or told is None:
         raise UserError(f"{task.title} ended with status {ended[0].status}: {log.read_text(errors='replace')[-300:]}")
-    return ended[0], said.traffic
+    return ended[0], told.traffic
 
 
 def _unread(folder: Path) -> dict[Path, os.stat_result]:

@@ -115,6 +115,8 @@ def test_a_node_never_holds_more_than_it_has(tmp_path: Path) -> None:
         ({"shards": 2}, "as many clips and nodes"),
         ({"slow": 2.0}, "from 0 to 1"),
         ({"gpu_seconds": 3.0}, "needs --gpu-nodes"),
+        ({"gpu_seconds": 3.0, "gpu_nodes": 1, "gpus": 0}, "and --gpus of each"),
+        ({"memory_mb": 1000}, "--memory-mb 1000: a stage takes 1233"),  # no task would ever have room
         ({"stages": Path("/nowhere.json")}, "is missing"),
     ],
 )
