@@ -14,71 +14,15 @@ from dataclasses import dataclass, field
 from random import Random
 
 from atlas.system.command import BUSY
+from scripts.benchmarks.scheduling.nodes import Nodes
+from scripts.benchmarks.scheduling.site import Site, StageCost
 from scripts.plans.engines.protocol import Ended, Outputs
-from scripts.plans.plan import Resources, Task
+from scripts.plans.plan import Task
 
 _KILLED = -9
 _NOTICED = 30.0  # seconds after which a node that is gone is noticed
 _THREADS = 8  # requests of a task under way at once
 _STARTING = 1.0  # seconds in which a stage finds that its clip is another's
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """What a stage of a clip of usual length costs."""
-
-    cpu_seconds: float
-    peak_mb: float
-    read_bytes: float
-    """Of its clip, file by file, that it reads."""
-    bytes_up: float
-    """That it writes."""
-    puts: float
-    gets: float
-    """Requests where the clip is there already."""
-    bring_bytes: float
-    """That the clip has before it."""
-    bring_gets: float
-    outside_bytes: float = 0.0
-    """That it reads from outside of its clip: the source."""
-    gpus: float = 0.0
-
-
-@dataclass(kw_only=True)
-class Site:
-    """Machines, and what they share."""
-
-    nodes: int = 1000
-    cores: int = 16
-    memory_mb: int = 64_000
-    gpu_nodes: int = 0
-    """Nodes that have GPUs."""
-    gpus: int = 4
-    """Of each of those."""
-    is_store: bool = False
-    """Whether clips are brought from a store, and lie on the node that had them last; else all nodes share a disk."""
-    shared_mb: float = 10_000.0
-    """MB a second of the disk or the store, for all nodes together."""
-    node_mb: float = 1000.0
-    """MB a second of a node's network."""
-    request_ms: float = 0.0
-    """Of a request to the store."""
-    affinity: bool = True
-    """Whether a task is started where its clip was last, if there is room."""
-    scheduler_ms: float = 0.25
-    """That the scheduler takes for a task, in all."""
-    spread: float = 0.3
-    """Standard deviation of the logarithm of a stage's seconds."""
-    slow: float = 0.02
-    """Share of nodes that take three times as long."""
-    failures: float = 1000.0
-    """Hours after which a node fails, in the mean; 0: none does."""
-    crashes: float = 0.001
-    """Share of tries that end by a signal."""
-    repair: float = 600.0
-    """Seconds after which a node is back, with an empty disk."""
-    expires: float = 110.0
-    """Seconds for which the claim of a node that failed keeps others from its clips in a store."""
 
 
 @dataclass
@@ -137,7 +81,7 @@ class Cluster:
         """When these are free again."""
         self._network = [0.0] * site.nodes
         self._pace = [3.0 if random.random() < site.slow else 1.0 for _ in range(site.nodes)]
-        self._nodes = _Nodes(site, random)
+        self._nodes = Nodes(site, random)
         self._homes: dict[str, int] = {}
         self._there: dict[tuple[str, int], tuple[float, float]] = {}
         """MB and files that a node has of a clip."""
@@ -297,91 +241,3 @@ class Cluster:
 _KINDS: Mapping[str, Callable[[Cluster, int], None]] = {
     name: getattr(Cluster, f"_{name}") for name in ("fetch", "compute", "give", "done", "crash", "busy", "fail", "lost", "back")
 }
-
-
-class _Nodes:
-    """What is free on each node, and for each kind of task which nodes have room for it."""
-
-    def __init__(self, site: Site, random: Random) -> None:
-        self._random = random
-        self._free = [
-            [float(site.cores), float(site.gpus if node < site.gpu_nodes else 0), float(site.memory_mb)]
-            for node in range(site.nodes)
-        ]
-        self._open = [True] * site.nodes
-        self._fitting: dict[Resources, _Chosen] = {}
-
-    def has(self, needed: Resources) -> bool:
-        """Whether any node has room."""
-        return len(self._of(needed)) > 0
-
-    def take(self, needed: Resources, home: int | None) -> int:
-        """Take what a task needs, on its home where that has room."""
-        fitting = self._of(needed)
-        node = home if home is not None and home in fitting else fitting.any(self._random)
-        self._change(node, needed, -1)
-        return node
-
-    def give(self, node: int, taken: Resources) -> None:
-        """Give it back."""
-        self._change(node, taken, 1)
-
-    def close(self, node: int) -> None:
-        """Start nothing more on a node."""
-        self._open[node] = False
-        self._look(node)
-
-    def open(self, node: int) -> None:
-        """Start tasks there again."""
-        self._open[node] = True
-        self._look(node)
-
-    def _change(self, node: int, needed: Resources, sign: int) -> None:
-        free = self._free[node]
-        free[0] += sign * needed.cores
-        free[1] += sign * needed.gpus
-        free[2] += sign * needed.memory_mb
-        self._look(node)
-
-    def _look(self, node: int) -> None:
-        for needed, fitting in self._fitting.items():
-            fitting.put(node, is_in=self._fits(node, needed))
-
-    def _fits(self, node: int, needed: Resources) -> bool:
-        cores, gpus, memory = self._free[node]
-        return self._open[node] and cores >= needed.cores and gpus >= needed.gpus and memory >= needed.memory_mb
-
-    def _of(self, needed: Resources) -> _Chosen:
-        if needed not in self._fitting:
-            chosen = self._fitting[needed] = _Chosen()
-            for node in range(len(self._free)):
-                chosen.put(node, is_in=self._fits(node, needed))
-        return self._fitting[needed]
-
-
-class _Chosen:
-    """A set of numbers of which any one is drawn at once."""
-
-    def __init__(self) -> None:
-        self._numbers: list[int] = []
-        self._places: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._places
-
-    def any(self, random: Random) -> int:
-        """One of them."""
-        return self._numbers[int(random.random() * len(self._numbers))]
-
-    def put(self, number: int, *, is_in: bool) -> None:
-        """Put a number in, or take it out."""
-        if is_in and number not in self._places:
-            self._places[number] = len(self._numbers)
-            self._numbers.append(number)
-        elif not is_in and number in self._places:
-            place, last = self._places.pop(number), self._numbers.pop()
-            if last != number:
-                self._numbers[place], self._places[last] = last, place

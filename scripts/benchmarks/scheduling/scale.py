@@ -16,8 +16,9 @@ from atlas.storage.stamps import read_json
 from atlas.system.command import CommonOptions
 from atlas.system.cost import peak_ram_mb
 from atlas.system.progress import Progress
-from scripts.benchmarks.scheduling.cluster import Cluster, Site, StageCost, Totals
+from scripts.benchmarks.scheduling.cluster import Cluster, Totals
 from scripts.benchmarks.scheduling.overhead import without_files
+from scripts.benchmarks.scheduling.site import Site, StageCost
 from scripts.plans.chain import Chains, ClipEntry, EditEntry, whole_chain
 from scripts.plans.engines.turns import Turns
 from scripts.plans.options import STAGES

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from atlas.errors import UserError
-from scripts.benchmarks.scheduling.cluster import Cluster, Site, StageCost
+from scripts.benchmarks.scheduling.cluster import Cluster
 from scripts.benchmarks.scheduling.scale import MEASURED, BenchScaleOptions, bench_scale
+from scripts.benchmarks.scheduling.site import Site, StageCost
 from scripts.benchmarks.scheduling.stages import _measured
 from scripts.plans.options import STAGES
 from scripts.plans.plan import Plan, Resources, Task
