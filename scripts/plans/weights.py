@@ -1,4 +1,4 @@
-"""Weights that a task loads, told from its command: tasks that want the same ones follow each other in one process."""
+"""Weights that a task loads, told from its command: tasks that want the same ones follow each other in one process, or on one node."""
 
 from __future__ import annotations
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from scripts.plans.plan import Resources, Task
+from scripts.plans.weights import weights_of
 
-_WEIGHTS = ("--model=", "--controlnet=")
-"""Options that name what takes long to load: a node that has read it once has it in memory, or nearer than others have."""
 _SLACK = 1e-6  # thirds of a GPU do not add up to one
 
 
@@ -56,19 +55,19 @@ class Placing:
     def place(self, task: Task) -> tuple[str, Resources] | None:
         """The node for a task, and what it takes there; None where none has room now.
 
-        Among nodes with room: the one that worked on the clip, then one that loaded the weights, then the emptiest.
+        Among nodes with room: the one that worked on the clip, then one that loaded the same weights, then the emptiest.
         """
         wanted = self._capped(task.resources)
-        found = [node for node in self._free.values() if node.holds(wanted)]
-        if not found:
+        roomy = [node for node in self._free.values() if node.holds(wanted)]
+        if not roomy:
             return None
-        clip, weights = self._last.get(task.clip), {self._last.get(word) for word in _weights(task)}
+        clip, weights = self._last.get(task.clip), self._last.get(weights_of(task))
 
         def rank(node: Node) -> tuple[bool, bool, bool, float]:
             busy = -node.cores / max(self.nodes[node.id].cores, _SLACK)
-            return node.id != clip, node.id not in weights, node.is_ours, busy
+            return node.id != clip, node.id != weights, node.is_ours, busy
 
-        return min(found, key=rank).id, wanted
+        return min(roomy, key=rank).id, wanted
 
     def lacks(self, task: Task) -> str:
         """What no node has and a task cannot do without; of cores and memory it takes what there is. Empty: nothing."""
@@ -83,7 +82,7 @@ class Placing:
         """A task was sent to a node."""
         self._running[task.id] = node, taken
         self._free[node] = self._free[node].less(taken)
-        for key in (task.clip, *_weights(task)):
+        for key in _touched(task):
             self._last[key] = node
 
     def ended(self, task: str) -> None:
@@ -102,5 +101,6 @@ class Placing:
         return replace(wanted, cores=cores, memory_mb=memory)
 
 
-def _weights(task: Task) -> list[str]:
-    return [word for word in task.command if word.startswith(_WEIGHTS)]
+def _touched(task: Task) -> list[str]:
+    """What a node has at hand after a task: the clip, and the weights, which it has in memory or nearer than others."""
+    return [task.clip, *filter(None, [weights_of(task)])]

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 from scripts.plans.engines.ray.placing import Node, Placing
+from scripts.plans.options import arguments_of
 from scripts.plans.plan import Resources, Task
 
 
 def task(clip: str, *words: str, resources: Resources = Resources()) -> Task:  # noqa: B008
     return Task.of("fit", [clip, *words], Path(clip), f"fit {clip}", resources=resources)
+
+
+def prompted(clip: str, **options: object) -> Task:
+    """An edit by a prompt, as plans make it."""
+    words = arguments_of("edit", {"editor": "diffusion", "prompt": "gold"} | options)
+    return Task.of("edit", ["scripts/edit.py", clip, *words], Path(clip), f"edit {clip}")
 
 
 def placing(*nodes: Node) -> Placing:
@@ -41,12 +48,12 @@ def test_a_clip_stays_where_it_was_as_long_as_there_is_room() -> None:
 
 def test_weights_stay_too_and_the_plan_s_own_node_is_spared() -> None:
     on = placing(Node("ours", 4, 0, 8000, is_ours=True), Node("a", 4, 0, 8000), Node("b", 4, 0, 8000))
-    first, other = task("1", "--model=sd"), task("2", "--model=xl")
+    first, other = prompted("1", controlnet=("canny",)), prompted("2", controlnet=("depth",))
     before = put(on, first), put(on, other)
     assert sorted(map(str, before)) == ["a", "b"]
     for clip in "345":
-        assert put(on, task(clip, "--model=xl")) == before[1]
-    assert put(on, task("6", "--model=xl")) == before[0]  # there is no room any more
+        assert put(on, prompted(clip, controlnet=("depth",), prompt=f"a {clip}", seed=int(clip))) == before[1]
+    assert put(on, prompted("6", controlnet=("depth",))) == before[0]  # there is no room any more
 
 
 def test_parts_of_gpus_add_up() -> None:
