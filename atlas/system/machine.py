@@ -11,8 +11,6 @@ from typing import Any
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "opencv-python")
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "CUDA_VISIBLE_DEVICES")
-
-
 CORES = "LAYERED_ATLAS_CORES"
 """The environment variable that names a process's share of the cores, where several share a machine."""
 

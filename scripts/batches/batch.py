@@ -54,7 +54,6 @@ class RunnerOptions(CommonOptions):
     store: str | None = None
     """For machines without a shared disk, the URL of a folder that all reach: s3://bucket/folder, sftp://host/folder, ...
     Around each stage its clip is brought from there and taken back (docs/batch.md)."""
-
     share: bool = True
     """On this machine: run stages one after the other in processes that stay, so that what they import, and a model, is loaded
     once; --no-share: each in a process of its own."""

@@ -27,7 +27,7 @@ FINAL = 2
 """Exit status of a command that the user has to change."""
 _PAUSE_BUSY, _PAUSE_RETRY = 3.0, 1.0  # seconds before a task is tried again
 _LOOKED_AT = 64  # tasks that are as urgent
-_WEIGHTS = {"prepare": 2.0, "fit": 10.0, "edit": 4.0, "aggregate": 3.0, "render": 1.5, "evaluate": 2.0}
+_LENGTHS = {"prepare": 2.0, "fit": 10.0, "edit": 4.0, "aggregate": 3.0, "render": 1.5, "evaluate": 2.0}
 """About how long the stages take against each other: the longest way to an end is begun first."""
 
 
@@ -75,7 +75,7 @@ class _Run:
         self.running: dict[str, Task] = {}
         self._waits_for = {name: sum(need in missing for need in task.needs) for name, task in missing.items()}
         self._dependants = plan.dependants()
-        self._rank = {name: (-weight, order) for order, (name, weight) in enumerate(_ways(plan, self._dependants).items())}
+        self._rank = {name: (-way, order) for order, (name, way) in enumerate(_ways(plan, self._dependants).items())}
         self._loaded: Callable[[], Collection[str]] = engine.loaded if isinstance(engine, Keeps) else tuple
         self._ready: dict[Resources, list[_Entry]] = defaultdict(list)
         self._later: list[tuple[float, str]] = []
@@ -186,5 +186,5 @@ def _ways(plan: Plan, dependants: dict[str, list[str]]) -> dict[str, float]:
     """For each task how long the longest way is from it to an end, in the order of the plan."""
     ways: dict[str, float] = {}
     for task in reversed(list(plan)):
-        ways[task.id] = _WEIGHTS.get(task.stage, 1.0) + max((ways[name] for name in dependants[task.id]), default=0.0)
+        ways[task.id] = _LENGTHS.get(task.stage, 1.0) + max((ways[name] for name in dependants[task.id]), default=0.0)
     return {name: ways[name] for name in plan.tasks}

@@ -42,22 +42,22 @@ def file_digest(path: Path) -> bytes:
         while block := stream.read(_BLOCK):
             total.update(block)
             count += len(block)
-        found = total.digest()
+        digest = total.digest()
         # What is no usual file (of /proc, of a drive without numbers of files) has no state to be known by.
         is_usual = stat.S_ISREG(about.st_mode) and about.st_ino != 0 and count == about.st_size
         is_settled = max(about.st_mtime_ns, about.st_ctime_ns) < now - _SETTLED
         if is_usual and is_settled and _state(os.fstat(stream.fileno())) == state:
-            _remember(place, state, found)
-        return found
+            _remember(place, state, digest)
+        return digest
 
 
 def _state(about: os.stat_result) -> _State:
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
-def _remember(place: tuple[int, int], state: _State, found: bytes) -> None:
+def _remember(place: tuple[int, int], state: _State, digest: bytes) -> None:
     with _lock:
         _remembered.pop(place, None)
-        _remembered[place] = state, found
+        _remembered[place] = state, digest
         while len(_remembered) > _MOST:  # the oldest goes: a dict keeps the order in which it was filled
             del _remembered[next(iter(_remembered))]

@@ -17,7 +17,7 @@ def named_sources(task: Task) -> list[Source]:
 
     UserError where one of them holds the clip itself.
     """
-    found = []
+    sources = []
     for word in task.command:
         flag, _, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if not _may_be_a_file(task.stage, flag.removeprefix("--")):
@@ -27,9 +27,9 @@ def named_sources(task: Task) -> list[Source]:
                 if not Path(text).is_relative_to(task.clip):
                     if Path(task.clip).is_relative_to(text):
                         raise UserError(f"{task.title} reads {text}, which holds the clip's own folder: name another one")
-                    found.append(Source(Path(text), os.path.isfile(text)))
+                    sources.append(Source(Path(text), os.path.isfile(text)))
                 break
-    return found
+    return sources
 
 
 def _may_be_a_file(stage: str, flag: str) -> bool:

@@ -132,11 +132,11 @@ class Remote:
         with self._told(folder):
             self.fs.invalidate_cache()
             try:
-                found = self.fs.ls(path, detail=False)
+                paths = self.fs.ls(path, detail=False)
             except (FileNotFoundError, NotADirectoryError):
-                found = []
-        self.traffic.add(lists=1 + len(found) // 1000)
-        return sorted(str(one).rstrip("/").rpartition("/")[2] for one in found if str(one).rstrip("/") != path)
+                paths = []
+        self.traffic.add(lists=1 + len(paths) // 1000)
+        return sorted(str(one).rstrip("/").rpartition("/")[2] for one in paths if str(one).rstrip("/") != path)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

@@ -123,13 +123,13 @@ def uses_gpu() -> bool:
 
 def _programs() -> list[psutil.Process]:
     """What this process has started and still runs: its children, and on POSIX all of its group."""
-    own, found = os.getpid(), {child.pid: child for child in psutil.Process().children(recursive=True)}
+    own, programs = os.getpid(), {child.pid: child for child in psutil.Process().children(recursive=True)}
     if sys.platform != "win32" and os.getpgrp() == own:
         for pid in psutil.pids():
             with contextlib.suppress(OSError, psutil.Error):
-                if pid != own and pid not in found and os.getpgid(pid) == own:
-                    found[pid] = psutil.Process(pid)
-    return [one for one in found.values() if _runs(one)]
+                if pid != own and pid not in programs and os.getpgid(pid) == own:
+                    programs[pid] = psutil.Process(pid)
+    return [one for one in programs.values() if _runs(one)]
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -37,8 +37,9 @@ class Gatherer:
 
     def take(self) -> dict[str, tuple[bytes, str, str]]:
         """Hand over what is new, by try: log, progress and, of one that has begun, its node."""
-        found = self._logs.items()
-        news = {name: (b"".join(logs), self._progress.get(name, ""), self._nodes.get(name, "")) for name, logs in found}
+        news = {
+            name: (b"".join(logs), self._progress.get(name, ""), self._nodes.get(name, "")) for name, logs in self._logs.items()
+        }
         self._logs, self._progress, self._nodes = {}, {}, {}
         return news
 
