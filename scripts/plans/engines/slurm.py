@@ -65,8 +65,8 @@ class SlurmEngine:
 
     def wait(self, seconds: float) -> list[Ended]:
         """Submit what is new, and wait until a job ends, at most so many seconds."""
-        self._submit()
-        ended = [self._ended(name) for name, (job, *_) in list(self._jobs.items()) if job.done()]
+        ended = self._submit()
+        ended += [self._ended(name) for name, (job, *_) in list(self._jobs.items()) if job.done()]
         if not ended:
             time.sleep(min(max(seconds, 0), _TICK))
         return ended
@@ -81,15 +81,20 @@ class SlurmEngine:
         while self._jobs and self.now() < until:
             self.wait(_TICK)
 
-    def _submit(self) -> None:
-        """Submit what is new: one array for all tasks that take the same."""
+    def _submit(self) -> list[Ended]:
+        """Submit what is new: one array for all tasks that take the same. Returns those that Slurm did not take."""
         alike: dict[Resources, list[tuple[Task, Outputs]]] = defaultdict(list)
         for task, outputs in self._new:
             alike[task.resources].append((task, outputs))
-        self._new = []
+        self._new, refused = [], []
         for resources, several in alike.items():
             for first in range(0, len(several), _LARGEST):
-                self._submit_array(resources, several[first : first + _LARGEST])
+                array = several[first : first + _LARGEST]
+                try:
+                    self._submit_array(resources, array)
+                except Exception as problem:  # of submitit: what sbatch says, which may be busy, or know no such partition
+                    refused += [_lost(task.id, outputs, f"Slurm took no job: {problem}") for task, outputs in array]
+        return refused
 
     def _submit_array(self, resources: Resources, several: list[tuple[Task, Outputs]]) -> None:
         import submitit
@@ -106,9 +111,13 @@ class SlurmEngine:
         try:
             return Ended(*job.result())
         except Exception as problem:  # of submitit, or of what runs the task: nobody saw its end
-            with outputs.log.open("a") as log:
-                log.write(f"\nits job ended: {in_one_line(str(problem))[:300]}\n")
-            return Ended(name, LOST, round(self.now() - began, 3))
+            return _lost(name, outputs, f"its job ended: {problem}", round(self.now() - began, 3))
+
+
+def _lost(name: str, outputs: Outputs, why: str, seconds: float = 0.0) -> Ended:
+    with outputs.log.open("a") as log:
+        log.write(f"\n{in_one_line(why)[:300]}\n")
+    return Ended(name, LOST, seconds)
 
 
 def _parameters(resources: Resources) -> dict[str, Any]:

@@ -93,14 +93,19 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_what_is_ready_together_becomes_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Slurm would be told: its commands are scripts here that keep what they are given."""
-    programs = tmp_path / "bin"
+def put_in_place(folder: Path, monkeypatch: pytest.MonkeyPatch, sbatch: str) -> None:
+    """Scripts as Slurm's commands."""
+    programs = folder / "bin"
     programs.mkdir()
-    for name, code in {"sbatch": f'cp "$1" {tmp_path}/$$.sh; echo "Submitted batch job $$"', "srun": "", "sacct": ""}.items():
+    for name, code in {"sbatch": sbatch, "srun": "", "sacct": ""}.items():
         (programs / name).write_text(f"#!/bin/sh\n{code}\n")
         (programs / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_is_ready_together_becomes_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Slurm would be told: its commands are scripts here that keep what they are given."""
+    put_in_place(tmp_path, monkeypatch, sbatch=f'cp "$1" {tmp_path}/$$.sh; echo "Submitted batch job $$"')
     engine = SlurmEngine(tmp_path)
     on_gpu = Resources(cores=4, gpus=0.5, memory_mb=3000)
     tasks = [task("pass", str(number)) for number in range(3)] + [task("pass", "gpu", resources=on_gpu)]
@@ -111,6 +116,17 @@ def test_what_is_ready_together_becomes_an_array(tmp_path: Path, monkeypatch: py
     assert "#SBATCH --array=0-2%3\n" in array and "#SBATCH --cpus-per-task=1\n" in array and "--gpus" not in array
     assert "--array" not in single and "#SBATCH --gpus-per-node=1\n" in single
     assert "#SBATCH --cpus-per-task=4\n" in single and "#SBATCH --mem=3000MB\n" in single
+
+
+def test_what_sbatch_refuses_is_tried_again_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_place(tmp_path, monkeypatch, sbatch="echo 'sbatch: error: invalid partition specified: cpu' >&2; exit 1")
+    monkeypatch.setattr("scripts.plans.run._PAUSE_RETRY", 0.0)
+    one, two = task("pass", "a"), task("pass", "b")
+    plan, state = Plan({one.id: one, two.id: two}), State(tmp_path)
+    run_plan(plan, state, SlurmEngine(tmp_path))
+    for record in map(state.of, (one.id, two.id)):
+        assert (record.state, record.status, record.tries) == ("failed", LOST, 4)
+        assert "Slurm took no job" in record.line and "invalid partition" in record.line
 
 
 def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
