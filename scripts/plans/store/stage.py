@@ -132,7 +132,7 @@ class Stage:
         """
         if self._process is None:
             raise _Told(number)
-        if number != signal.SIGINT:
+        if not _reaches_all(number):
             self._process.send_signal(number)
 
 
@@ -142,6 +142,11 @@ class _Told(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+def _reaches_all(number: int) -> bool:
+    """Whether a signal is sent to the whole group: Ctrl-C, and what stands for it on Windows."""
+    return number in (signal.SIGINT, getattr(signal, "SIGBREAK", signal.SIGINT))
 
 
 def _pump(stream: IO[bytes], descriptor: int, keep: Callable[[bytes], None]) -> None:
@@ -195,7 +200,7 @@ def main(words: list[str]) -> int:
     try:
         status = stage.run()
     except _Told as told:
-        if told.number == signal.SIGINT:
+        if _reaches_all(told.number):
             return INTERRUPTED
         status = -told.number
     if status < 0 and os.name != "nt":

@@ -20,6 +20,7 @@ from atlas.sample.scene import Sample
 from scripts.plans.store.area import Area
 from scripts.plans.store.remote import Remote
 from scripts.plans.store.report import Report
+from scripts.plans.store.stage import Stage
 from tests.scripts.plans.store.test_folder import tree
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -107,6 +108,17 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     secret = command(tmp_path, tmp_path / "clip", ["-c", ""], "--store", "sftp://me:hunter2@host/x")
     refused = subprocess.run(secret, cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 2 and "hunter2" not in refused.stderr and "password" in refused.stderr
+
+
+def test_what_stands_for_an_interrupt_on_windows_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has reached the stage, as Ctrl-C has, and Windows' `send_signal` knows it by another number."""
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    stage = Stage(Remote.open(f"file://{tmp_path}"), "clip", tmp_path / "clip", [], [], [])
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        stage._process = process
+        stage.told(signal.SIGUSR1, None)
+        stage.told(signal.SIGTERM, None)
+        assert process.wait(60) == -signal.SIGTERM
 
 
 WORKING = """
