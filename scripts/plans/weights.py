@@ -1,4 +1,4 @@
-"""Weights that a task loads, told from its command: tasks that want the same ones follow each other in one process, or on one node."""
+"""Weights that a task loads, told from its command: tasks that want the same ones share a process, or a node of a cluster."""
 
 from __future__ import annotations
 

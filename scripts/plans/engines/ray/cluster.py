@@ -62,7 +62,7 @@ def _node(entry: dict[str, Any], ours: str) -> Node:
 def _check_answers(address: str) -> None:
     """UserError where an address is none, or nothing answers there; Ray itself would try for a minute."""
     host, colon, port = address.rpartition(":")
-    if not host or not colon or not port.isdigit() or "/" in address:
+    if not host or not colon or not port.isdecimal() or "/" in address:
         raise UserError(f"--address {in_one_line(address)[:80]}: give HOST:PORT, as `ray start --head` says it")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ANSWERS) as connection:
