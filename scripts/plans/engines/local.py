@@ -79,11 +79,7 @@ class LocalEngine:
         began = time.monotonic()
 
         def ended(status: int, cpu: float | None, peak: float | None, goes_on: bool = False) -> None:
-            if part and outputs.result:
-                if status == 0:
-                    part.replace(outputs.result)
-                else:
-                    part.unlink(missing_ok=True)
+            status = _kept(part, outputs, status) if part else status
             self._ended.put((Ended(task.id, status, round(time.monotonic() - began, 3), cpu, peak), goes_on))
 
         if self._share and suits(task):
@@ -167,6 +163,20 @@ def _alone(task: Task, outputs: Outputs, part: Path | None, ended: _Told) -> int
         )
     threading.Thread(target=lambda: ended(*awaited(process), False), name=f"await {task.title}", daemon=True).start()
     return process.pid
+
+
+def _kept(part: Path, outputs: Outputs, status: int) -> int:
+    """Put what a task printed in its place, if the task is done; returns its status, 1 where the disk does not let us."""
+    try:
+        if status == 0 and outputs.result:
+            part.replace(outputs.result)
+        else:
+            part.unlink(missing_ok=True)
+    except OSError as problem:  # nobody would hear of it in this thread, and the task never end
+        with contextlib.suppress(OSError), outputs.log.open("a") as log:
+            log.write(f"error: {outputs.result} cannot be written: {problem.strerror}\n")
+        return status or 1
+    return status
 
 
 def _memory_mb() -> float:

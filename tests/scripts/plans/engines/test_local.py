@@ -51,6 +51,20 @@ def test_a_result_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "results").iterdir()] == [f"{good.id}.json"]
 
 
+@pytest.mark.parametrize("command", [["-c", "print('{}')"], ["scripts/evaluate.py", "--help"]])
+def test_a_result_that_cannot_be_written_ends_the_task(command: list[str], tmp_path: Path) -> None:
+    """As a process of its own, and in one that stays: the thread that sees its end must not die of it."""
+    one = Task.of("evaluate", command, tmp_path, "evaluate", prints=True)
+    result = tmp_path / "results" / "a folder"
+    result.mkdir(parents=True)
+    engine, until = LocalEngine(1), time.monotonic() + 120
+    engine.start(one, Outputs.of(tmp_path, one, result))
+    while not (ended := engine.wait(1)):
+        assert time.monotonic() < until
+    engine.stop()
+    assert ended[0].status == 1 and f"error: {result} cannot be written" in Outputs.of(tmp_path, one, None).log.read_text()
+
+
 def test_what_is_killed_is_tried_again(tmp_path: Path) -> None:
     code = f"""
         import os, pathlib, signal
