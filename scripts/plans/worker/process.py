@@ -84,11 +84,13 @@ class Worker:
         assert self._process.stdout is not None
         with self._process.stdout as answers:
             for line in answers:
-                with contextlib.suppress(ValueError, TypeError):  # half a line
+                try:
                     answer = Answer.of(line)
-                    self._told += answer.cpu_seconds
-                    self.held_mb, self.on_gpu = answer.held_mb, answer.on_gpu
-                    self._tell(answer.status, answer.cpu_seconds, answer.peak_mb, answer.goes_on)
+                except (ValueError, TypeError):  # half a line
+                    continue
+                self._told += answer.cpu_seconds
+                self.held_mb, self.on_gpu = answer.held_mb, answer.on_gpu
+                self._tell(answer.status, answer.cpu_seconds, answer.peak_mb, answer.goes_on)
         status, cpu, peak = awaited(self._process)
         with self._lock:
             self._is_dead = True
