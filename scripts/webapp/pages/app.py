@@ -13,7 +13,7 @@ from scripts.webapp.pages.clip import clip_shown, source_form, source_of
 from scripts.webapp.pages.compare import compare_form, compare_shown
 from scripts.webapp.pages.edit import edit_form
 from scripts.webapp.pages.fit import fit_form, fits_shown
-from scripts.webapp.pages.form import PRIVATE
+from scripts.webapp.pages.form import PART, PRIVATE
 from scripts.webapp.pages.keyframes import keyframes_choice, keyframes_shown, repainter_shown
 from scripts.webapp.pages.paint import paint_choice, painter_shown, pinned
 from scripts.webapp.pages.render import render_form, render_shown
@@ -46,7 +46,7 @@ def make_pages(site: Site) -> gr.Blocks:
         with gr.Row(elem_id="top"):
             gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
 
-            @gr.render(inputs=[chosen, seen.stands], show_progress="hidden")
+            @gr.render(inputs=[chosen, seen.stands], **PART)
             def clips(chosen: str, _: str) -> None:
                 choices = [_NEW, *dict.fromkeys([*site.clips(), *([chosen] if chosen else [])])]
                 clip = gr.Dropdown(
@@ -62,7 +62,7 @@ def make_pages(site: Site) -> gr.Blocks:
 
         _tabs(site, pages, chosen, source, seen, notice)
 
-        @gr.render(inputs=[chosen], show_progress="hidden")
+        @gr.render(inputs=[chosen], **PART)
         def job(chosen: str) -> None:
             gr.HTML(panel("/panels/job.html", "64px", "What is at work", clip=chosen), elem_id="job", key=("job", chosen))
 
@@ -89,7 +89,7 @@ def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, 
         """A part that is made anew for another clip, and when one of these changes. kept: what it is told besides."""
         triggers = [pages.load, chosen.change, *(one.change for one in changing)]
         inputs = [chosen] if kept is None else [chosen, kept]
-        gr.render(inputs=inputs, triggers=triggers, show_progress="hidden")(functools.partial(build, site))
+        gr.render(inputs=inputs, triggers=triggers, **PART)(functools.partial(build, site))
 
     def painter(build: Callable[..., str], name: str, kept: gr.State, *changing: gr.State) -> None:
         """A painter, which is there as long as the same thing is painted."""
@@ -101,7 +101,7 @@ def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, 
         with gr.Tab("Clip", id="clip"):
             with gr.Row(elem_classes="choices"):
 
-                @gr.render(inputs=[source, seen.stands], show_progress="hidden")
+                @gr.render(inputs=[source, seen.stands], **PART)
                 def sources(chosen_source: str, _: str) -> None:
                     known = site.sources()
                     choice = gr.Dropdown(
@@ -117,7 +117,7 @@ def _tabs(site: Site, pages: gr.Blocks, chosen: gr.Textbox, source: gr.Textbox, 
 
                 gr.HTML(panel("/panels/upload.html", "74px", "Upload"))
 
-            @gr.render(inputs=[source], show_progress="hidden")
+            @gr.render(inputs=[source], **PART)
             def form(source: str) -> None:
                 source_form(site, source, notice)
 

@@ -11,7 +11,7 @@ import gradio as gr
 from atlas.clip.clip import WHOLE_FRAME, Clip
 from atlas.clip.edits import edit_names
 from scripts.webapp.forms import form_of
-from scripts.webapp.pages.form import Form
+from scripts.webapp.pages.form import PART, Form
 from scripts.webapp.pages.site import Site, empty, fits_of, panel
 
 EDITORS = {"Prompt": "diffusion", "Filter": "filter", "Images": "images", "Painted atlas": "atlas"}
@@ -36,7 +36,7 @@ def edit_form(site: Site, name: str, notice: gr.Textbox) -> None:
         list(EDITORS), value="Filter", label="Edit by", elem_id="edit-editor", key=(name, "editor"), interactive=True
     )
 
-    @gr.render(inputs=[editor], show_progress="hidden")
+    @gr.render(inputs=[editor], **PART)
     def fields(editor: str) -> None:
         _fields(site, name, clip, EDITORS[editor], notice)
 
@@ -55,7 +55,7 @@ def _fields(site: Site, name: str, clip: Clip, editor: str, notice: gr.Textbox) 
                 form.place("fit", fit)
             if editor == "filter":
 
-                @gr.render(inputs=[layer, fit], show_progress="hidden")
+                @gr.render(inputs=[layer, fit], **PART)
                 def preview(layer: str, fit: str) -> None:
                     page = panel("/panels/filter.html", _HEIGHT, "Filter on one frame", clip=name, layer=layer, fit=fit)
                     gr.HTML(page, key=(name, layer, fit))

@@ -18,6 +18,8 @@ from scripts.webapp.pages.site import Site
 _FEW = 4  # choices that are shown beside each other
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """Keywords of an event that is no part of an interface, and shows nothing while it is answered."""
+PART: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 1, "concurrency_id": "parts"}
+"""Keywords of a part of the page that is made anew: one after the other, for Gradio fails where two of a page are at once."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from atlas.storage.images import read_image, write_image
 pytest.importorskip("gradio", reason="the app needs gradio, fastapi and uvicorn: pip install -e .[ui]")
 
 from scripts.webapp.clips import describe_clip
-from scripts.webapp.pages.app import _look
+from scripts.webapp.pages.app import _look, make_pages
 from scripts.webapp.pages.clip import clip_name
 from scripts.webapp.pages.compare import compared_html, picked_edits
 from scripts.webapp.pages.keyframes import make_again, picked_keyframes, with_keyframes
@@ -111,3 +111,10 @@ def test_a_look_says_what_is_new(site: Site, fresh_clip: Clip) -> None:
     Edit(fresh_clip.edit_folder("newer"), "newer", "truth").save()
     assert _look(site, "clip", version)[0] == 6
     assert _look(site, "clip", version)[1] != stands and _look(site, "clip", version)[2] == fitted
+
+
+def test_parts_are_made_anew_one_after_the_other(site: Site) -> None:
+    """Gradio goes through all components of a page for each part, and fails where another part adds some meanwhile."""
+    parts = [event for event in make_pages(site).fns.values() if event.renderable]
+    assert len(parts) > 10
+    assert {(part.concurrency_id, part.concurrency_limit, part.queue) for part in parts} == {("parts", 1, True)}
