@@ -21,7 +21,6 @@ from atlas.evaluation.catalogue import (
     SHARPNESS_KEPT,
     Metric,
 )
-from atlas.evaluation.points import left_out_of, worst_of
 
 
 @dataclass(frozen=True)
@@ -151,6 +150,24 @@ def points_measures(points: dict[str, Any]) -> list[Measure]:
         Measure(near.name, f"{shown(points[near.key], near.form)} ({'; '.join(notes)})", near.reading, "fit"),
         Measure(worst.name, f"{shown(points[worst.key], worst.form)} ({worst_of(points)})", worst.reading, "fit"),
     ]
+
+
+def points_parts(points: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """List what marked points are scored over, all first, with the numbers of each."""
+    return {"all": points} | points["layers"]
+
+
+def worst_of(points: dict[str, Any]) -> str:
+    """Say which marked point is farthest off."""
+    return f"line {points['row']} of {points['file']}, {points['layer']}, frame {points['frame_a']} to {points['frame_b']}"
+
+
+def left_out_of(points: dict[str, Any]) -> str:
+    """Say how many marked points of the clip were not followed; an empty string where all were."""
+    count = points["left_out"]
+    if not count:
+        return ""
+    return f"{count} more {'is' if count == 1 else 'are'} marked in frames of the source that the clip leaves out"
 
 
 def fit_parts(reconstruction: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -33,21 +33,3 @@ def measure_points(maps: Maps, marked: MarkedPoints) -> dict[str, Any]:
     by_layer = {layer: [point for point in followed if point.layer == layer] for layer in maps.layers}
     layers = {layer: asdict(score_points(of_it)) for layer, of_it in by_layer.items() if of_it}
     return {"file": marked.file.name} | asdict(score_points(followed)) | {"left_out": marked.left_out, "layers": layers}
-
-
-def points_parts(points: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """List what marked points are scored over, all first, with the numbers of each."""
-    return {"all": points} | points["layers"]
-
-
-def worst_of(points: dict[str, Any]) -> str:
-    """Say which marked point is farthest off."""
-    return f"line {points['row']} of {points['file']}, {points['layer']}, frame {points['frame_a']} to {points['frame_b']}"
-
-
-def left_out_of(points: dict[str, Any]) -> str:
-    """Say how many marked points of the clip were not followed; an empty string where all were."""
-    count = points["left_out"]
-    if not count:
-        return ""
-    return f"{count} more {'is' if count == 1 else 'are'} marked in frames of the source that the clip leaves out"

@@ -11,11 +11,13 @@ from atlas.evaluation.measures import (
     cells_of,
     edit_measures,
     fit_parts,
+    left_out_of,
     machine_of,
     networks_used,
+    points_parts,
     reasons,
+    worst_of,
 )
-from atlas.evaluation.points import left_out_of, points_parts, worst_of
 
 _WIDTH = 10  # of a column
 _WIDER = 11  # for the word "difference" as well

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from atlas.errors import UserError
+from atlas.evaluation.measures import edit_measures, fit_measures
 from atlas.storage.atomic import atomic_file
 from atlas.storage.stamps import read_json
 from atlas.system.terminal import visible
@@ -86,8 +87,6 @@ def _shown(row: Row, state: State) -> list[Path]:
 
 
 def _figures(row: Row, state: State) -> Iterator[str]:
-    from atlas.evaluation.measures import edit_measures, fit_measures  # takes torch, and where nothing is done is not needed
-
     figures = figures_of(row.of("evaluate"), state)
     measures = edit_measures(figures["edit"]) if figures.get("edit") else []
     measures += fit_measures(figures["reconstruction"]) if figures.get("reconstruction") else []

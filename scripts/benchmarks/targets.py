@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atlas.evaluation.points import worst_of
+from atlas.evaluation.measures import worst_of
 from atlas.system.terminal import in_markdown
 from scripts.benchmarks.methods.flicker_table import EXPLAINED, flicker_table
 

@@ -49,6 +49,12 @@ def starts(folder: Path) -> int:
     return (folder / "state.jsonl").read_text().count('"started"')
 
 
+def test_the_command_and_its_page_load_no_torch() -> None:
+    # It takes seconds, in which a batch that was interrupted, or has nothing to do, would only wait.
+    code = "import sys, scripts.batches.batch, scripts.batches.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1]).returncode == 0
+
+
 def test_what_fails_is_told_and_the_others_go_on(
     footage: Path, fresh_clip: Clip, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
