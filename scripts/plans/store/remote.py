@@ -18,6 +18,7 @@ from atlas.system.terminal import in_one_line
 
 _PIECE = 1 << 26  # bytes that are in memory at once
 _SECRET = re.compile(r"://[^@]*:[^@]*@|[?#]")
+_DISKS = ("file", "local")
 _INSTALL = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "sftp": "paramiko"}
 
 
@@ -67,13 +68,15 @@ class Remote:
             raise UserError("--store needs fsspec: pip install layered-atlas[cluster]") from None
         scheme = urlsplit(url).scheme
         try:
-            keywords = {"auto_mkdir": True} if scheme == "file" else {}
+            keywords = {"auto_mkdir": True} if scheme in _DISKS else {}
             fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **keywords)
-        except ImportError:
-            raise UserError(f"--store {shown} needs a package: pip install {_INSTALL.get(scheme, scheme + 'fs')}") from None
+        except ImportError as problem:
+            package = _INSTALL.get(scheme)
+            missing = f"pip install {package}" if package else in_one_line(one_line(problem))
+            raise UserError(f"--store {shown} needs a package: {missing}") from None
         except Exception as problem:  # each file system has errors of its own
             raise UserError(f"--store {shown} cannot be opened: {in_one_line(one_line(problem))}") from None
-        if scheme == "file" and not Path(root).is_dir():  # a disk that is not mounted must not look like an empty store
+        if scheme in _DISKS and not Path(root).is_dir():  # a disk that is not mounted must not look like an empty store
             raise UserError(f"--store {shown}: there is no such folder on this machine: make it, or mount its disk")
         return cls(fs, root.rstrip("/"))
 
@@ -194,8 +197,8 @@ def checked_url(url: str) -> str:
         raise UserError(f"--store {scheme}://...: the URL holds blanks or control characters")
     if scheme == "memory":
         raise UserError("--store memory://: that is one process's memory, which no other machine sees")
-    if scheme == "file" and not (rest.startswith("/") and rest.strip("/")):
-        raise UserError(f"--store {url}: write file:// and the absolute path of a folder")
+    if scheme in _DISKS and not (rest.startswith("/") and rest.strip("/")):
+        raise UserError(f"--store {url}: write {scheme}:// and the absolute path of a folder")
     if not rest.strip("/"):
         raise UserError(f"--store {url}: name a bucket or a host, and a folder")
     return url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def test_a_secret_is_refused_and_not_repeated(url: str) -> None:
         ("file://relative", "absolute path"),
         ("file:///", "absolute path"),
         ("file:///nowhere/store", "mount its disk"),
+        ("local:///nowhere/store", "mount its disk"),
+        ("local://relative", "absolute path"),
         ("s3://", "name a bucket"),
         ("s3://a b/c", "blanks"),
         ("s3://a\x1bb/c", "blanks or control"),
@@ -40,6 +43,14 @@ def test_what_is_no_store_is_refused(url: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected) as refused:
         Remote.open(url)
     assert "\n" not in str(refused.value) and "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("url", "package"), [("s3://bucket/x", "pip install s3fs"), ("smb://host/x", '"smbprotocol"')])
+def test_a_package_that_is_missing_is_named_as_it_is_called(url: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("s3fs", "smbprotocol", "smbclient"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=f"needs a package: .*{package}"):
+        Remote.open(url)
 
 
 def test_users_of_a_host_are_no_secret() -> None:
