@@ -59,6 +59,8 @@ def test_what_is_chosen_stays_while_edits_come(sample_clip: Clip, tmp_path: Path
         assert page.locator("#paint-fit input").input_value() == "truth"
         assert page.locator("#render-edit input").input_value() == "one"
         assert "edit=one" in (page.locator('iframe[title="Source and edit"]').get_attribute("src") or "")
+        page.goto(f"{address}/panels/filter.html")  # of no clip: there is never a picture to show
+        assert not page.locator("#picture").is_visible()
         assert failures == []
         browser.close()
 
