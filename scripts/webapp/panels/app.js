@@ -43,20 +43,25 @@ function problem(stage, name, text) {
   line.scrollIntoView({ block: "nearest" });
 }
 
+// Ids of the jobs that this window started; they outlast a reload.
+const ours = () => JSON.parse(sessionStorage.getItem("jobs") || "[]");
+
 function notice(text) {
   if (!text) return;
   const { stage, errors, job, clip } = JSON.parse(text);
   clearProblems(stage);
   for (const [name, line] of Object.entries(errors || {})) problem(stage, name, line);
   if (!job) return;
+  sessionStorage.setItem("jobs", JSON.stringify([...ours(), job].slice(-50)));
   const now = new URL(location).searchParams.get("clip") || "";
   if (clip !== now) choose(clip);
   document.querySelector("#job iframe")?.contentWindow.postMessage({ kind: "look" }, location.origin);
 }
 
-function ended({ stage, state, message, field }) {
+function ended({ id, stage, state, message, field }) {
   document.getElementById("again")?.click();
   if (state !== "failed" && state !== "busy" && state !== "died") return;
+  if (!ours().includes(id)) return; // it is about fields of another window
   clearProblems(stage);
   problem(stage, field || "", message);
 }

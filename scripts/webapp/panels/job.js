@@ -47,7 +47,7 @@ async function look() {
     if (job && isRunning(job)) pause = QUICK;
     const ended = known ? jobs.filter((one) => !isRunning(one) && known.get(one.id) !== false) : [];
     known = new Map(jobs.map((one) => [one.id, isRunning(one)]));
-    for (const { stage, state, field } of ended) tell("ended", { stage, state: state.name, message: state.message, field, clip });
+    for (const { id, stage, state, field } of ended) tell("ended", { id, stage, state: state.name, message: state.message, field, clip });
   } catch (problem) {
     if (own !== turn) return;
     say(problem.message, true);

@@ -40,6 +40,7 @@ def test_two_tabs_share_a_clip(sample_clip: Clip, tmp_path: Path) -> None:
         problem = two.locator("#go-fit + .problem, .problem").first
         problem.wait_for()
         assert "at work" in problem.inner_text(), problem.inner_text()
+        assert one.locator(".problem").count() == 0, "the line is about what the other window asked for"
         assert _awaited(one, "Fit") == "Fit", "the fit that was there first goes on"
         two.frame_locator("#job iframe").locator("#cancel").click()
         for page in (one, two):
