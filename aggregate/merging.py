@@ -14,7 +14,6 @@ from aggregate.network import Training, refine
 from aggregate.partials import Partials
 from aggregate.windows import View
 from atlas.storage.images import to_uint16
-from atlas.system.parallel import in_order
 
 
 def merge(
@@ -35,10 +34,9 @@ def merge(
     """
     colours, weights = partials.colours, partials.weights
     if len(weights) > 1 and (match_gain or match_shift):
-        # Side by side, on one thread each: their images are so small that threads would mostly wait for each other.
-        edited, original = in_order(
-            lambda small: match(small, partials.known, partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet),
-            (partials.edited, partials.original),
+        edited, original = (
+            match(small, partials.known, partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet)
+            for small in (partials.edited, partials.original)
         )
         for number in range(len(weights)):
             parts = zip((edited, original), colours[number].split(3, dim=-1), strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from functools import partial
 
 import cv2
 import numpy as np
@@ -12,14 +11,13 @@ import torch
 from torch import Tensor
 
 from aggregate.change.where import SharesEvidence
-from atlas.geometry.boxes import Box, bounding_box
+from atlas.geometry.boxes import bounding_box
 from atlas.maps.keyframes import DARKEST
 from atlas.maps.layer_view import PURE
 from atlas.recolour.change import ColourChange
 from atlas.recolour.grid import BilateralGrid, fit_grid
 from atlas.recolour.matte import MatteEvidence
 from atlas.recolour.table import NODES, fit_table
-from atlas.system.parallel import WORKERS, in_order
 
 _SAMPLES = 36_000
 """Pixels that the table and the grid are fitted to."""
@@ -31,7 +29,6 @@ _NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has t
 _FOLDS = 3  # groups of keyframes, each predicted from the others
 _FEWEST = 16  # pixels that say what an edit does to colours
 _FIELDS = 6  # of a chequerboard, along each side
-_AT_ONCE = 2  # keyframes that are in memory, and fits that are made, side by side
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
 
 
@@ -51,10 +48,6 @@ class EditedPixels:
     """(H, W)."""
     mask: np.ndarray
     """(H, W) in [0, 1]: the clip's mask of the layer, or the opacity where it has none."""
-
-    def within(self, box: Box) -> EditedPixels:
-        """Cut all of it to a box."""
-        return EditedPixels(*(getattr(self, item.name)[box] for item in fields(self)))
 
     def edited(self) -> np.ndarray:  # (H, W) bool
         """Where the edit changed anything round about: what it left alone says nothing of what it does to colours."""
@@ -78,28 +71,20 @@ def learn_change(
     if len(samples.before) < _FEWEST:
         return None
     unlit = _is_unlit(samples)
-    fits: list[Callable[[], ColourChange]] = [partial(_change, samples, unlit), *_Crossed.fits(samples, unlit)]
-    change, first, second = in_order(_made, fits, min(WORKERS, _AT_ONCE))
-    crossed = _Crossed(_Board.of(samples.uv), (first, second))
+    change, crossed = _change(samples, unlit), _Crossed.of(samples, unlit)
     shares, matte = SharesEvidence(size), MatteEvidence()
-
-    def predictions(pixels: EditedPixels) -> tuple[EditedPixels, np.ndarray, np.ndarray] | None:
+    for pixels in keyframes():
         box = bounding_box(pixels.opacity, _BEYOND)
         if box is None:
-            return None
-        part = pixels.within(box)
-        pure = part.opacity >= PURE
-        expected = changed(change, part.before, part.uv, part.light)
-        return part, expected, crossed.predicted(part.before[pure], part.uv[pure], part.light[pure])
-
-    for found in in_order(predictions, keyframes(), min(WORKERS, _AT_ONCE)):
-        if found is None:
             continue
-        (part, expected, predicted), pure = found, found[0].opacity >= PURE
-        shares.add(part.before[pure], part.after[pure], expected[pure], predicted, part.uv[pure], part.light[pure])
-        around = cv2.dilate((part.opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)).astype(bool)
-        edit, explained = part.after - part.before, expected - part.before
-        matte.add(edit[around], explained[around], part.opacity[around], part.mask[around])
+        before, after, uv, light, opacity, mask = (
+            image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.light, pixels.opacity, pixels.mask)
+        )
+        expected, pure = changed(change, before, uv, light), opacity >= PURE
+        predicted = crossed.predicted(before[pure], uv[pure], light[pure])
+        shares.add(before[pure], after[pure], expected[pure], predicted, uv[pure], light[pure])
+        around = cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)).astype(bool)
+        matte.add((after - before)[around], (expected - before)[around], opacity[around], mask[around])
     share = shares.share()
     if not share.any():
         return None
@@ -166,21 +151,15 @@ def _change(samples: _Samples, unlit: bool, nodes: int = NODES, *, place: bool =
     return replace(change, unlit=unlit)
 
 
-def _made(fit: Callable[[], ColourChange]) -> ColourChange:
-    return fit()
-
-
 def _is_unlit(samples: _Samples) -> bool:
     """Tell whether the edit is predicted clearly better as a change of the colours without light."""
     if np.ptp(samples.light, axis=0).max() < _EVEN:
         return False
-
-    def error(unlit: bool) -> float:
-        crossed = _Crossed.of(samples, unlit, place=False)
-        return _error(samples.after - crossed.predicted(samples.before, samples.uv, samples.light))
-
-    lit, bare = in_order(error, (False, True), min(WORKERS, _AT_ONCE))
-    return bare < _CLEARLY * lit
+    errors = [
+        _error(samples.after - _Crossed.of(samples, unlit, place=False).predicted(samples.before, samples.uv, samples.light))
+        for unlit in (False, True)
+    ]
+    return errors[1] < _CLEARLY * errors[0]
 
 
 @dataclass(frozen=True)
@@ -193,15 +172,11 @@ class _Crossed:
 
     @classmethod
     def of(cls, samples: _Samples, unlit: bool, *, place: bool = True) -> _Crossed:
-        first, second = (fit() for fit in cls.fits(samples, unlit, place=place))
-        return cls(_Board.of(samples.uv), (first, second))
-
-    @staticmethod
-    def fits(samples: _Samples, unlit: bool, *, place: bool = True) -> list[Callable[[], ColourChange]]:
-        """List what fits each of the two changes."""
-        field = _Board.of(samples.uv).fields(samples.uv)
+        board = _Board.of(samples.uv)
+        field = board.fields(samples.uv)
         chosen = [field == other if (field == other).any() else field >= 0 for other in (1, 0)]
-        return [partial(_change, samples[part], unlit, _COARSE, place=place) for part in chosen]
+        first, second = (_change(samples[part], unlit, _COARSE, place=place) for part in chosen)
+        return cls(board, (first, second))
 
     def predicted(
         self,

@@ -55,7 +55,7 @@ def test_every_package_that_is_asked_for_is_imported() -> None:
 def test_the_tests_get_the_packages_of_what_they_test() -> None:
     """Without them the tests of prompts, of the export, of masks and of the app skip, and nobody notices."""
     asked = packages(declared()["options.extras_require"]["test"])
-    assert {"layered-atlas[diffusion,exr,salient,ui]", "playwright"} <= set(asked)
+    assert {"layered-atlas[cluster,diffusion,exr,salient,ui]", "playwright"} <= set(asked)
 
 
 def test_an_old_python_is_told_so() -> None:
