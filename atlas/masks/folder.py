@@ -65,7 +65,7 @@ class MaskFolder:
 
     def remarks(self) -> list[str]:
         """What was understood."""
-        return [f"{self.folder} was understood as masks: {self.layout.said}, {self.meaning.said}"]
+        return [f"{self.folder} was understood as masks: {self.layout.arrangement}, {self.meaning.said}"]
 
     @property
     def objects(self) -> int:

@@ -178,17 +178,17 @@ def _pair(place: _Place, first: str, second: str) -> tuple[str, list[str]]:
     with place.fresh():
         processes = [(name, place.start(name)) for name in (first, second)]
         ended = [(name, *_ended(process)) for name, process in processes]
-        problems = [f"{name} ended in a traceback: {said[-300:]}" for name, _, said in ended if "Traceback" in said]
+        problems = [f"{name} ended in a traceback: {text[-300:]}" for name, _, text in ended if "Traceback" in text]
         problems += _left_over(place.clip)
         statuses = [status for _, status, _ in ended]
         waited = [name for name, status, _ in ended if status == BUSY]
         again = {name: _ended(place.start(name))[0] for name in waited}
         results = [again.get(name, status) for name, status, _ in ended]
-        found = held(place.clip)
+        left = held(place.clip)
     differences = []
     for names, ends in (((first, second), results), ((second, first), results[::-1])):
         expected, right = place.undisturbed(*names)
-        different = differing(found, right) if ends == expected else [f"statuses {ends} instead of {expected}"]
+        different = differing(left, right) if ends == expected else [f"statuses {ends} instead of {expected}"]
         if not different:
             break
         differences.append(", ".join(different[:4]))
@@ -208,9 +208,9 @@ def _killed(place: _Place, name: str, chance: random.Random) -> tuple[str, list[
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-        status, said = _ended(place.start(name))
-        problems = [f"run again: {said[-300:]}"] if [status] != expected else []
-        problems += [f"claims that somebody was at work: {said[-300:]}"] if "by hand" in said or "replaced:" in said else []
+        status, text = _ended(place.start(name))
+        problems = [f"run again: {text[-300:]}"] if [status] != expected else []
+        problems += [f"claims that somebody was at work: {text[-300:]}"] if "by hand" in text or "replaced:" in text else []
         problems += _left_over(place.clip)
         different = differing(held(place.clip), right)
     problems += [f"other than undisturbed: {', '.join(different[:4])}"] if different else []
@@ -230,8 +230,8 @@ def _ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def _left_over(clip: Path) -> list[str]:
     """Leases and half-made things that lie about after the last command has ended."""
-    found = [*clip.rglob(".*"), *clip.parent.glob(".*")]
-    names = [path.relative_to(clip.parent).as_posix() for path in found if path.name != ".rendered"]
+    hidden = [*clip.rglob(".*"), *clip.parent.glob(".*")]
+    names = [path.relative_to(clip.parent).as_posix() for path in hidden if path.name != ".rendered"]
     return [f"left over: {', '.join(sorted(names)[:4])}"] if names else []
 
 
@@ -244,6 +244,6 @@ def held(clip: Path) -> dict[str, Any]:
     return files
 
 
-def differing(found: dict[str, Any], right: dict[str, Any]) -> list[str]:
+def differing(files: dict[str, Any], right: dict[str, Any]) -> list[str]:
     """Names of what is missing, too much, or other than is right."""
-    return sorted(name for name in found.keys() | right.keys() if found.get(name) != right.get(name))
+    return sorted(name for name in files.keys() | right.keys() if files.get(name) != right.get(name))

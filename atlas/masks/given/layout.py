@@ -32,7 +32,7 @@ class Layout:
     """A list for each object that has pictures of its own, else one: of each clip frame the picture, None where it has none."""
     missing: list[int]
     """Clip frames of which no object has a picture: in others an object without one is not there."""
-    said: str
+    arrangement: str
     """How they lie, in a few words."""
 
 
@@ -49,10 +49,10 @@ def find_layout(folder: Path, source: FrameSource, indices: list[int]) -> Layout
     folders = [] if images else [sub for sub in sorted(_folders(root), key=natural_order) if list_images(sub)]
     if not images and not folders:
         raise UserError(f"{folder} holds no PNG masks: {UNDERSTOOD}, auto, or box:x,y,w,h")
-    found = [reading for reading in _readings(root, images, folders, source) if any(any(column) for column in reading[0])]
-    if not found:
+    readings = [reading for reading in _readings(root, images, folders, source) if any(any(column) for column in reading[0])]
+    if not readings:
         raise UserError(f"{folder}: which picture belongs to which frame is not understood from their names: {UNDERSTOOD}")
-    layouts = [_layout([[column[index] for index in indices] for column in columns], said) for columns, said in found]
+    layouts = [_layout([[column[index] for index in indices] for column in columns], how) for columns, how in readings]
     best = min(layouts, key=lambda layout: len(layout.missing))
     missing = set(best.missing)
     if not bridgeable([index in missing for index in range(len(indices))]):
@@ -65,9 +65,9 @@ def find_layout(folder: Path, source: FrameSource, indices: list[int]) -> Layout
     return best
 
 
-def _layout(columns: list[Column], said: str) -> Layout:
+def _layout(columns: list[Column], arrangement: str) -> Layout:
     columns = [column for column in columns if any(column)] or columns[:1]
-    return Layout(columns, [place for place, paths in enumerate(zip(*columns, strict=True)) if not any(paths)], said)
+    return Layout(columns, [place for place, paths in enumerate(zip(*columns, strict=True)) if not any(paths)], arrangement)
 
 
 def _descended(folder: Path) -> Path:
@@ -86,11 +86,11 @@ def _readings(root: Path, images: list[Path], folders: list[Path], source: Frame
     files = images or [path for sub in folders for path in list_images(sub)]
     by_object = _by_object(root, files, source)
     count = len(by_object or [])
-    said = f"a picture for each of {count} objects in a frame" if count > 1 else "a picture for each frame"
+    arrangement = f"a picture for each of {count} objects in a frame" if count > 1 else "a picture for each frame"
     # As many objects as frames fit either way round.
     of_frames = _likeness([sub.name for sub in folders], source) > _likeness([path.stem for path in files], source)
     if by_object is not None and of_frames:
-        yield by_object, said
+        yield by_object, arrangement
     if images:
         if (column := _by_frame(images, source)) is not None:
             yield [column], "a picture for each frame"
@@ -99,7 +99,7 @@ def _readings(root: Path, images: list[Path], folders: list[Path], source: Frame
         if (known := [column for column in columns if column is not None]) and len(known) == len(columns):
             yield known, f"a folder for each of {len(known)} objects" if len(known) > 1 else "a picture for each frame"
     if by_object is not None and not of_frames:
-        yield by_object, said
+        yield by_object, arrangement
 
 
 def _likeness(names: Sequence[str], source: FrameSource) -> int:

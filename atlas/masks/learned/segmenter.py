@@ -127,9 +127,8 @@ class Segmenter:
         """Pixels of the square in which objects are followed: on a CPU half, which takes a fourth of the time."""
         sized = _sized(config, self.follow_side)
         check_room(folder, "segmenter", lambda: network(sized), weight_bytes(folder, "segmenter"))
-        self.video = loaded_network(
-            folder, "segmenter", network, torch.float32, config=sized, beside=ANYTHING
-        )  # a SAM 3 has its detector's too
+        # A SAM 3 has its detector's weights, too.
+        self.video = loaded_network(folder, "segmenter", network, torch.float32, config=sized, beside=ANYTHING)
         self.video.to(self.device).eval()
         self._image = _shared(folder, image, config, self.video).to(self.device).eval()
 

@@ -125,14 +125,14 @@ def _look_behind(clip: Footage, half: HalfClip, ground: Ground, *, quiet: bool) 
 
 def _fits(image: np.ndarray, plate: Plate) -> tuple[np.ndarray, np.ndarray]:  # (h, w, 3) uint8
     """The share of the ground's colours at each pixel that is as near to its own as a bin: as the plate is, and in a shade."""
-    found, behind = colours(image), colours(plate.colour)
+    here, behind = colours(image), colours(plate.colour)
     slopes = [cv2.Sobel(behind[..., 0], cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1))]
     spread = _SPREADS * cv2.GaussianBlur(plate.spread, (0, 0), 1.0)
     deviation = np.sqrt(_NOISE**2 + spread**2 + _OFF**2 * (slopes[0] ** 2 + slopes[1] ** 2))
     shaded = np.zeros(image.shape[:2], np.float32)
     for shade in _SHADES:
-        shaded += _normal(found - colours((plate.colour * shade).astype(np.uint8)), 1.3 * deviation) / len(_SHADES)
-    return _normal(found - behind, deviation), shaded
+        shaded += _normal(here - colours((plate.colour * shade).astype(np.uint8)), 1.3 * deviation) / len(_SHADES)
+    return _normal(here - behind, deviation), shaded
 
 
 def _normal(difference: np.ndarray, deviation: np.ndarray) -> np.ndarray:  # (h, w, 3), (h, w) -> (h, w)

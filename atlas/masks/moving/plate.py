@@ -122,8 +122,8 @@ def _left(image: np.ndarray, soft: np.ndarray, moved: np.ndarray, ground: np.nda
     flow = dense_flow(image, moved)
     height, width = ground.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    found = cv2.remap(moved, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    change = np.abs(soft - _blurred(found)).max(axis=-1)
+    followed = cv2.remap(moved, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    change = np.abs(soft - _blurred(followed)).max(axis=-1)
     confirmed = ground & (change < max(4.0, 4 * float(np.median(change[ground]))))
     rows = slice(_EVERY // 2, None, _EVERY)
     chosen = confirmed[rows, rows]
