@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import importlib.util
 import json
@@ -11,14 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -33,9 +28,11 @@ from scripts.batches.batch import BatchOptions, batch
 from scripts.plans.engines.protocol import LOST, Outputs
 from scripts.plans.engines.ray.cluster import connected
 from scripts.plans.engines.ray.engine import RayEngine
-from scripts.plans.plan import Plan, Resources, Task
-from scripts.plans.run import run_plan
+from scripts.plans.plan import Resources, Task
 from scripts.plans.state import State
+from tests.scripts.plans.engines.machines import Machines, two_nodes
+from tests.scripts.plans.engines.programs import kills_its_runner_once, ran, task
+from tests.scripts.plans.engines.watched import gone, in_a_fit, is_at_work, is_interrupted, ray_of, soon
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed"),
@@ -43,80 +40,12 @@ pytestmark = [
 ]
 SCRIPT = Path(__file__).resolve().parents[4] / "scripts" / "batch.py"
 DEFAULTS = "defaults: {preset: preview, weights: none, device: cpu}\n"
-SMALL = Resources(memory_mb=1)
-Found = TypeVar("Found")
-
-
-@dataclass
-class Machines:
-    """A cluster: its head, where a plan is run, and a node that may die."""
-
-    cluster: Any = None
-    other: Any = None
-
-    @property
-    def address(self) -> str:
-        return str(self.cluster.address)
-
-    def add_other(self) -> None:
-        """Start the second node: of one core and two GPUs that there are not."""
-        if self.other is not None:
-            self.cluster.remove_node(self.other, allow_graceful=False)
-        self.other = patiently(lambda: self.cluster.add_node(num_cpus=1, num_gpus=2, object_store_memory=80 * 2**20))
-
-
-def patiently(start: Callable[[], Found]) -> Found:
-    """Start something of Ray's, which gives up after 30 seconds, and takes longer on a busy machine: three times."""
-    for _ in range(2):
-        with contextlib.suppress(Exception):
-            return start()
-    return start()
-
-
-SWEEP = """
-import psutil, shutil, sys
-sys.stdin.read()
-for one in psutil.process_iter():
-    try:
-        if one.environ().get("RAY_TMPDIR") == sys.argv[1] and one.pid not in (psutil.Process().pid, int(sys.argv[2])):
-            one.kill()
-    except psutil.Error:
-        pass
-shutil.rmtree(sys.argv[1], ignore_errors=True)
-"""
-"""Kills what is left of a cluster, once the process of the tests has ended its input, or has died."""
 
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[Machines]:
-    from ray.cluster_utils import Cluster
-
-    # Deep in a folder of pytest's the names of sockets would be too long.
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    (folder / "ray").mkdir()
-    quick = {"initial_delay_ms": 0, "period_ms": 500, "timeout_ms": 2000, "failure_threshold": 4}
-    quick = {f"health_check_{name}": value for name, value in quick.items()}
-    head = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False, "_system_config": quick}
-    made, handler = Machines(), signal.getsignal(signal.SIGTERM)
-    words = [sys.executable, "-c", SWEEP, str(folder), str(os.getpid())]
-    sweep = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", str(folder))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        patch.setenv("RAY_process_group_cleanup_enabled", "1")
-        try:
-            made.cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=dict(head)))
-            signal.signal(signal.SIGTERM, handler)  # Ray's own waits for half a minute
-            made.add_other()
-            yield made
-        finally:
-            if made.cluster is not None:
-                made.cluster.shutdown()
-            assert sweep.stdin is not None
-            sweep.stdin.close()
-            sweep.wait()
-            signal.signal(signal.SIGTERM, handler)
+    with two_nodes() as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
@@ -128,18 +57,9 @@ def calm(sample_clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def task(code: str, clip: str, *, prints: bool = False, resources: Resources = SMALL, needs: tuple[Task, ...] = ()) -> Task:
-    command = ["-c", textwrap.dedent(code), clip]
-    return Task.of("fit", command, Path(clip), f"fit {clip}", prints=prints, needs=needs, resources=resources)
-
-
 def run_on(machines: Machines, folder: Path, *tasks: Task) -> State:
-    plan, state = Plan(), State(folder)
-    for one in tasks:
-        plan.add(one)
     with connected(machines.address) as ray:
-        run_plan(plan, state, RayEngine(ray, folder=folder))
-    return state
+        return ran(RayEngine(ray, folder=folder), folder, *tasks)
 
 
 NODE = "import os; print(os.environ['RAY_RAYLET_PID'])\n"
@@ -147,23 +67,12 @@ NODE = "import os; print(os.environ['RAY_RAYLET_PID'])\n"
 
 
 def test_statuses_results_and_logs_come_back(machines: Machines, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
     good = task(
         "import os, sys; print('{}'); print(os.environ['OMP_NUM_THREADS'], os.getcwd(), file=sys.stderr)", "a", prints=True
     )
     bad = task("import sys; print('{'); sys.exit(2)", "b", prints=True)
     long = task("import sys; print('x' * 300_000 + 'end'); sys.exit(2)", "c")
-    worker_dies = task(
-        f"""
-        import os, pathlib, psutil, signal, time
-        mark = pathlib.Path({str(mark)!r})
-        if not mark.exists():
-            mark.touch()
-            os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
-            time.sleep(600)
-        """,
-        "d",
-    )
+    worker_dies = task(kills_its_runner_once(tmp_path / "mark"), "d")
     state = run_on(machines, tmp_path, good, bad, long, worker_dies)
     assert state.result_path(good).read_text() == "{}\n" and state.of(good.id).state == "done"
     assert Outputs.of(tmp_path, good, None).log.read_text() == f"1 {SCRIPT.parents[1]}\n"
@@ -315,73 +224,6 @@ def batch_command(machines: Machines, clip: Clip, folder: Path) -> list[str]:
     ]
 
 
-def in_a_fit(process: subprocess.Popen[str], clip: Clip) -> psutil.Process:
-    """The process that fits a clip, once it is at work and a part is done."""
-
-    def found() -> psutil.Process | None:
-        if not list((clip.folder / "fits" / "default" / "resume").glob("*.safetensors")):
-            return None
-        return next((one for one in psutil.process_iter() if is_fit(one, clip)), None)
-
-    return soon(found, process)
-
-
-def is_fit(process: psutil.Process, clip: Clip) -> bool:
-    """Whether a process fits a clip."""
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()[1:2] == ["scripts/fit.py"] and is_at_work(process, clip)
-    return False
-
-
-def is_at_work(process: psutil.Process, clip: Clip) -> bool:
-    """Whether a process is a stage's of a clip, or its guard."""
-    with contextlib.suppress(psutil.Error):
-        return str(clip.folder) in process.cmdline()
-    return False
-
-
-def is_interrupted(process: psutil.Process) -> bool:
-    """Whether an interrupt waits for a process that is stopped."""
-    about = Path(f"/proc/{process.pid}/status")
-    if not about.exists():  # another system, which does not tell
-        time.sleep(5)
-        return True
-    pending = [line.split()[1] for line in about.read_text().splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
-    return any(int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in pending)
-
-
-def ray_of(inside: psutil.Process) -> tuple[psutil.Process, psutil.Process]:
-    """The worker that watches a stage, and the raylet of its node."""
-    guard = inside.parent()
-    assert guard is not None and any(word.endswith("guard.py") for word in guard.cmdline())
-    worker = guard.parent()
-    assert worker is not None
-    raylet = worker.parent()
-    assert raylet is not None and "raylet" in raylet.name()
-    return worker, raylet
-
-
 def assert_same_fit(calm: Path, other: Path) -> None:
     for part in ("layers", "maps", "checkpoint.safetensors", "preview.mp4"):
         assert digest(calm / "fits" / "default" / part) == digest(other / "fits" / "default" / part), part
-
-
-def soon(found: Callable[[], Found | None], process: subprocess.Popen[str]) -> Found:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        assert process.poll() is None
-        if seen := found():
-            return seen
-        time.sleep(0.02)
-    raise AssertionError("it did not come")
-
-
-def gone(process: psutil.Process) -> bool:
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.05)
-                continue
-        return True
-    return False

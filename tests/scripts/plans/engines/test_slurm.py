@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from scripts.plans.engines.slurm import SlurmEngine
 from scripts.plans.plan import Plan, Resources, Task
 from scripts.plans.run import run_plan
 from scripts.plans.state import State
+from tests.scripts.plans.engines.programs import kills_its_runner_once, ran, task
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed"),
@@ -30,34 +30,15 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def task(code: str, clip: str, *, prints: bool = False, resources: Resources = Resources(memory_mb=1)) -> Task:  # noqa: B008
-    return Task.of("fit", ["-c", textwrap.dedent(code), clip], Path(clip), f"fit {clip}", prints=prints, resources=resources)
-
-
 def run_here(folder: Path, *tasks: Task) -> State:
-    plan, state = Plan(), State(folder)
-    for one in tasks:
-        plan.add(one)
-    run_plan(plan, state, SlurmEngine(folder, cluster="local"))
-    return state
+    return ran(SlurmEngine(folder, cluster="local"), folder, *tasks)
 
 
 def test_statuses_results_and_logs(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
     says = "print(os.environ['OMP_NUM_THREADS'], os.getcwd(), file=sys.stderr)"
     good = task(f"import os, sys; print('{{}}'); {says}", "a", prints=True, resources=Resources(cores=2, memory_mb=1))
     bad = task("import sys; print('{'); sys.exit(2)", "b", prints=True)
-    job_dies = task(
-        f"""
-        import os, pathlib, psutil, signal, time
-        mark = pathlib.Path({str(mark)!r})
-        if not mark.exists():
-            mark.touch()
-            os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
-            time.sleep(600)
-        """,
-        "c",
-    )
+    job_dies = task(kills_its_runner_once(tmp_path / "mark"), "c")
     state = run_here(tmp_path, good, bad, job_dies)
     assert state.result_path(good).read_text() == "{}\n" and state.of(good.id).state == "done"
     assert Outputs.of(tmp_path, good, None).log.read_text() == f"2 {ROOT}\n"
