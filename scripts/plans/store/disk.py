@@ -68,11 +68,15 @@ def scan(folder: Path, known: Manifest) -> Manifest:
     states, empty = _walk(folder)
     files = {}
     for name, about in states:
-        old = known.files.get(name)
-        if old is None or old.state != (about.st_size, about.st_mtime_ns):
-            old = Entry(about.st_size, file_digest(folder / name).hex(), about.st_mtime_ns)
-        files[name] = old
+        files[name] = entry_of(folder / name, about, known.files.get(name))
     return Manifest(files, tuple(empty))
+
+
+def entry_of(path: Path, about: os.stat_result, known: Entry | None) -> Entry:
+    """The entry of a file; one that has the size and time of a known entry is taken for that, unread."""
+    if known is not None and known.state == (about.st_size, about.st_mtime_ns):
+        return known
+    return Entry(about.st_size, file_digest(path).hex(), about.st_mtime_ns)
 
 
 def _walk(folder: Path) -> tuple[list[tuple[str, os.stat_result]], list[str]]:

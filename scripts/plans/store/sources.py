@@ -16,7 +16,7 @@ from atlas.storage.lease.lease import writing
 from atlas.storage.lease.remnants import is_of_program
 from atlas.storage.stamps import digest
 from scripts.plans.store.area import Area
-from scripts.plans.store.disk import fetch, place
+from scripts.plans.store.disk import entry_of, fetch, place
 from scripts.plans.store.manifest import Entry, Manifest
 from scripts.plans.store.remote import Remote
 
@@ -73,13 +73,7 @@ class Source:
         return {name: one for name, one in manifest.files.items() if name not in here}
 
     def _scan(self, known: Manifest) -> Manifest:
-        files = {}
-        for name, path in self._files():
-            about, old = path.stat(), known.files.get(name)
-            if old is None or old.state != (about.st_size, about.st_mtime_ns):
-                old = Entry(about.st_size, file_digest(path).hex(), about.st_mtime_ns)
-            files[name] = old
-        return Manifest(files)
+        return Manifest({name: entry_of(path, path.stat(), known.files.get(name)) for name, path in self._files()})
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         """Its files; links to files are taken for those: they are the user's, and the hub's cache is made of them."""
