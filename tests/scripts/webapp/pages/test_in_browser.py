@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ pytest.importorskip("playwright.sync_api", reason="the browser is driven by play
 
 from playwright.sync_api import FrameLocator, Locator, Page, sync_playwright
 
+from scripts.jobs.job import Job, jobs_of
 from tests.scripts.webapp.pages.browser import ARGUMENTS, ROOT, app, chromium
 
 FRAMES, HEIGHT, WIDTH = 8, 136, 240
@@ -54,23 +58,37 @@ class Opened:
 
     def ended(self, stage: str) -> str:
         """How the job at hand ended, once it has: its state's name."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            name = self.job.locator("#name").inner_text()
-            if name.startswith(f"{stage}: "):
-                return name.partition(": ")[2]
-            time.sleep(0.2)
-        raise AssertionError(f"{stage} has not ended: {name}")
+        return self.says(lambda name, _: name.startswith(f"{stage}: ")).partition(": ")[2]
 
-    def reaches_the_middle(self, stage: str) -> None:
-        """Until the job has counted something."""
+    def done(self, stage: str) -> None:
+        """Until a job is done; what another one before it ended with may still be shown."""
+        self.says(lambda name, _: name == f"{stage}: done")
+
+    def counts(self, stage: str) -> None:
+        """Until the job at hand has counted something."""
+        self.says(lambda name, count: name == stage and " of " in count and not count.startswith("0 "))
+
+    def says(self, awaited: Callable[[str, str], bool]) -> str:
+        """What the line of jobs names, once its name and count are as awaited."""
         end = time.monotonic() + PATIENCE
+        name = count = ""
         while time.monotonic() < end:
-            count = self.job.locator("#count").inner_text()
-            if self.job.locator("#name").inner_text() == stage and " of " in count and not count.startswith("0 "):
-                return
+            name, count = (self.job.locator(f"#{part}").inner_text() for part in ("name", "count"))
+            if awaited(name, count):
+                return name
             time.sleep(0.05)
-        raise AssertionError(f"{stage} has not begun")
+        raise AssertionError(f"the line of jobs says {name!r}, {count!r}")
+
+    @contextmanager
+    def held(self) -> Iterator[Job]:
+        """The job at work, which waits until this is left: on a busy machine it would be done before a page is loaded."""
+        (job,) = (one for one in jobs_of(self.root / "clips" / "walk") if one.state().is_running)
+        assert job.process is not None
+        os.killpg(job.process.pid, signal.SIGSTOP)
+        try:
+            yield job
+        finally:
+            os.killpg(job.process.pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +142,14 @@ def _make_a_clip_of_an_upload(opened: Opened, film: Sample) -> None:
     assert look.locator("#said").get_attribute("class") == "quiet", opened.field("prepare-masks").input_value()
     assert opened.field("prepare-masks").input_value().startswith("box:")
     opened.page.locator("#go-prepare").click()
-    assert opened.ended("Making the clip") == "done"
+    opened.done("Making the clip")
     clip = Clip.open(opened.root / "clips" / "walk")
     assert (clip.frames, clip.layers) == (FRAMES, ["foreground", "background"])
     assert "clip=clips%2Fwalk" in opened.page.url
 
 
 def _cancel_a_fit_and_go_on_to_the_same_bytes(opened: Opened) -> None:
+    clip = opened.root / "clips" / "walk"
     opened.tab("Fit")
     opened.page.locator("#fit-preset").get_by_label("preview").check()
     opened.field("fit-seconds").fill("-1")
@@ -141,17 +160,18 @@ def _cancel_a_fit_and_go_on_to_the_same_bytes(opened: Opened) -> None:
     opened.ended("Fit")
     opened.field("fit-seconds").fill("")
     opened.page.locator("#go-fit").click()
-    opened.reaches_the_middle("Fit")
-    opened.page.reload()  # the page knows nothing, the clip's folder does
-    opened.reaches_the_middle("Fit")
-    opened.job.locator("#cancel").click()
+    opened.counts("Fit")
+    with opened.held() as job:
+        opened.page.reload()  # the page knows nothing, the clip's folder does
+        opened.counts("Fit")
+        opened.job.locator("#cancel").click()
+        until((job.folder / "cancelled").exists)
     assert opened.ended("Fit") == "interrupted"
+    assert not (clip / "fits" / "default" / "metrics.json").exists()
     opened.tab("Fit")
     opened.page.locator("#fit-preset").get_by_label("preview").check()
     opened.page.locator("#go-fit").click()
-    opened.reaches_the_middle("Fit")
-    assert opened.ended("Fit") == "done"
-    clip = opened.root / "clips" / "walk"
+    opened.done("Fit")
     command = [
         sys.executable,
         str(ROOT / "scripts" / "fit.py"),
@@ -181,8 +201,12 @@ def _paint_and_find_it_in_the_film(opened: Opened, film: Sample) -> None:
     painter.locator("#size").fill("20")
     frame = painter.locator("#frame").bounding_box()
     assert frame is not None
-    opened.page.mouse.click(frame["x"] + (x + 0.5) / WIDTH * frame["width"], frame["y"] + (y + 0.5) / HEIGHT * frame["height"])
-    time.sleep(2)  # the place that was clicked is in the middle now
+    with opened.page.expect_response(lambda answer: "/texel" in answer.url) as answered:
+        opened.page.mouse.click(
+            frame["x"] + (x + 0.5) / WIDTH * frame["width"], frame["y"] + (y + 0.5) / HEIGHT * frame["height"]
+        )
+    answered.value.finished()
+    time.sleep(0.5)  # the place that was clicked is in the middle now
     stage = painter.locator("#over").bounding_box()
     assert stage is not None
     shown = int(painter.locator("body").get_attribute("data-shown") or 0)
@@ -193,15 +217,13 @@ def _paint_and_find_it_in_the_film(opened: Opened, film: Sample) -> None:
     painter.locator(f'body:not([data-shown="{shown}"])').wait_for()
     painter.locator("#save").click()
     said = painter.locator("#said")
-    end = time.monotonic() + PATIENCE
-    while (text := said.inner_text()) in ("", "Saving …") and time.monotonic() < end:
-        time.sleep(0.2)
-    assert text.startswith("Saved as edit painted"), text
+    until(lambda: said.inner_text() not in ("", "Saving …"))
+    assert said.inner_text().startswith("Saved as edit painted"), said.inner_text()
     opened.tab("Render")
     opened.page.locator("#go-render").wait_for()
     time.sleep(3)  # the tab is made anew for the new edit: a click on what goes would be lost
     opened.page.locator("#go-render").click()
-    assert opened.ended("Rendering") == "done"
+    opened.done("Rendering")
     video = open_source(opened.root / "clips" / "walk" / "edits" / "painted" / "video.mp4")
     frames = [frame.astype(int) for frame in video.read(range(FRAMES))]
     row, column = where(film, index, (y, x), later)
@@ -220,6 +242,14 @@ def _find_the_paint_saved_to_the_texel(opened: Opened) -> None:
     colours = image[image[..., 3] == 255]
     assert len(colours) > 100 and (colours == (0, 220, 0, 255)).all()
     assert (image[image[..., 3] == 0] == 0).all()
+
+
+def until(awaited: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not awaited():
+        assert time.monotonic() < end, "in vain"
+        time.sleep(0.1)
 
 
 def seen_in_both(film: Sample, index: int, later: int) -> tuple[int, int]:
