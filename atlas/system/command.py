@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import json
-import re
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ import tyro
 
 from atlas.errors import BusyError, UserError
 from atlas.system.interrupt import INTERRUPTED, SAID, raise_again, started
+from atlas.system.refusals import refusal_of
 from atlas.system.terminal import in_one_line, say
 
 BUSY = 3
@@ -114,18 +114,7 @@ def parse_options(options_type: type[Options], arguments: list[str]) -> Options:
     except SystemExit as stop:
         if stop.code in (0, None):  # --help
             raise
-        raise UserError(_one_line(refusal.getvalue())) from None
-
-
-def _one_line(box: str) -> str:
-    """tyro's framed report as one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    rows = [row.strip("│╭╮╰╯─ ").strip() for row in plain.splitlines()]
-    rows = [row for row in rows if row.strip("-")]  # the rule that stands for a frame where there is no terminal
-    rows = [row for row in rows if row]
-    if len(rows) > 1:  # the frame's title says less than what stands in it
-        del rows[0]
-    return " ".join(rows) or "the command line is not understood: see --help"
+        raise UserError(refusal_of(refusal.getvalue())) from None
 
 
 def _disk_message(problem: OSError) -> str | None:

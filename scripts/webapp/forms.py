@@ -298,7 +298,7 @@ def _is_number(text: str) -> bool:
 
 def _without_help(message: str) -> str:
     """tyro's refusal without the help that the form shows anyway."""
-    return re.split(r"\s*(?:Argument helptext:|For full helptext)", message)[0].strip()
+    return re.split("[:;] see --help$", message)[0]
 
 
 def _docstrings(options: type) -> dict[str, str]:
