@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from atlas.errors import UserError
 from atlas.model.fields import NetworkConfig
+from atlas.options.fit import PresetName
 
 
 @dataclass(frozen=True)
@@ -71,5 +72,5 @@ PRESETS: dict[str, FitConfig] = {
 def preset(name: str, seed: int) -> FitConfig:
     """The preset `name`; UserError where there is none."""
     if name not in PRESETS:
-        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
+        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(get_args(PresetName))}")
     return replace(PRESETS[name], seed=seed)

@@ -129,6 +129,10 @@ def test_mistakes_are_told_as_python_does(fresh_clip: Clip) -> None:
         atlas.fit(fresh_clip, presett="preview")
     with pytest.raises(atlas.UserError, match="has no edit 'gold'"):
         atlas.Edit(fresh_clip, "gold")
+    with pytest.raises(atlas.UserError, match="preset='quick': choose one of 'preview', 'standard', 'best', 'nla'"):
+        atlas.fit(fresh_clip, preset="quick")
+    with pytest.raises(atlas.UserError, match="strategy='best': choose one of 'propagate', .*, None"):
+        edit.edit(fresh_clip, "gold", layer="foreground", editor="filter", filter="invert", strategy="best")
     with pytest.raises(AttributeError, match="atlass"):
         _ = atlas.atlass  # type: ignore[attr-defined]
 
