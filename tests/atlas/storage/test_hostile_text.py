@@ -62,10 +62,10 @@ TEXTS: dict[str, bytes] = {
 def test_what_is_no_json_ends_in_one_short_line(what: str, tmp_path: Path) -> None:
     path = tmp_path / "some.json"
     path.write_bytes(TEXTS[what])
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UserError, match=r"some\.json is not valid JSON") as problem:
         read_json(path)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert "\n" not in str(problem.value) and len(str(problem.value)) < 400
     (tmp_path / "stamp.json").write_bytes(TEXTS[what])
     (tmp_path / "cost.json").write_bytes(TEXTS[what])
