@@ -14,10 +14,12 @@ if __name__ == "__main__":
 
 from atlas.options.evaluate import EvaluateOptions
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 
 
 def _evaluate(options: EvaluateOptions) -> object:
-    from atlas.evaluation.report import printed  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # when there is something to do: --help is there at once
+        from atlas.evaluation.report import printed
 
     return printed(options)
 

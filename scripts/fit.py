@@ -14,10 +14,12 @@ if __name__ == "__main__":
 
 from atlas.options.fit import FitOptions
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 
 
 def _fit(options: FitOptions) -> object:
-    from atlas.fitting.stage import fit  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # when there is something to do: --help is there at once
+        from atlas.fitting.stage import fit
 
     return fit(options)
 

@@ -1,0 +1,32 @@
+"""Loading without the garbage collector: it is off inside the block alone, and what was loaded costs nothing later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def told(code: str) -> list[str]:
+    """What a new process prints, which has not loaded torch."""
+    code = f"import gc, sys\nfrom atlas.system.loading import loading\n{code}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.slow
+def test_what_is_loaded_is_left_alone_by_the_collector() -> None:
+    loads = "with loading():\n import torch\n print(gc.isenabled())\nprint(gc.isenabled(), gc.get_freeze_count() > 50_000)"
+    again = "\nwith loading():\n print(gc.isenabled())\nprint(gc.get_freeze_count() == before)"
+    assert told(f"{loads}\nbefore = gc.get_freeze_count(){again}") == ["False", "True", "True", "True", "True"]
+
+
+def test_the_collector_is_on_again_whatever_happens() -> None:
+    failing = (
+        "try:\n with loading():\n  import no_such_library\nexcept ImportError:\n print(gc.isenabled(), gc.get_freeze_count())"
+    )
+    assert told(failing) == ["True", "0"]
+    assert told("gc.disable()\nwith loading():\n pass\nprint(gc.isenabled())") == ["False"]  # of who wants it off
