@@ -13,6 +13,14 @@ def flow_targets(flow: np.ndarray) -> np.ndarray:  # (H, W, 2) pixels -> (H, W, 
     return pixel_positions(*flow.shape[:2]) + flow.astype(np.float32, copy=False)
 
 
+def within_frame(
+    targets: np.ndarray,  # (H, W, 2) float32 pixels, x first
+) -> np.ndarray:  # (H, W) bool
+    """Find which pixels of a frame have their targets inside a frame of the same size."""
+    height, width = targets.shape[:2]
+    return cv2.inRange(targets, (0, 0, 0, 0), (width - 1, height - 1, 0, 0)) > 0
+
+
 def along_flow(
     image: np.ndarray,  # (H, W) or (H, W, C), of the frame that the flow leads to
     flow: np.ndarray,  # (H, W, 2) pixels

@@ -76,6 +76,22 @@ def test_warp_error_of_a_moving_texture_is_zero() -> None:
     assert math.isnan(metrics.warp_error(first, second, flow, np.zeros((40, 60))))
 
 
+def test_warp_errors_of_several_pairs_are_those_of_a_naive_loop() -> None:
+    generator = np.random.default_rng(5)
+    images = generator.integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
+    flow = generator.integers(-4, 5, (12, 16, 2)).astype(np.float16)  # whole pixels: nothing is interpolated
+    valid = generator.random((12, 16)) > 0.3
+    squares: dict[int, list[float]] = {1: [], 2: []}
+    for y, x in np.argwhere(valid):
+        row, column = y + int(flow[y, x, 1]), x + int(flow[y, x, 0])
+        if 0 <= row < 12 and 0 <= column < 16:
+            for other, of_it in squares.items():
+                of_it.append(float((((images[0, y, x].astype(float) - images[other, row, column]) / 255) ** 2).sum()))
+    errors = metrics.warp_errors([(images[0], images[1]), (images[0], images[2])], flow, valid)
+    assert errors == pytest.approx([np.mean(squares[1]), np.mean(squares[2])], rel=1e-5)
+    assert errors == [metrics.warp_error(images[0], images[other], flow, valid) for other in (1, 2)]
+
+
 def test_change_is_the_mean_difference_inside_the_mask() -> None:
     source = shifted_texture(0)
     result = source.copy()
