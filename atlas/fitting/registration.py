@@ -17,6 +17,7 @@ from atlas.clip.flow import dense_flow
 from atlas.fitting.data import Look
 from atlas.fitting.halves import halved_looks, halved_track, with_offsets_of
 from atlas.fitting.tracking import STRIDE, Track
+from atlas.geometry.boxes import Box
 from atlas.geometry.evidence import flow_evidence, smooth_evidence, texture_without_light
 from atlas.geometry.filling import cell_means, smooth_across_edges, wide_blur
 from atlas.geometry.homography import apply_homography
@@ -36,7 +37,8 @@ class Canvas:
 
     def texels(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Column and row on the canvas, float32, of reference positions (..., 2)."""
-        return (positions[..., 0] - self.left).astype(np.float32), (positions[..., 1] - self.top).astype(np.float32)
+        column, row = positions[..., 0] - self.left, positions[..., 1] - self.top
+        return column.astype(np.float32, copy=False), row.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -93,26 +95,34 @@ def canvas_of(track: Track, looks: Callable[[int], Look | View | None]) -> Canva
 def average(track: Track, views: Callable[[int], View | None], canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean of all frames' textures without light, splatted through the track: (h, w), and total weight (h, w)."""
 
-    def part(t: int) -> np.ndarray | None:
+    def part(t: int) -> tuple[Box, np.ndarray] | None:
         view = views(t)
         return None if view is None else splat_to_canvas(view.texture, track.dense(t, view.box), view.weight, canvas)
 
     total = np.zeros((2, canvas.height, canvas.width), np.float32)
     for more in in_order(part, range(len(track.base))):  # in the order of the frames: the sum is the same to the bit
         if more is not None:
-            total += more
+            (rows, columns), sums = more
+            total[:, rows, columns] += sums
     return total[0] / np.maximum(total[1], 1e-6), total[1]
 
 
-def splat_to_canvas(texture: np.ndarray, positions: np.ndarray, weight: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Bilinear splat of (H, W) with weights (H, W): (2, h, w), the weighted sum and the weight."""
-    sides = np.array([canvas.width, canvas.height], np.float32)
-    uv = (np.dstack(canvas.texels(positions)) + np.float32(0.5)) * (2 / sides) - 1
-    result = np.zeros((2, canvas.height, canvas.width), np.float32)
+def splat_to_canvas(
+    texture: np.ndarray,  # (h, w) float32
+    positions: np.ndarray,  # (h, w, 2) float32, of the reference view
+    weight: np.ndarray,  # (h, w) float32
+    canvas: Canvas,
+) -> tuple[Box, np.ndarray]:  # rows and columns of the canvas, and (2, h', w') for them
+    """Splat a texture bilinearly: the weighted sum and the sum of weights, of the part of the canvas that is reached."""
+    uv = np.empty((*weight.shape, 2), np.float32)
+    for axis, (place, side) in enumerate(zip(canvas.texels(positions), (canvas.width, canvas.height), strict=True)):
+        place += np.float32(0.5)  # plane by plane: two numbers at a time take several times as long
+        place *= np.float32(2) / np.float32(side)
+        place -= 1
+        uv[..., axis] = place
     values, places, weights = (torch.from_numpy(array) for array in (texture[None], uv, weight))
-    (rows, columns), planes = splat_planes(values, places, weights, (canvas.height, canvas.width))
-    result[:, rows, columns] = planes.numpy()
-    return result
+    box, planes = splat_planes(values, places, weights, (canvas.height, canvas.width))
+    return box, planes.numpy()
 
 
 def register_round(track: Track, looks: Callable[[int], Look | None], sigma: float, *, elastic: bool) -> Track:

@@ -58,8 +58,8 @@ def disagreement(track: Track, truth: Track, looks: Callable[[int], Look | None]
         look = looks(t)
         assert look is not None
         right, error = truth.dense(t, ALL), track.dense(t, ALL) - truth.dense(t, ALL)
-        sums = [splat_to_canvas(error[..., i], right, look.weight, canvas) for i in (0, 1)]
-        total += np.stack([sums[0][0], sums[1][0], sums[0][1]])
+        ((rows, columns), of_x), (_, of_y) = (splat_to_canvas(error[..., i], right, look.weight, canvas) for i in (0, 1))
+        total[:, rows, columns] += np.stack([of_x[0], of_y[0], of_x[1]])
         errors.append((right, error, look.weight > 0.5))
     shared = np.dstack([total[i] / np.maximum(total[2], 1e-6) for i in (0, 1)])
     result = []
@@ -136,9 +136,10 @@ def test_a_splat_keeps_sums_and_drops_what_is_outside() -> None:
     generator = np.random.default_rng(0)
     positions = generator.uniform(2, 17, (10, 12, 2)).astype(np.float32)
     values, weight = generator.normal(size=(10, 12)).astype(np.float32), generator.uniform(0, 1, (10, 12)).astype(np.float32)
-    total = splat_to_canvas(values, positions, weight, Canvas(1, 1, 20, 20))
+    (rows, columns), total = splat_to_canvas(values, positions, weight, Canvas(1, 1, 20, 20))
     assert total[0].sum() == pytest.approx((values * weight).sum(), abs=1e-3) and total[1].sum() == pytest.approx(weight.sum())
-    assert splat_to_canvas(values, positions + 100, weight, Canvas(1, 1, 20, 20)).sum() == 0
+    assert total.shape[1:] == (rows.stop - rows.start, columns.stop - columns.start) and rows.stop <= 20 and columns.stop <= 20
+    assert splat_to_canvas(values, positions + 100, weight, Canvas(1, 1, 20, 20))[1].size == 0
 
 
 def test_light_leaves_the_texture_as_it_is(sample: Sample) -> None:
