@@ -52,6 +52,18 @@ def test_size_rate_colour_and_tags(tmp_path: Path, kind: str) -> None:
         assert np.abs(frame.astype(int) - found).mean() < 6
 
 
+def test_what_is_quickly_encoded_is_as_good_at_a_lower_rate_factor(tmp_path: Path) -> None:
+    frames = [picture(index, 96, 128) for index in range(8)]
+    errors = []
+    for name, crf, quick in (("usual", None, False), ("quick", 14, True)):
+        path = tmp_path / f"{name}.mp4"
+        write_video(path, frames, 24, crf=crf, quick=quick)
+        assert probe(path).frames == 8
+        errors.append(np.mean([np.abs(a.astype(int) - b) for a, b in zip(frames, read_frames(path), strict=True)]))
+    assert (tmp_path / "usual.mp4").read_bytes() != (tmp_path / "quick.mp4").read_bytes()
+    assert errors[1] < 1.2 * errors[0]
+
+
 @pytest.mark.parametrize("kind", list(FORMATS))
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
     for name in ("one", "two"):
