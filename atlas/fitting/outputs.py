@@ -31,10 +31,14 @@ def write_maps(model: LayeredAtlas, data: FitData, folder: Path) -> None:
 
 def write_layers(model: LayeredAtlas, clip: Clip, folder: Path) -> None:
     """Write each layer's atlas image and light below `folder`, beside its maps."""
-    for index, layer in enumerate(clip.layers):
-        atlas = model.atlas(index).cpu().numpy()
+
+    def write(index: int) -> None:
+        layer, atlas = clip.layers[index], model.atlas(index).cpu().numpy()
         # Pixels leave pinholes between them where the atlas is finer than the frames: closed, or a painter meets dots.
         whole = cv2.morphologyEx(model.coverage(index).cpu().numpy(), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
         seen = np.clip(whole * 2, 0, 1)
         write_atlas(folder, layer, np.dstack([np.clip(atlas, 0, 1), seen]).astype(np.float32))
         write_light(folder, layer, model.lights[index].log_gain.exp().permute(1, 2, 3, 0).cpu().numpy())
+
+    for _ in in_order(write, range(len(clip.layers))):
+        pass

@@ -13,11 +13,12 @@ from atlas.errors import UserError, a_few
 from atlas.maps.maps import MAPS_FILES, Maps
 from atlas.quality.pictures import write_pictures
 from atlas.quality.series import FramesPass
-from atlas.quality.summary import report_quality
+from atlas.quality.summary import load_plot, report_quality
 from atlas.quality.weaknesses import Weakness
 from atlas.storage.atomic import atomic_folder, keep_others
 from atlas.storage.run_state import STATE
 from atlas.storage.stamps import own_files, write_json, write_whole_stamp
+from atlas.system.parallel import beside
 from atlas.system.terminal import say
 
 VERSION = 1
@@ -49,8 +50,9 @@ def write_fit(
         run.hand_over(making)
         maps = Maps(making)
         frames = FramesPass(clip, maps, run.frame, quiet=quiet)
-        write_pictures(clip, frames, maps, making)
-        series = frames.finish()
+        with beside(load_plot):
+            write_pictures(clip, frames, maps, making)
+            series = frames.finish()
         weak = report_quality(making, clip, series, maps)
         write_json(making / "log.json", run.log)
         write_whole_stamp(making, made_from)

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -149,6 +150,17 @@ class FramesPass(Iterator[MeasuredFrame]):
                 numbers += [math.nan] * (frames - len(numbers))  # nothing follows the last frame
 
 
+class _MapsOfFrame:
+    """The maps of a fit while a frame is measured: what is asked for several times is read once."""
+
+    def __init__(self, maps: Maps) -> None:
+        self.layers, self.height, self.width, self.has_light = maps.layers, maps.height, maps.width, maps.has_light
+        self.atlas, self.atlas_size = maps.atlas, maps.atlas_size
+        self.uv: Callable[[str, int], np.ndarray] = lru_cache(maxsize=None)(maps.uv)
+        self.opacity: Callable[[str, int], np.ndarray] = lru_cache(maxsize=None)(maps.opacity)
+        self.light: Callable[[str, int], np.ndarray] = lru_cache(maxsize=None)(maps.light)
+
+
 @dataclass(frozen=True)
 class _Measure:
     """What frames are measured by, each for itself."""
@@ -170,15 +182,16 @@ class _Measure:
 
     def frame(self, index: int) -> MeasuredFrame:
         """Measure a frame, and how the mapping comes to it from the one before."""
-        clip, maps, step, frame = self.clip, self.maps, self.step, self.frames(index)
-        series = FrameSeries(layers={layer: defaultdict(list) for layer in maps.layers})
+        clip, layers, step, frame = self.clip, self.maps.layers, self.step, self.frames(index)
+        maps = _MapsOfFrame(self.maps)
+        series = FrameSeries(layers={layer: defaultdict(list) for layer in layers})
         result = composite_frame(index, maps, self.textures)
-        opacities = {layer: maps.opacity(layer, index) for layer in maps.layers}
+        opacities = {layer: maps.opacity(layer, index) for layer in layers}
         areas = [None, *(metrics.inside(opacity) for opacity in opacities.values())]
         similarities, ratios = metrics.ssim_over(result, frame, areas), metrics.psnr_over(result, frame, areas)
         _add(series.whole, psnr=ratios[0], ssim=similarities[0])
         flow, valid = (self.flow[index - 1], self.valid[index - 1]) if index else (None, None)
-        for layer, similarity, ratio in zip(maps.layers, similarities[1:], ratios[1:], strict=True):
+        for layer, similarity, ratio in zip(layers, similarities[1:], ratios[1:], strict=True):
             uv, opacity, values = maps.uv(layer, index), opacities[layer], series.layers[layer]
             visible = opacity > VISIBLE
             _add(values, psnr=ratio, ssim=similarity)
@@ -245,7 +258,7 @@ def _around(values: dict[str, list[float]], wrong: np.ndarray, masked: np.ndarra
 
 def _objects(
     series: FrameSeries,
-    maps: Maps,
+    maps: _MapsOfFrame,
     index: int,
     frame: np.ndarray,
     opacities: Mapping[str, np.ndarray],
@@ -261,7 +274,7 @@ def _objects(
         _add(series.layers[layer], **_explained(maps, layer, index, frame, own, step))
 
 
-def _explained(maps: Maps, layer: str, index: int, frame: np.ndarray, mask: np.ndarray, step: int) -> dict[str, float]:
+def _explained(maps: _MapsOfFrame, layer: str, index: int, frame: np.ndarray, mask: np.ndarray, step: int) -> dict[str, float]:
     own_error = background_error = known_share = math.nan
     rows, columns = np.nonzero(mask[::step, ::step])
     if len(rows) and BACKGROUND in maps.layers:
@@ -277,7 +290,7 @@ def _explained(maps: Maps, layer: str, index: int, frame: np.ndarray, mask: np.n
     return {"behind_known": known_share, "own_error": own_error, "background_error": background_error}
 
 
-def _known(maps: Maps, uv: np.ndarray) -> np.ndarray:
+def _known(maps: _MapsOfFrame, uv: np.ndarray) -> np.ndarray:
     """Where the background's atlas was ever seen."""
     seen = maps.atlas(BACKGROUND)[..., 3]
     height, width = seen.shape
@@ -285,7 +298,7 @@ def _known(maps: Maps, uv: np.ndarray) -> np.ndarray:
     return seen[np.clip(place[:, 1], 0, height - 1), np.clip(place[:, 0], 0, width - 1)] > 0.5
 
 
-def _shown(maps: Maps, layer: str, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _shown(maps: _MapsOfFrame, layer: str, index: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """What a layer alone shows in some pixels, (n, 3)."""
     height, width = maps.atlas_size(layer)
     texels = (maps.uv(layer, index)[rows, columns] + 1) * (np.array([width, height], np.float32) / 2) - 0.5

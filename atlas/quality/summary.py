@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from atlas.quality.series import FrameSeries
 from atlas.quality.weaknesses import Weakness, weaknesses
 from atlas.storage.stamps import digest, read_json, updating, write_json
 from atlas.system.decoration import decoration
+from atlas.system.parallel import beside
 
 METRICS, PLOT = "metrics.json", "quality.png"
 _VERSION = 1  # raise it when the same fit is measured or judged otherwise
@@ -32,18 +35,32 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
         "slides": [asdict(slide) for slide in series.slides],
         "series": {"whole": _rounded(series.whole)} | {"layers": {k: _rounded(v) for k, v in series.layers.items()}},
     }
-    measured["digest"] = _digest(clip, maps, measured)
+    drawn = (folder / PLOT).is_file()
+    with beside(lambda: _digest(clip, maps, measured)) as digested:
+        if not drawn:
+            _draw(folder, clip, series, weak)
+        digest_of_all = digested()
+    measured["digest"] = digest_of_all
     with updating(path):
         known = finite(read_json(path, finite=False)) if path.is_file() else {}
         known = known if isinstance(known, dict) else {}
         write_json(path, known | measured)
-    # What is measured again is most often what the fit has measured and drawn.
-    if known != known | measured or not (folder / PLOT).is_file():
-        with decoration(str(folder / PLOT)):
-            from atlas.quality.plot import plot  # its library takes long to import
-
-            plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
+    if drawn and known != known | measured:  # what is measured again is most often what the fit has measured and drawn
+        _draw(folder, clip, series, weak)
     return weak
+
+
+def load_plot() -> None:
+    """Import what draws the plot: its library takes long to, and may do so while frames are measured."""
+    with suppress(Exception):  # what is wrong with it is told where it is to draw
+        import_module("atlas.quality.plot")
+
+
+def _draw(folder: Path, clip: Clip, series: FrameSeries, weak: Sequence[Weakness]) -> None:
+    with decoration(str(folder / PLOT)):
+        from atlas.quality.plot import plot  # as `load_plot` says
+
+        plot(folder / PLOT, clip, series, sorted({frame for weakness in weak for frame in weakness.frames}))
 
 
 def known_quality(clip: Clip, maps: Maps) -> dict[str, Any] | None:

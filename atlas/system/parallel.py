@@ -42,6 +42,20 @@ def in_order(
             yield waiting.popleft().result()
 
 
+@contextmanager
+def beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """Call a function in a thread of its own while the block does something else: what it gives waits for the result.
+
+    What the function raises is raised there; where nobody asks for the result, at the end of the block.
+    """
+    if torch := sys.modules.get("torch"):
+        torch.get_num_threads()  # as in `in_order`
+    with ThreadPoolExecutor(1, initializer=_torch_on_one_thread) as pool:
+        result = pool.submit(function)
+        yield result.result
+        result.result()
+
+
 def _torch_on_one_thread() -> None:
     """Torch on one thread in a worker: the workers take every core already, and their teams would only wait for each other."""
     if torch := sys.modules.get("torch"):
