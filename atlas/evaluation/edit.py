@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,14 +19,13 @@ from atlas.evaluation.change import Changed, ChangeSeries, edited_layers, kept_f
 from atlas.evaluation.learned import Learned
 from atlas.evaluation.overlap import keyframe_overlap
 from atlas.maps.coverage import covered_share
-from atlas.maps.maps import Maps
 from atlas.metrics import definitions as metrics
 from atlas.quality.summary import finite
 from atlas.rendering.frames import Rendering
 from atlas.storage.arrays import StoredArray
 from atlas.storage.images import to_float
 from atlas.storage.stamps import read_json, write_json
-from atlas.system.parallel import in_order
+from atlas.system.parallel import beside, in_order
 from atlas.system.progress import Progress
 
 
@@ -44,7 +43,15 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     And what `learned` can say; under `absent` the reason for each metric that cannot be had. Frames that were edited themselves
     have neither fidelity nor coverage.
     """
-    clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
+    with beside(lambda: _through_maps(rendering)) as of_layers:
+        return _edited(rendering, learned, of_layers, quiet=quiet)
+
+
+def _edited(
+    rendering: Rendering, learned: Learned, through_maps: Callable[[], dict[str, Any]], *, quiet: bool
+) -> dict[str, Any]:
+    """Measure an edit frame by frame; through_maps: waits for what does not come from frames."""
+    clip, edit = rendering.clip, rendering.edit
     series: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     fidelity: dict[str, list[float]] = {layer: [] for layer in rendering.layers}
     keyframes = {layer: edit.keyframes(layer) for layer in rendering.layers}
@@ -75,7 +82,7 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     values |= change.values()
     kept, not_kept = kept_from(rendering, values["sharpness"]["edit"], quiet=quiet)
     of_layers = {"keyframe_fidelity": {layer: metrics.average(f) for layer, f in fidelity.items()}}
-    of_layers |= _through_maps(rendering, maps) if maps else {"keyframe_overlap": {}, "coverage": {}}
+    of_layers |= through_maps()
     absent = _absent_alone(clip.frames) | _absent_keyframes(edit, of_layers) | _absent_of_frames(rendering)
     by_networks = seen.values() | {"absent": seen.absent | absent | not_kept}
     return values | kept | of_layers | {"oracle": _oracle(edit, rendering.made_from())} | by_networks
@@ -149,12 +156,14 @@ class _Measure:
 
 
 def _warp_errors(before: _Both, now: _Both, flow: np.ndarray, valid: np.ndarray) -> dict[str, float]:
-    return {which: metrics.warp_error(a, b, flow, valid) for which, a, b in zip(_BOTH, before, now, strict=True)}
+    return dict(zip(_BOTH, metrics.warp_errors(zip(before, now, strict=True), flow, valid), strict=True))
 
 
-def _through_maps(rendering: Rendering, maps: Maps) -> dict[str, Any]:
-    """Measure keyframe overlap and coverage per layer, which the atlas tells."""
-    clip, edit = rendering.clip, rendering.edit
+def _through_maps(rendering: Rendering) -> dict[str, Any]:
+    """Measure keyframe overlap and coverage per layer, which the atlas tells; of whole frames there are none."""
+    clip, maps, edit = rendering.clip, rendering.maps, rendering.edit
+    if maps is None:
+        return {"keyframe_overlap": {}, "coverage": {}}
     overlaps = {layer: keyframe_overlap(clip, maps, edit, layer) for layer in edited_layers(rendering)}
     return {
         "keyframe_overlap": {layer: overlap and asdict(overlap) for layer, overlap in overlaps.items()},

@@ -21,6 +21,7 @@ from atlas.quality.summary import finite, known_quality, report_quality
 from atlas.rendering.frames import Rendering
 from atlas.rendering.settings import RenderSettings
 from atlas.system.cost import read_costs
+from atlas.system.parallel import beside
 
 
 @holds_clip
@@ -52,12 +53,14 @@ def _evaluate(options: EvaluateOptions, clip: Clip, fit: str) -> dict[str, Any]:
     marked = None if options.points is None else points_of(clip, options.points)
 
     options.check_weights(with_edit=rendering is not None)
-    learned = Learned.open(options) if rendering else None
+    with beside(lambda: known_quality(clip, maps) if maps else None) as known:
+        learned = Learned.open(options) if rendering else None
+        quality = known()
 
     report: dict[str, Any] = {"clip": clip.name, "frames": clip.frames, "width": clip.width, "height": clip.height}
     report["fit"] = fit if maps else None
     if maps:
-        quality = known_quality(clip, maps) or _quality(clip, maps, quiet=options.quiet)
+        quality = quality or _quality(clip, maps, quiet=options.quiet)
         report["reconstruction"], report["weaknesses"] = quality["reconstruction"], quality["weaknesses"]
     if maps and truth:
         report["truth"] = {layer: finite(asdict(accuracy)) for layer, accuracy in mapping_accuracy(maps, truth).items()}

@@ -187,11 +187,12 @@ def _corrected(
     own = np.where(trust, view.texture, rendered)
     flow = _fine_flow(own, rendered, fine)
     known = flow_evidence(rendered, flow, trust, along=0 if elastic else _ANYHOW)
-    cells = cell_means([*known, view.weight], view.box, (track.height, track.width), track.grid_size)
+    planes = [*known, view.weight] if elastic else known[:5]
+    cells = cell_means(planes, view.box, (track.height, track.width), track.grid_size)
     if elastic:
         moved = smooth_evidence(cells[..., :6], cells[..., 6], sigma / STRIDE, certain=max(CERTAIN, sigma / 8))
     else:
-        moved = smooth_across_edges(cells[..., :5], sigma / STRIDE, floor=1e-2)
+        moved = smooth_across_edges(cells, sigma / STRIDE, floor=1e-2)
     nodes = track.nodes()
     return unfold(track.at(t, nodes + moved), nodes) - apply_homography(track.base[t], nodes)
 
@@ -240,7 +241,9 @@ def _fine_flow(own: np.ndarray, rendered: np.ndarray, fine: float) -> np.ndarray
     scale = float(np.clip(fine / max(own.shape), 1, 3))
     pictures = []
     for picture in (own, rendered):
-        grey = np.clip(picture * 50 + 128, 0, 255).astype(np.uint8)
+        scaled = picture * 50
+        scaled += 128
+        grey = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
         pictures.append(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) if scale > 1 else grey)
     flow = dense_flow(*pictures)
     if scale == 1:

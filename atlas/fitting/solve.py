@@ -139,11 +139,14 @@ def start_atlases(frames: FrameSet) -> None:
     totals = frames.totals()
     for sums in frames.each(shown):
         _add(totals, sums)
-    for layer, total in enumerate(totals):
-        seen = total[3].cpu().numpy()
-        frames.model.coverage(layer).copy_(total[3])
+
+    def filled(total: Tensor) -> np.ndarray:
         mean = (total[:3] / total[3:].clamp(min=1e-6)).permute(1, 2, 0).cpu().numpy()
-        frames.model.atlas(layer).copy_(torch.from_numpy(fill_unseen(mean, seen)))
+        return fill_unseen(mean, total[3].cpu().numpy())
+
+    for layer, (total, atlas) in enumerate(zip(totals, in_order(filled, totals), strict=True)):
+        frames.model.coverage(layer).copy_(total[3])
+        frames.model.atlas(layer).copy_(torch.from_numpy(atlas))
 
 
 @torch.no_grad()
@@ -194,8 +197,7 @@ def solve_light(frames: FrameSet) -> list[float]:
         for total, one in zip(sums, found, strict=True):
             if one is not None:
                 total[t] = one
-    for layer, total in enumerate(sums):
-        total = _smooth_sums(total)
+    for layer, total in enumerate(in_order(_smooth_sums, sums)):
         gain = (total[..., :3] + _LIGHT_PRIOR * total[..., 6:]) / (total[..., 3:6] + _LIGHT_PRIOR * total[..., 6:] + 1e-12)
         log_gain = np.log(np.clip(gain, np.exp(-LIGHT_LIMIT), np.exp(LIGHT_LIMIT)))
         model.lights[layer].log_gain.copy_(torch.from_numpy(log_gain).permute(3, 0, 1, 2))

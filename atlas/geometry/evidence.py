@@ -32,8 +32,15 @@ def texture_without_light(
     planes = (grey * weight, grey * grey * weight, weight)  # one by one: interleaving them takes longer than to blur them
     mean, square, support = (cv2.blur(cv2.blur(plane, (25, 25)), (25, 25)) for plane in planes)
     support = np.maximum(support, 1e-3)
-    mean, square = mean / support, square / support
-    return (grey - mean) / (np.sqrt(np.maximum(square - mean * mean, 0)) + 0.02) * (weight > 0)
+    mean /= support
+    square /= support
+    square -= mean * mean  # in place, step by step: making arrays anew takes as long as computing them
+    deviation = np.sqrt(np.maximum(square, 0, out=square), out=square)
+    deviation += 0.02
+    grey -= mean
+    grey /= deviation
+    grey *= weight > 0
+    return grey
 
 
 def flow_evidence(
@@ -51,8 +58,13 @@ def flow_evidence(
     xx, xy, yy = (cv2.blur(product, (9, 9)) for product in (across * across, across * down, down * down))
     detail = xx + yy
     trusted = trust / (detail + _SOFT)
-    xx, xy, yy = (xx + along * detail) * trusted, xy * trusted, (yy + along * detail) * trusted
-    x, y = flow[..., 0], flow[..., 1]
+    if along:
+        detail *= along
+        xx += detail
+        yy += detail
+    for plane in (xx, xy, yy):
+        plane *= trusted
+    x, y = cv2.split(flow)
     fx, fy = xx * x + xy * y, xy * x + yy * y
     return [xx, xy, yy, fx, fy, fx * x + fy * y]
 
