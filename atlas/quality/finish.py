@@ -15,7 +15,7 @@ from atlas.quality.pictures import write_pictures
 from atlas.quality.series import FramesPass
 from atlas.quality.summary import load_plot, report_quality
 from atlas.quality.weaknesses import Weakness
-from atlas.storage.atomic import atomic_folder, keep_others
+from atlas.storage.atomic import atomic_folder, flush_tree, keep_others
 from atlas.storage.run_state import STATE
 from atlas.storage.stamps import own_files, write_json, write_whole_stamp
 from atlas.system.parallel import beside
@@ -50,7 +50,7 @@ def write_fit(
         run.hand_over(making)
         maps = Maps(making)
         frames = FramesPass(clip, maps, run.frame, quiet=quiet)
-        with beside(load_plot):
+        with beside(lambda: _get_ahead(making)):
             write_pictures(clip, frames, maps, making)
             series = frames.finish()
         weak = report_quality(making, clip, series, maps)
@@ -59,6 +59,12 @@ def write_fit(
         if moved := keep_others(folder, making, _others(folder)):
             say(f"not of the fit that is replaced: {a_few(moved)}")
     return series.averages(), weak
+
+
+def _get_ahead(making: Path) -> None:
+    """Do while frames are measured what the end would wait for: load a library, and have most of the fit on the disk."""
+    load_plot()
+    flush_tree(making / "maps")
 
 
 def is_whole_fit(folder: Path) -> bool:

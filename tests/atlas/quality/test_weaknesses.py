@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.maps.maps import Maps, MapsWriter, write_atlas
 from atlas.quality.series import FrameSeries, measure_frames
-from atlas.quality.summary import PLOT, TOLD, report_quality, worst_lines
+from atlas.quality.summary import PLOT, TOLD, load_plot, report_quality, worst_lines
 from atlas.quality.weaknesses import Weakness, weaknesses
 from atlas.sample.files import write_clip, write_truth_fit
 from atlas.sample.scene import Sample
@@ -260,3 +261,14 @@ def test_what_is_written(fresh_clip: Clip, sample: Sample, tmp_path: Path) -> No
     assert picture == (tmp_path / "other" / PLOT).read_bytes()
     assert b"atplotlib" not in picture and b"tEXt" not in picture
     assert read_image(tmp_path / "one" / PLOT).shape[:2] == (900, 1000)
+
+
+def test_without_its_library_all_but_the_plot_is_there(
+    sample_clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "atlas.quality.plot", None)  # an ImportError from here on
+    load_plot()
+    maps = Maps(sample_clip.fit_folder("truth"))
+    report_quality(tmp_path, sample_clip, measure_frames(sample_clip, maps), maps)
+    assert "quality.png could not be made, all else is there" in capsys.readouterr().err
+    assert read_json(tmp_path / "metrics.json")["digest"] and not (tmp_path / PLOT).exists()
