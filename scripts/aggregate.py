@@ -14,10 +14,12 @@ if __name__ == "__main__":
 
 from atlas.options.aggregate import AggregateOptions
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 
 
 def _aggregate(options: AggregateOptions) -> object:
-    from aggregate.stage import aggregate  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
+        from aggregate.stage import aggregate
 
     return aggregate(options)
 

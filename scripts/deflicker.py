@@ -13,11 +13,13 @@ if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 from edit.deflicker.options import DeflickerOptions
 
 
 def _deflicker(options: DeflickerOptions) -> object:
-    from edit.deflicker.stage import deflicker  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
+        from edit.deflicker.stage import deflicker
 
     return deflicker(options)
 

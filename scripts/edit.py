@@ -13,12 +13,14 @@ if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 from edit.editors import EditOptions
 from edit.questions import answer
 
 
 def _edit(options: EditOptions) -> object:
-    from edit.stage import edit  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
+        from edit.stage import edit
 
     return edit(options)
 

@@ -18,7 +18,7 @@ from atlas.system.loading import loading
 
 
 def _evaluate(options: EvaluateOptions) -> object:
-    with loading():  # when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
         from atlas.evaluation.report import printed
 
     return printed(options)

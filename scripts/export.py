@@ -14,10 +14,12 @@ if __name__ == "__main__":
 
 from atlas.options.export import ExportOptions
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 
 
 def _export(options: ExportOptions) -> object:
-    from atlas.rendering.export import export  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
+        from atlas.rendering.export import export
 
     return export(options)
 

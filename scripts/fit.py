@@ -18,7 +18,7 @@ from atlas.system.loading import loading
 
 
 def _fit(options: FitOptions) -> object:
-    with loading():  # when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
         from atlas.fitting.stage import fit
 
     return fit(options)

@@ -14,10 +14,12 @@ if __name__ == "__main__":
 
 from atlas.options.render import RenderOptions
 from atlas.system.command import run_command
+from atlas.system.loading import loading
 
 
 def _render(options: RenderOptions) -> object:
-    from atlas.rendering.stage import render  # torch is loaded when there is something to do: --help is there at once
+    with loading():  # torch, when there is something to do: --help is there at once
+        from atlas.rendering.stage import render
 
     return render(options)
 
