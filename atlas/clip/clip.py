@@ -209,9 +209,10 @@ class Clip:
 
     def checked_flow(self, flow: np.ndarray) -> np.ndarray:
         """Flow that was read, as float32; UserError where some of it is no number, as a damaged file leaves it."""
+        flow = flow.astype(np.float32)
         if not np.isfinite(flow).all():
             raise UserError(f"{self.folder / 'flow'} holds what is no number, it is damaged: run {PREPARE} again")
-        return flow.astype(np.float32)
+        return flow
 
     def fit_folder(self, fit: str) -> Path:
         """Folder of the fit named `fit`; it need not exist."""

@@ -14,6 +14,7 @@ from atlas.geometry.boxes import bounding_box
 from atlas.masks.clip_depth import depth_reader
 from atlas.masks.depth import STEPS, background_weight, object_weight, unpack_depth
 from atlas.storage.arrays import StoredArray, growing_arrays
+from atlas.storage.images import to_float
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.progress import Progress
 
@@ -78,7 +79,7 @@ class FitData:
 
     def colour(self, t: int) -> np.ndarray:
         """Frame `t`, (H, W, 3) float32 in [0, 1]."""
-        return self.colours[t].astype(np.float32) / 255
+        return to_float(self.colours[t])
 
     def depth(self, t: int) -> np.ndarray:
         """Depth of each object's mask in frame `t`, (objects, H, W) float32 pixels."""
@@ -97,7 +98,7 @@ class FitData:
         """The part of frame `t` around where a layer surely is; None where it is not seen."""
         weight = self.weight(layer, t)
         box = bounding_box(weight, MARGIN)
-        return None if box is None else Look(box, self.colours[t][box].astype(np.float32) / 255, weight[box])
+        return None if box is None else Look(box, to_float(self.colours[t][box]), weight[box])
 
     def batch(self, patches: int, size: int, rng: np.random.Generator, device: torch.device) -> Batch:
         """Random patches: half of them anywhere, half around the objects, where the edges are."""

@@ -188,9 +188,10 @@ def _object_flow(clip: Clip, start: int, end: int, here: np.ndarray, there: np.n
     apart, or a small object moves too fast for it: the weights say how far the object went, flow does the rest.
     """
     candidates = [_flow_between(clip, start, end)] if abs(start - end) == 1 else []
-    if not candidates or (_trusted(*candidates[0], here, there).sum() < ENOUGH * (here > 0.5).sum()):
-        candidates.append(_flow_across(clip, start, end, here, there))
     trusted = [_trusted(flow, valid, here, there) for flow, valid in candidates]
+    if not trusted or trusted[0].sum() < ENOUGH * (here > 0.5).sum():
+        candidates.append(_flow_across(clip, start, end, here, there))
+        trusted.append(_trusted(*candidates[-1], here, there))
     best = max(range(len(candidates)), key=lambda i: trusted[i].sum())
     return candidates[best][0], trusted[best]
 
@@ -211,8 +212,11 @@ def _flow_across(clip: Clip, start: int, end: int, here: np.ndarray, there: np.n
 
 def _trusted(flow: np.ndarray, valid: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Where valid flow leads from the object to the object, (H, W) float32 0 or 1."""
-    x, y = np.moveaxis(pixel_positions(*here.shape) + flow, -1, 0)
-    return ((here > 0.5) & (cv2.remap(there, x, y, cv2.INTER_LINEAR) > 0.5) & (valid > 0)).astype(np.float32)
+    result, inside = np.zeros(here.shape, np.float32), here > 0.5
+    if box := bounding_box(inside):
+        x, y = np.moveaxis(pixel_positions(*here.shape)[box] + flow[box], -1, 0)
+        result[box] = inside[box] & (cv2.remap(there, x, y, cv2.INTER_LINEAR) > 0.5) & (valid[box] > 0)
+    return result
 
 
 def _evidence(
