@@ -132,7 +132,7 @@ def write_video(
     colour: the colour tags of the frames (`FrameSource.colour`), carried through and used for the conversion to YUV; where
         some are missing, as `completed` fills them in: RGB of which nothing is known is encoded by BT.709, and tagged so.
     crf: rate factor; None: the format's usual one.
-    quick: in half the time where the format has a way to; for the same quality it takes a lower rate factor then.
+    quick: in half the time where the format has a way to; the same quality takes a rate factor lower by 2 then, and more room.
     Raises ValueError for frames that differ in size or type, or are transparent where the format is not, for a frame rate
     that is none, and for colour tags that ffmpeg has not.
     """
