@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -333,6 +334,7 @@ def test_about_the_seconds_that_were_asked_for(
     # A clock that goes on by being read: on a slow machine six seconds are not enough, on a fast one they are many steps.
     clock = itertools.count(0, 0.15).__next__
     monkeypatch.setattr("atlas.fitting.run.Budget", partial(Budget, clock=clock))
+    monkeypatch.setattr("atlas.fitting.refine.time", SimpleNamespace(perf_counter=clock))
     config = replace(presets.PRESETS["standard"], rounds=(8.0, 4.0, 2.0), passes=1)
     job = FitJob(fresh_clip, tmp_path / "resume", "", torch.device("cpu"), seconds, began=0.0, quiet=True)
     run = FitRun(job, config)
