@@ -16,6 +16,11 @@ from atlas.storage.picture_files.orientation import upright
 from atlas.storage.pictures import WantedSize, picture_bytes
 
 _ROWS = 128
+_PNG = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
+]
+"""Against zlib's level 3, filters chosen row by row: a third of the time or half, files of photographs 13 to 20 % longer."""
 _FLOATS = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
@@ -28,8 +33,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         image = to_uint8(image)
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    how = [cv2.IMWRITE_PNG_COMPRESSION, 3] if path.suffix.lower() == ".png" else []
-    done, data = cv2.imencode(path.suffix, image, how)
+    done, data = cv2.imencode(path.suffix, image, _PNG if path.suffix.lower() == ".png" else [])
     if not done:
         raise UserError(f"{path} cannot be written: choose a .png name")
     with atomic_file(path) as temporary:
