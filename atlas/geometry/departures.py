@@ -1,4 +1,4 @@
-"""Uniform parts of images: whether all texels of a box hold the same, asked of a summed-area table (Crow 1984)."""
+"""Where an image departs from one value: look-ups elsewhere give that value, and need not be made."""
 
 from __future__ import annotations
 
@@ -9,42 +9,53 @@ import numpy as np
 
 from atlas.geometry.boxes import Box
 
-_CELL = 8  # texels along the cells that are counted: a box is asked about with those around it
+_CELL = 4  # texels along the cells that places are looked up in
 
 
-class UniformParts:
-    """Tells where an image holds one value in all of a box: work that depends on what differs can be left out there."""
+class Departures:
+    """Tells which look-ups of an image may give something else than one value: work that depends on them can be left out."""
 
-    def __init__(self, image: np.ndarray) -> None:  # (H, W, C)
-        self._image = image
-        height, width = image.shape[:2]
-        self._mixed = np.zeros((math.ceil(height / _CELL), math.ceil(width / _CELL)), np.uint8)
-        self.renew((slice(0, height), slice(0, width)))
+    def __init__(self, image: np.ndarray, value: float = 0.0) -> None:  # (H, W, C)
+        self._image, self._value = image, np.float32(value)
+        self._differs = np.zeros(image.shape[:2], np.uint8)
+        self.renew((slice(0, image.shape[0]), slice(0, image.shape[1])))
 
     def renew(self, box: Box) -> None:
         """Look again at a box of the image whose texels were replaced, in place."""
-        # A texel counts as mixed by the next one in its row and column: those before the box may have become so.
-        rows, columns = (slice(max(side.start - 1, 0) // _CELL, math.ceil(side.stop / _CELL)) for side in box)
-        part = self._image[rows.start * _CELL : rows.stop * _CELL + 1, columns.start * _CELL : columns.stop * _CELL + 1]
-        down, across = (rows.stop - rows.start) * _CELL, (columns.stop - columns.start) * _CELL
-        differs: np.ndarray = np.zeros((down, across, part.shape[2]), bool)
-        below, right = part[1:, :across] != part[:-1, :across], part[:down, 1:] != part[:down, :-1]
-        differs[: below.shape[0], : below.shape[1]] = below
-        differs[: right.shape[0], : right.shape[1]] |= right
-        in_rows = differs.reshape(-1, _CELL, across * part.shape[2]).any(1)  # whole rows at once: by texels it takes far longer
-        self._mixed[rows, columns] = in_rows.reshape(-1, across // _CELL, _CELL * part.shape[2]).any(2)
-        self._sums = cv2.integral(self._mixed)
+        part = self._image[box]
+        differs = np.zeros(part.shape[:2], bool)
+        for channel in range(part.shape[2]):  # channel by channel: all of a texel at once takes far longer
+            differs |= part[..., channel] != self._value
+        self._differs[box] = differs
+        self._any = bool(self._differs.any())
+        self._cells: dict[int, np.ndarray] = {}
 
-    def value(self, rows: tuple[float, float], columns: tuple[float, float]) -> np.ndarray | None:  # (C,)
-        """Find the one value that all texels from the first to the last hold; None where they differ, or nearly do.
+    def reached(
+        self,
+        uv: np.ndarray,  # (h, w, 2)
+        level: np.ndarray | None = None,  # (h, w)
+    ) -> np.ndarray | None:  # (h, w) uint8
+        """Find where bilinear look-ups may give something else, at full size or at these levels of detail; None: nowhere.
 
-        rows, columns: the first and the last, whole or not. What lies outside of the image is as its border.
+        Outside of the image it is as its border.
         """
-        height, width = self._image.shape[:2]
-        top, bottom = (min(max(row, 0), height - 1) for row in (math.floor(rows[0]), math.ceil(rows[1])))
-        left, right = (min(max(column, 0), width - 1) for column in (math.floor(columns[0]), math.ceil(columns[1])))
-        above, below, before, after = top // _CELL, bottom // _CELL + 1, left // _CELL, right // _CELL + 1
-        sums: np.ndarray = self._sums
-        if sums[below, after] - sums[above, after] - sums[below, before] + sums[above, before]:
+        if not self._any:
             return None
-        return np.asarray(self._image[top, left])
+        cells = self._within(1 if level is None else 2 ** (math.ceil(level.max()) + 1))
+        height, width = self._image.shape[:2]
+        half: np.ndarray | np.float32 = np.float32(width / (2 * _CELL))
+        if height != width:
+            half = np.array([width, height], np.float32) / np.float32(2 * _CELL)
+        places = uv * half
+        places += half - np.float32(0.5)
+        return cv2.remap(cells, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+
+    def _within(self, reach: int) -> np.ndarray:  # (H / _CELL, W / _CELL) uint8
+        """Cells with a texel that departs, or is no further than `reach` from one that does; and a texel for rounding."""
+        if reach not in self._cells:
+            near = cv2.dilate(self._differs, np.ones((2 * reach + 3,) * 2, np.uint8))
+            near = np.pad(near, [(0, -side % _CELL) for side in near.shape])
+            for axis in (0, 1):
+                near = np.maximum.reduce([near[start::_CELL] if axis == 0 else near[:, start::_CELL] for start in range(_CELL)])
+            self._cells[reach] = np.ascontiguousarray(near)
+        return self._cells[reach]

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from atlas.geometry.boxes import Box
-from atlas.geometry.uniform import UniformParts
+from atlas.geometry.departures import Departures
 
 SHARP = 1.25
 """Texels that a pixel may span before smaller copies are read: bilinear sampling alone spans as much."""
@@ -33,7 +33,7 @@ class Texture:
         self.channels, self.device = image.shape[2], torch.device(device)
         self._image = np.ascontiguousarray(image, np.float32)
         self._levels: dict[int, list] = {}
-        self._uniform: UniformParts | None = None
+        self._departures: dict[float, Departures] = {}
 
     @property
     def size(self) -> int:
@@ -45,8 +45,8 @@ class Texture:
         self._image[box] = values
         full = self._levels.get(0)
         self._levels.clear()  # smaller copies are made anew when they are asked for
-        if self._uniform:
-            self._uniform.renew(box)
+        for departures in self._departures.values():
+            departures.renew(box)
         if full and self.device.type == "cpu":
             for start, part in zip(range(0, self.channels, _COLOUR), full, strict=True):
                 part[box] = _of_four(np.ascontiguousarray(values[..., start : start + _COLOUR], np.float32))
@@ -76,18 +76,16 @@ class Texture:
             self._blend_smaller(uv, level, result)
         return [torch.from_numpy(part) for part in result] if self.device.type == "cpu" else result
 
-    def uniform(self, uv: np.ndarray, level: np.ndarray | None = None) -> np.ndarray | None:  # (h, w, 2), (h, w) -> (C,)
-        """Find the one value that all look-ups at these places, and between them, give; None where they may differ."""
-        low, high = uv.min(0).min(0).tolist(), uv.max(0).max(0).tolist()
-        margin = 1 if level is None else 2 ** (math.ceil(level.max()) + 1)
-        spans = []
-        for axis in (0, 1):
-            half = self._image.shape[axis] / 2
-            first, last = ((end[1 - axis] + 1) * half - 0.5 for end in (low, high))
-            spans.append((first - margin, last + margin))
-        if self._uniform is None:
-            self._uniform = UniformParts(self._image)
-        return self._uniform.value(*spans)
+    def departing(
+        self,
+        uv: np.ndarray,  # (h, w, 2)
+        level: np.ndarray | None = None,  # (h, w)
+        value: float = 0.0,
+    ) -> np.ndarray | None:  # (h, w) uint8
+        """Find where look-ups may give something else than one value in all channels; None: nowhere. For a CPU."""
+        if value not in self._departures:
+            self._departures[value] = Departures(self._image, value)
+        return self._departures[value].reached(uv, level)
 
     def at_places(self, uv: np.ndarray) -> Tensor:  # (M, 2) -> (M, 4)
         """Look a texture of three channels up at full size, wherever; for few places. The fourth has no meaning."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import box_within, union_of
+from atlas.geometry.boxes import Box, box_within, union_of
 from atlas.geometry.texture import Texture
-from atlas.maps.layer_view import FrameMaps, LayerView, Outline, colours_of, layer_view, whole_share
+from atlas.maps.layer_view import FrameMaps, FramePart, LayerView, colours_of, layer_view, whole_share
 from atlas.maps.maps import Maps
 
 
@@ -47,6 +46,8 @@ class ScaledMaps:
 
 BLOCK = 384
 """Pixels along the blocks of a frame in which an atlas is looked up, or has nothing to say."""
+FEW = 0.4
+"""Share of the pixels up to which they are worked on one by one."""
 DeltaKind = Literal["lit", "gain", "unlit"]
 
 
@@ -75,13 +76,11 @@ class LayerDelta(Protocol):
         """What of it lies in the layer's atlas; its gain is of the frame as it is moved."""
         ...
 
-    def moved(
-        self,
-        view: LayerView,
-        frame: np.ndarray,  # (h, w, 3), what the view shows of it
-        source: Tensor,  # (h, w, 4), the same in floats on the device
-    ) -> Tensor | None:  # (h, w, 4)
-        """Find what is added to the frame's own pixels in a view of the layer, in the frame's units; None for 0."""
+    def changed(self, view: LayerView, part: FramePart) -> Tensor | None:  # (h, w, 4)
+        """Find what becomes of the frame's own pixels in a view of the layer, in the frame's units; None where all stay.
+
+        The tensor is the caller's own. Pixels that stay are the frame's, as near as floats have them.
+        """
         ...
 
 
@@ -103,18 +102,31 @@ class DeltaTexture:
         """All of it lies in the atlas."""
         return self
 
-    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> None:
+    def changed(self, view: LayerView, part: FramePart) -> None:
         """The frame's own pixels stay as they are."""
 
     def at(self, uv: np.ndarray, level: np.ndarray | None) -> Delta:  # (h, w, 2), (h, w)
         """Look the delta up at pixels, smoothed as far as their level of detail says. Its tensors are the caller's own."""
         return Delta(**dict(zip(self.kinds, self.planes.at_level(uv, level), strict=True)))
 
-    def seen_in(self, view: LayerView) -> Delta | None:
-        """Look the delta up at the pixels of a view; None where it is 0 all round about."""
-        level = view.level(self.planes.size)
-        value = self.planes.uniform(view.uv, level)
-        return None if value is not None and not value.any() else self.at(view.uv, level)
+    def views(self, view: LayerView) -> Iterator[tuple[LayerView, np.ndarray | Box]]:
+        """View where it may not be 0: a few pixels alone, with their numbers; many in blocks, with their boxes in the view."""
+        if self.device.type != "cpu":  # the whole, at once
+            yield view, box_within(view.box, view.box)
+            return
+        reached = self.planes.departing(view.uv, view.level(self.planes.size))
+        if reached is None:
+            return
+        reached = cv2.bitwise_and(reached, cv2.compare(view.seen, 0, cv2.CMP_GT))
+        places = np.flatnonzero(reached)
+        if len(places) <= FEW * reached.size:
+            if len(places):
+                yield view.alone(places), places
+            return
+        for part in view.parts(BLOCK):
+            box = box_within(part.box, view.box)
+            if reached[box].any():
+                yield part, box
 
 
 @torch.no_grad()
@@ -134,59 +146,93 @@ def add_deltas(
     result = frame.copy()
     if not views:
         return result
-    union, top = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max)
-    source = colours_of(frame[union], next(iter(deltas.values())).device)
-    total = source.clone()
+    union, top, total = union_of([view.box for view in views.values()]), float(np.iinfo(frame.dtype).max), None
     for layer, view in views.items():
-        within = box_within(view.box, union)
-        seen, result_here, delta = source[within], total[within], deltas[layer]
-        moved = delta.moved(view, frame[view.box], seen)
-        if moved is not None:
-            result_here.addcmul_(view.weight, moved)
-        if delta.texture:
-            outline = view.outline(own[layer]) if own and "gain" in delta.texture.kinds else None
-            with _unmixed(seen, outline, top):
-                for part, added in _through_atlas(delta.texture, view, seen, moved, top):
-                    result_here[box_within(part.box, view.box)].addcmul_(part.weight, added)
-    # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
-    result[union] = cv2.cvtColor(_rounded(total, top, frame.dtype), cv2.COLOR_RGBA2RGB)
+        part = FramePart(frame[view.box], view.device)
+        edited = _edited(deltas[layer], view, part, own.get(layer) if own else None)
+        if edited is None:
+            continue
+        if len(views) == 1:
+            total = edited
+        else:
+            total = colours_of(frame[union], view.device) if total is None else total
+            total[box_within(view.box, union)] += edited.sub_(part.colours)
+    if total is not None:
+        # A pixel whose terms are all 0 is still a whole number here, so rounding gives it back.
+        result[union] = cv2.cvtColor(_rounded(total, top, frame.dtype), cv2.COLOR_RGBA2RGB)
     return result
 
 
-@contextmanager
-def _unmixed(colours: Tensor, outline: Outline | None, top: float) -> Iterator[None]:
-    """Put the layer's own colours on its outline, in place, inside the block: they need no copy of all others."""
-    if outline is None:
-        yield
-        return
-    mixed = colours[outline.place]
-    colours[outline.place] = mixed + outline.share * (outline.own * top - mixed)
-    yield
-    colours[outline.place] = mixed
+def _edited(delta: LayerDelta, view: LayerView, part: FramePart, own: Texture | None) -> Tensor | None:  # (h, w, 4)
+    """Find what becomes of a frame in a view of a layer, blended in by its opacity; None where it stays as it is."""
+    colours = delta.changed(view, part)
+    if delta.texture:
+        colours = _through_atlas(delta.texture, view, colours, part, own)
+    if colours is None:
+        return None
+    partly = np.flatnonzero(cv2.compare(view.seen, 1, cv2.CMP_LT))
+    if view.device.type != "cpu" or len(partly) > FEW * view.seen.size:
+        return torch.lerp(part.colours, colours, view.weight)
+    if len(partly):
+        weight = torch.from_numpy(view.seen.reshape(-1).take(partly))[:, None]
+        _replace(colours, partly, torch.lerp(part.at(partly), _at(colours, partly), weight))
+    return colours
 
 
 def _through_atlas(
-    texture: DeltaTexture,
-    view: LayerView,
-    colours: Tensor,  # (h, w, 4) what the layer shows, in the frame's units
-    moved: Tensor | None,  # (h, w, 4) what is added to that first
-    top: float,
-) -> Iterator[tuple[LayerView, Tensor]]:  # (h', w', 4)
-    """Find what is added through the atlas, light * lit + gain * colours + unlit, in the parts of a view where it is any."""
-    for part in view.parts(BLOCK):
-        delta, place = texture.seen_in(part), box_within(part.box, view.box)
-        if delta is None:
-            continue
-        added = torch.zeros_like(colours[place]) if delta.lit is None else delta.lit.mul_(top)
-        if delta.lit is not None and part.light is not None:
-            added.mul_(part.light)
-        if delta.gain is not None:
-            added.addcmul_(delta.gain, colours[place])
-            if moved is not None:
-                added.addcmul_(delta.gain, moved[place])
-        if delta.unlit is not None:
-            added.add_(delta.unlit, alpha=top)
-        yield part, added
+    texture: DeltaTexture, view: LayerView, colours: Tensor | None, part: FramePart, own: Texture | None
+) -> Tensor | None:  # (h, w, 4)
+    """Add what goes through the atlas, light * lit + gain * colours + unlit, to a frame's colours in a view of the layer.
+
+    colours: as they were changed before, overwritten; None where they are the frame's.
+    """
+    mixed = None
+    for seen, where in texture.views(view):
+        if colours is None:
+            colours = part.colours.clone()
+        if mixed is None and own and "gain" in texture.kinds:
+            # What the gain is of: on the outline the layer's own colours. They need no copy of all others.
+            mixed = view.outline(own)
+            if mixed:
+                unmixed = mixed.share * (mixed.own * part.top - part.at(mixed.number).to(view.device))
+                colours[mixed.place] += unmixed
+        if isinstance(where, np.ndarray):
+            base = _at(colours, where)
+            added = _added(texture, seen, _filled_up(base, seen.seen.shape), part.top).reshape(-1, 4)
+            _replace(colours, where, added[: len(where)].add_(base))
+        else:
+            here = colours[where]
+            here.add_(_added(texture, seen, here, part.top))
+    if mixed:
+        assert colours is not None
+        colours[mixed.place] -= unmixed
+    return colours
+
+
+def _added(texture: DeltaTexture, view: LayerView, colours: Tensor, top: float) -> Tensor:  # (h, w, 4) twice
+    """Look up what is added to colours that a view of the layer shows, in the frame's units."""
+    delta = texture.at(view.uv, view.level(texture.planes.size))
+    added = torch.zeros_like(colours) if delta.lit is None else delta.lit.mul_(top)
+    if delta.lit is not None and view.light is not None:
+        added.mul_(view.light)
+    if delta.gain is not None:
+        added.addcmul_(delta.gain, colours)
+    if delta.unlit is not None:
+        added.add_(delta.unlit, alpha=top)
+    return added
+
+
+def _at(colours: Tensor, places: np.ndarray) -> Tensor:  # (h, w, 4), (M,) -> (M, 4)
+    return colours.view(-1, 4).index_select(0, torch.from_numpy(places))
+
+
+def _replace(colours: Tensor, places: np.ndarray, values: Tensor) -> None:  # (h, w, 4), (M,), (M, 4)
+    colours.view(-1, 4).index_copy_(0, torch.from_numpy(places), values)
+
+
+def _filled_up(values: Tensor, shape: tuple[int, ...]) -> Tensor:  # (M, 4) -> (*shape, 4), the last one repeated
+    missing = shape[0] * shape[1] - len(values)
+    return torch.cat([values, values[-1:].expand(missing, 4)]).view(*shape, 4)
 
 
 def _rounded(colours: Tensor, top: float, dtype: np.dtype) -> np.ndarray:
@@ -247,12 +293,11 @@ def layers_alone(
         ((own,), delta) = textures[layer].at_level(view.uv, None), deltas[layer]
         own = own.mul_(top) if view.light is None else own.mul_(view.light).mul_(top)
         colour = torch.lerp(own, seen, whole_share(view.opacity)[..., None]) if detail else own
-        moved, edited = delta.moved(view, frame[view.box], seen), colour.clone()
-        if moved is not None:
-            edited += moved
+        edited, part = colour.clone(), FramePart(frame[view.box], view.device)
+        if (changed := delta.changed(view, part)) is not None:
+            edited += changed.sub_(seen)
         if delta.texture:
-            for part, added in _through_atlas(delta.texture, view, colour, moved, top):
-                edited[box_within(part.box, view.box)] += added
+            _through_atlas(delta.texture, view, edited, part, None)  # in place
         total[within].addcmul_(view.weight, edited)
         alpha[within] += view.opacity
     total /= alpha.clamp(min=1e-6)[..., None]

@@ -22,7 +22,7 @@ from atlas.geometry.boxes import bounding_box
 from atlas.geometry.filling import wide_blur
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import LayerDelta, add_deltas
-from atlas.maps.layer_view import FrameMaps, LayerView, Outline, colours_of, whole_share
+from atlas.maps.layer_view import FrameMaps, FramePart, LayerView, Outline, colours_of, whole_share
 
 _REACH, _WIDE = 1.5, 6.0  # pixels over which the edit is compared with the source (sigma), and where that sees too little
 _SUPPORT = 0.02  # share of a neighbourhood that has to show the layer alone
@@ -50,13 +50,14 @@ class EditedFrame:
 
     texture = None  # nothing of it lies in an atlas
 
-    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> Tensor:
-        """Find what it changes in a view of its layer: exactly 0 wherever it is as the frame is."""
+    def changed(self, view: LayerView, part: FramePart) -> Tensor:
+        """Find what becomes of the frame in a view of its layer: exactly the frame wherever it is as that is."""
+        frame, applies = part.image, self.applies[view.box]
         change = self.colour[view.box].astype(np.float32) - frame.astype(np.float32)
-        applies = self.applies[view.box]
         if self.own and (outline := view.outline(self.own)):
             _correct(change, frame, applies, view, outline, self.scale)
         change *= applies[..., None]
+        change += frame
         return colours_of(change, view.device)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Protocol
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import Box, blocks, bounding_box, box_within
+from atlas.geometry.boxes import EMPTY, Box, blocks, bounding_box, box_within
 from atlas.geometry.texture import Texture, level_of_detail
 
 MIXED, PURE = 0.8, 0.98
@@ -42,6 +43,11 @@ class FrameMaps(Protocol):
         ...
 
 
+Cut = Callable[[np.ndarray], np.ndarray]
+"""From an image of a view to the same of a part of it."""
+_ROW = 1024  # pixels that are viewed alone lie in rows of so many
+
+
 @dataclass
 class LayerView:
     """A layer in the part of a frame where it is visible; what is worked out from its maps is kept."""
@@ -51,13 +57,18 @@ class LayerView:
     """(h, w, 2)."""
     seen: np.ndarray
     """(h, w) opacity."""
-    gain: np.ndarray | None
-    """(h, w, 3) light; None for 1."""
     device: torch.device
-    of: LayerView | None = None
-    """What it is a part of."""
+    lit: Callable[[], np.ndarray] | None = None
+    """Reads the light, (h, w, 3), when it is asked for; None for 1."""
+    of: tuple[LayerView, Cut] | None = None
+    """What it is a part of, and how it is cut out."""
     _levels: dict[int, np.ndarray | None] = field(default_factory=dict)
     _outlines: dict[Texture, Outline | None] = field(default_factory=dict)
+
+    @cached_property
+    def gain(self) -> np.ndarray | None:
+        """(h, w, 3) light; None for 1."""
+        return self.lit() if self.lit else None
 
     @cached_property
     def opacity(self) -> Tensor:
@@ -79,8 +90,9 @@ class LayerView:
     def level(self, size: int) -> np.ndarray | None:  # (h, w)
         """Choose the level of detail of a texture of `size` texels, 0 where the layer is not seen; None for 0 everywhere."""
         if self.of is not None:
-            level = self.of.level(size)
-            if level is None or not (here := level[box_within(self.box, self.of.box)]).any():
+            whole, cut = self.of
+            level = whole.level(size)
+            if level is None or not (here := cut(level)).any():
                 return None
             return here
         if size not in self._levels:
@@ -101,9 +113,19 @@ class LayerView:
             return
         for box in blocks(self.box, side):
             place = box_within(box, self.box)
-            seen = self.seen[place]
-            if seen.any():
-                yield LayerView(box, self.uv[place], seen, None if self.gain is None else self.gain[place], self.device, self)
+            if self.seen[place].any():
+                yield self._part(box, itemgetter(place))
+
+    def alone(self, places: np.ndarray) -> LayerView:  # (M,) numbers of pixels, row by row
+        """View some pixels alone, side by side; what is left of the last row is the last pixel again. Its box says nothing."""
+        width = min(len(places), _ROW)
+        padded = np.full((-(-len(places) // width), width), places[-1])
+        padded.reshape(-1)[: len(places)] = places
+        return self._part(EMPTY, lambda image: image.reshape(-1, *image.shape[2:]).take(padded, 0))
+
+    def _part(self, box: Box, cut: Cut) -> LayerView:
+        lit = None if self.lit is None else (lambda: cut(self.gain))  # type: ignore[arg-type]
+        return LayerView(box, cut(self.uv), cut(self.seen), self.device, lit, (self, cut))
 
 
 def layer_view(index: int, layer: str, maps: FrameMaps, device: torch.device) -> LayerView | None:
@@ -112,8 +134,25 @@ def layer_view(index: int, layer: str, maps: FrameMaps, device: torch.device) ->
     box = bounding_box(opacity)
     if box is None:
         return None
-    gain = maps.light(layer, index)[box] if maps.has_light(layer) else None
-    return LayerView(box, maps.uv(layer, index)[box], opacity[box], gain, device)
+    lit = (lambda: maps.light(layer, index)[box]) if maps.has_light(layer) else None
+    return LayerView(box, maps.uv(layer, index)[box], opacity[box], device, lit)
+
+
+class FramePart:
+    """What a view shows of a frame: as it is stored, and as floats of the same range where these are asked for."""
+
+    def __init__(self, image: np.ndarray, device: torch.device) -> None:  # (h, w, 3) uint8 or uint16
+        self.image, self.device = image, device
+        self.top = float(np.iinfo(image.dtype).max)
+
+    @cached_property
+    def colours(self) -> Tensor:
+        """(h, w, 4) float32 of red, green, blue and one to spare."""
+        return colours_of(self.image, self.device)
+
+    def at(self, places: np.ndarray) -> Tensor:  # (M,) numbers of pixels, row by row -> (M, 4) float32
+        """Read a few pixels."""
+        return colours_of(self.image.reshape(-1, 3).take(places, 0)[None], self.device)[0]
 
 
 def colours_of(image: np.ndarray, device: torch.device) -> Tensor:  # (h, w, 3) of any kind -> (h, w, 4) float32
@@ -132,6 +171,8 @@ class Outline:
 
     place: tuple[Tensor, Tensor]
     """Rows and columns in the view, (M,) each."""
+    number: np.ndarray
+    """(M,) the pixels' numbers, row by row."""
     share: Tensor
     """(M, 1) how far the frame's colour there is not to be taken for the layer's."""
     own: Tensor
@@ -141,7 +182,8 @@ class Outline:
     def of(cls, view: LayerView, own: Texture) -> Outline | None:
         """Find the outline of a layer in its view; None where it has none."""
         mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(PURE))
-        edge = np.divmod(np.flatnonzero(mixed), mixed.shape[1])
+        number = np.flatnonzero(mixed)
+        edge = np.divmod(number, mixed.shape[1])
         if not len(edge[0]):
             return None
         rows, columns = (torch.from_numpy(index).to(view.device) for index in edge)
@@ -149,4 +191,4 @@ class Outline:
         colours = own.at_places(view.uv[edge])
         if view.gain is not None:
             colours *= colours_of(view.gain[edge][None], view.device)[0]
-        return cls(place, 1 - whole_share(view.opacity[place])[:, None], colours)
+        return cls(place, number, 1 - whole_share(view.opacity[place])[:, None], colours)

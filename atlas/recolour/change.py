@@ -19,6 +19,7 @@ from torch import Tensor
 from atlas.errors import AGGREGATE, UserError
 from atlas.geometry.texture import Texture
 from atlas.maps.keyframes import DARKEST
+from atlas.maps.layer_view import FramePart
 from atlas.recolour.grid import SHAPE, BilateralGrid
 from atlas.recolour.matte import MASKS, OPACITIES, Matte
 from atlas.recolour.table import NODES, ColourTable
@@ -76,19 +77,18 @@ class ColourChange:
 
     def of_frame(
         self,
-        pixels: np.ndarray,  # (h, w, 3) of a frame
-        colours: Tensor,  # (h, w, 4) the same in floats
+        part: FramePart,
         uv: Tensor,  # (h, w, 2)
         light: Tensor | None,  # (h, w, 4)
-    ) -> Tensor:  # (h, w, 4)
+    ) -> Tensor:  # (h, w, 4), in the frame's units
         """Change the colours of a frame as `whole` does; on a CPU those of 8 bits are looked up in a fraction of the time."""
-        if pixels.dtype != np.uint8 or uv.device.type != "cpu" or (self.unlit and light is not None):
-            return self.of_colours(colours / float(np.iinfo(pixels.dtype).max), uv, light)
-        changed = self.table.at_bytes(pixels)
+        if part.image.dtype != np.uint8 or uv.device.type != "cpu" or (self.unlit and light is not None):
+            return self.of_colours(part.colours / part.top, uv, light).mul_(part.top)
+        changed = self.table.at_bytes(part.image)
         if self.grid is not None:
-            more = self.grid.at(list((colours / 255).unbind(-1)[:3]), uv)
-            changed += torch.stack([*more, more[0]], -1)
-        return changed.clamp_(0, 1)
+            more = self.grid.at(list((part.colours / part.top).unbind(-1)[:3]), uv)
+            changed.add_(torch.stack([*more, more[0]], -1), alpha=part.top)
+        return changed.clamp_(0, part.top)
 
     def shares(self, device: torch.device | str = "cpu") -> Texture:
         """Make a texture of how far it applies, 1 plane."""

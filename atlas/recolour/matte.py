@@ -50,7 +50,7 @@ class MatteEvidence:
         mask: np.ndarray,  # (M,) in [0, 1]
     ) -> None:
         """Add pixels of a keyframe: of the layer, on its outline and a little beyond."""
-        products = [(a * b).sum(1) for a, b in ((change, expected), (expected, expected), (change, change))]
+        products = [np.einsum("ij,ij->i", a, b) for a, b in ((change, expected), (expected, expected), (change, change))]
         self._alone += [product[opacity == 1].sum() for product in products]
         beyond = (opacity <= OPACITIES[1]) & (mask < MASKS[1])
         self._beyond += products[2][beyond].sum(), products[1][beyond].sum()

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlas.geometry.boxes import box_within
 from atlas.geometry.texture import Texture
-from atlas.maps.compositing import BLOCK, DeltaTexture
-from atlas.maps.layer_view import FrameMaps, LayerView
+from atlas.maps.compositing import FEW, DeltaTexture
+from atlas.maps.layer_view import FrameMaps, FramePart, LayerView
 from atlas.recolour.change import ColourChange
 from atlas.recolour.matte import Matte
 
@@ -34,30 +33,57 @@ class RecolouredDelta:
         """Where it is computed."""
         return self.texture.device
 
-    def moved(self, view: LayerView, frame: np.ndarray, source: Tensor) -> Tensor | None:
-        """Find how the change moves the frame's own colours; exactly 0 where it does not apply."""
-        shares = [(part.box, self._share(part)) for part in view.parts(BLOCK)]
-        if all(isinstance(share, float) and share == 0 for _, share in shares):
+    def changed(self, view: LayerView, part: FramePart) -> Tensor | None:
+        """Change the frame's own colours as far as the change applies: where it does not, they stay."""
+        applies = self._partly(view)
+        if applies is not None and not applies.any():
             return None
-        top = float(np.iinfo(frame.dtype).max)
         light = view.light if self.change.unlit else None
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
-        moved = self.change.of_frame(frame, source, uv, light).mul_(top).sub_(source)
+        colours = self.change.of_frame(part, uv, light)
         if outline := view.outline(self.own):
-            place = outline.place
-            colours = source[place] / top
-            colours += outline.share * (outline.own - colours)
+            place, mixed = outline.place, part.at(outline.number)
+            own = mixed / part.top
+            own += outline.share * (outline.own - own)
             there = None if light is None else light[place][None]
-            moved[place] = (self.change.of_colours(colours[None], uv[place][None], there)[0] - colours) * top
-        for box, share in shares:
-            if not isinstance(share, float) or share != 1:
-                moved[box_within(box, view.box)] *= share
-        return moved
+            colours[place] = mixed + (self.change.of_colours(own[None], uv[place][None], there)[0] - own) * part.top
+        return colours if applies is None else applies.blended(part, colours)
 
-    def _share(self, part: LayerView) -> Tensor | float:
-        """Look up how far the change applies, (h, w, 1), or the number for all of a part of a view."""
-        value = self.shares.uniform(part.uv)
-        return self.shares.at_level(part.uv, None)[0][..., None] if value is None else float(value[0])
+    def _partly(self, view: LayerView) -> _Applies | None:
+        """Look up how far the change applies; None for wholly everywhere."""
+        if self.device.type != "cpu":
+            return _Applies(self.shares.at_level(view.uv, None)[0], None)
+        departs = self.shares.departing(view.uv, value=1.0)
+        if departs is None:
+            return None
+        places = np.flatnonzero(cv2.bitwise_and(departs, cv2.compare(view.seen, 0, cv2.CMP_GT)))
+        if not len(places):
+            return None
+        if len(places) > FEW * departs.size:
+            return _Applies(self.shares.at_level(view.uv, None)[0], None)
+        shares = self.shares.at_level(view.alone(places).uv, None)[0].reshape(-1)[: len(places)]
+        return _Applies(shares, places)
+
+
+@dataclass(frozen=True)
+class _Applies:
+    """How far a change applies, at all pixels of a view or at some; at the others, wholly."""
+
+    shares: Tensor  # (h, w), or (M,) at the places
+    places: np.ndarray | None  # (M,) numbers of pixels, row by row
+
+    def any(self) -> bool:
+        """Whether it applies anywhere."""
+        return self.places is not None or bool(self.shares.any())
+
+    def blended(self, part: FramePart, colours: Tensor) -> Tensor:  # (h, w, 4), overwritten -> the same
+        """Go from the frame's colours to the changed ones as far as the change applies."""
+        if self.places is None:
+            return torch.lerp(part.colours, colours, self.shares[..., None], out=colours)
+        at = torch.from_numpy(self.places)
+        flat = colours.view(-1, 4)
+        flat.index_copy_(0, at, torch.lerp(part.at(self.places), flat.index_select(0, at), self.shares[:, None]))
+        return colours
 
 
 class MattedMaps:

@@ -1,67 +1,57 @@
-"""Boxes of an image that hold one value."""
+"""Where an image departs from one value."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from atlas.geometry.departures import Departures
 from atlas.geometry.texture import Texture
-from atlas.geometry.uniform import UniformParts
 
 
-def test_a_box_of_one_value_is_found_and_one_of_two_is_not() -> None:
+def places(rows: np.ndarray, columns: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Texel coordinates, whole at centres, as uv."""
+    return np.stack([(columns + 0.5) * (2 / size[1]) - 1, (rows + 0.5) * (2 / size[0]) - 1], -1).astype(np.float32)
+
+
+def test_what_is_far_from_a_departure_is_left_out_and_what_is_at_it_is_not() -> None:
     image = np.zeros((40, 60, 2), np.float32)
-    image[20:, :, 1] = 0.5
-    parts = UniformParts(image)
-    assert parts.value((0, 10), (3, 50)).tolist() == [0, 0]  # type: ignore[union-attr]
-    assert parts.value((30.2, 99.0), (-7.0, 59.5)).tolist() == [0, 0.5]  # type: ignore[union-attr]
-    assert parts.value((10, 30), (0, 59)) is None
+    image[20, 30, 1] = 0.5
+    uv = places(np.array([[20.0, 20.9, 5.0, 39.0]]), np.array([[30.0, 29.2, 5.0, 59.0]]), (40, 60))
+    reached = Departures(image).reached(uv)
+    assert reached is not None and (reached > 0).tolist() == [[True, True, False, False]]
+    assert Departures(np.ones((8, 8, 1), np.float32), 1).reached(uv) is None
 
 
-def test_it_never_takes_what_differs_for_one() -> None:
+@pytest.mark.parametrize("size", [(64, 64), (37, 53)])
+@pytest.mark.parametrize("depth", [None, 0.4, 1.7])
+def test_look_ups_that_are_left_out_give_the_value(size: tuple[int, int], depth: float | None) -> None:
+    """At random places, also outside of the image, at full size and from smaller copies."""
     random = np.random.default_rng(0)
-    image = np.zeros((37, 53, 1), np.float32)
-    image[tuple(random.integers(0, side, 8) for side in image.shape[:2])] = 1
-    parts, found = UniformParts(image), 0
-    for _ in range(500):
-        (top, bottom), (left, right) = (np.sort(random.integers(0, side, 2)) for side in image.shape[:2])
-        value = parts.value((top, bottom), (left, right))
-        if value is not None:
-            found += 1
-            assert (image[top : bottom + 1, left : right + 1] == value).all()
-    assert found > 20
+    image = np.full((*size, 3), 0.25, np.float32)
+    image[tuple(random.integers(0, side, 3) for side in size)] = 1
+    texture = Texture(image)
+    uv = random.uniform(-1.1, 1.1, (60, 70, 2)).astype(np.float32)
+    level = None if depth is None else np.full((60, 70), depth, np.float32)
+    reached = texture.departing(uv, level, 0.25)
+    assert reached is not None and (reached == 0).sum() > 50
+    (colours,) = texture.at_level(uv, level)
+    assert (colours[..., :3].numpy()[reached == 0] == 0.25).all()
+    assert (reached == 0).mean() > 0.4 or depth is not None
 
 
 def test_texels_that_are_replaced_are_looked_at_again() -> None:
-    """Boxes at the border and across cells, of one value and of many: as if the image were asked about for the first time."""
+    """As if the image were asked about for the first time, whatever was there before."""
     random = np.random.default_rng(1)
-    image = np.zeros((37, 53, 2), np.float32)
-    parts, found = UniformParts(image), 0
-    for number in range(60):
+    image, (rows, columns) = np.zeros((37, 53, 2), np.float32), np.indices((37, 53))
+    uv, departures = places(rows, columns, (37, 53)), Departures(image)
+    for number in range(20):
         (top, bottom), (left, right) = (np.sort(random.choice(side + 1, 2, replace=False)) for side in image.shape[:2])
         box = slice(int(top), int(bottom)), slice(int(left), int(right))
-        image[box] = number % 3 if number % 2 else random.integers(0, 2, image[box].shape)
-        parts.renew(box)
-        anew = UniformParts(image)
-        for place in range(0, 37, 4):
-            value, expected = (asked.value((place, place + 3), (place, place + 7)) for asked in (parts, anew))
-            assert (value is None) == (expected is None)
-            if value is not None:
-                found += 1
-                np.testing.assert_array_equal(value, expected)
-    assert 50 < found < 550
-
-
-def test_a_uniform_look_up_is_what_looking_up_gives() -> None:
-    """At full size and from smaller copies; beside what differs nothing is called uniform."""
-    image = np.zeros((200, 200, 3), np.float32)
-    image[:, 120:] = 0.25
-    texture = Texture(image)
-    y, x = np.indices((20, 30), np.float32)
-    for first, scale, whole in ((10.0, 1.0, True), (130.0, 1.5, True), (88.0, 1.0, False)):
-        uv = np.stack([(first + scale * x) / 100 - 1, (50 + scale * y) / 100 - 1], -1)
-        level = np.full((20, 30), 0.5, np.float32) if scale > 1 else None
-        value = texture.uniform(uv, level)
-        assert (value is not None) == whole
-        if value is not None:
-            (colours,) = texture.at_level(uv, level)
-            np.testing.assert_array_equal(colours[..., :3].numpy(), np.broadcast_to(value, (20, 30, 3)))
+        image[box] = 0 if number % 3 else random.integers(0, 2, image[box].shape)
+        departures.renew(box)
+        found, anew = departures.reached(uv), Departures(image).reached(uv)
+        assert (found is None) == (anew is None)
+        if found is not None and anew is not None:
+            np.testing.assert_array_equal(found, anew)
+            assert (found[image.any(-1)] > 0).all()
