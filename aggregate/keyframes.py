@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aggregate.change.learning import EditedPixels, changed, learn_change
+from aggregate.change.learning import EditedPixels, learn_change
+from aggregate.change.left_over import LeftOver
 from aggregate.repainted import Claims, repainted_pixels
 from aggregate.stack import FEW
 from aggregate.windows import View
@@ -23,6 +24,7 @@ from atlas.geometry.boxes import Box, bounding_box, sides_of
 from atlas.maps.coverage import Visibility
 from atlas.maps.keyframes import keyframe_pixels
 from atlas.maps.lay_over import where_applied
+from atlas.maps.layer_view import PURE, FramePart
 from atlas.maps.maps import Maps, fit_identity, open_maps
 from atlas.maps.partial import Partial, uv_within
 from atlas.recolour.change import ColourChange
@@ -47,13 +49,16 @@ class PlacedKeyframe:
     """(N, N) where the keyframe was repainted by hand, about [0, 1]."""
     view: View
     """The same as pixels."""
+    explained: bool = False
+    """Whether the colour change explains it but for single pixels."""
 
     def within(self, box: Box) -> PlacedKeyframe:
         """Crop to a box of the atlas that holds all that was seen."""
         partial, size = self.partial, (self.light.shape[0], self.light.shape[1])
         images = (partial.colour, partial.weight, partial.seen, partial.coverage)
         view = replace(self.view, uv=uv_within(self.view.uv, box, size))
-        return PlacedKeyframe(Partial(*(image[box] for image in images)), self.light[box], self.repainted[box], view)
+        cropped = Partial(*(image[box] for image in images))
+        return PlacedKeyframe(cropped, self.light[box], self.repainted[box], view, self.explained)
 
 
 @dataclass(frozen=True)
@@ -122,33 +127,38 @@ class LayerKeyframes:
 
     def recoloured(self, index: int, shown: np.ndarray, change: ColourChange) -> np.ndarray:  # (H, W, 3) uint8 -> float32
         """Change the colours of frame `index` as the keyframe changes them."""
-        frame, uv = to_float(shown), self.maps.uv(self.layer, index)
+        uv = self.maps.uv(self.layer, index)
+        light = torch.from_numpy(self.maps.light(self.layer, index)) if change.unlit else None
         (share,) = change.shares().at(uv, smooth=False)
         if change.matte is not None:
             opacity, mask = self.maps.opacity(self.layer, index), self.clip.selection(self.layer, index)
             share = share * change.matte.at(torch.from_numpy(opacity), torch.from_numpy(mask))
-        return frame + share.numpy()[..., None] * (changed(change, frame, uv, self.maps.light(self.layer, index)) - frame)
+        whole = change.of_frame(FramePart(shown, torch.device("cpu")), torch.from_numpy(uv), light)[..., :3].numpy() / 255
+        return (frame := to_float(shown)) + share.numpy()[..., None] * (whole - frame)
 
     def placed(self, index: int, device: torch.device, change: ColourChange | None = None) -> PlacedKeyframe:
         """Place keyframe `index` and its unedited frame, its colours changed, in the atlas."""
         shown = self.clip.frame(index)
         image = read_keyframe(self.files[index], self.clip, index, shown)
-        keyframe = torch.from_numpy(to_float(image)).to(device)
-        before = to_float(shown) if change is None else self.recoloured(index, shown, change)
-        frame = torch.from_numpy(before).to(device)
+        colours, explained, made = to_float(image), False, self._before(index)
+        keyframe = torch.from_numpy(colours).to(device)
         pixels = keyframe_pixels(self.maps, self.layer, index, keyframe[..., 3])
-        made = self._before(index)
-        by_hand = np.zeros(image.shape[:2], np.float32) if made is None else repainted_pixels(image, made)
-        repainted = torch.from_numpy(by_hand).to(device)
-        colours = pixels.unlit(keyframe[..., :3], frame)
-        partial = pixels.in_atlas(torch.cat([colours, pixels.light.mean(-1, keepdim=True), repainted[..., None]], -1))
+        before = to_float(shown)
+        if change is not None:
+            weight, alone = pixels.weight.cpu().numpy(), self.maps.opacity(self.layer, index) >= PURE
+            left = LeftOver.of(colours[..., :3], self.recoloured(index, shown, change), weight, alone)
+            before, explained = left.frame, left.explained
+        frame = torch.from_numpy(before).to(device)
+        channels = [pixels.unlit(keyframe[..., :3], frame), pixels.light.mean(-1, keepdim=True)]
+        if made is not None:
+            channels.append(torch.from_numpy(repainted_pixels(image, made)).to(device)[..., None])
+        partial = pixels.in_atlas(torch.cat(channels, -1))
         counts = pixels.weight > 0
-        edited, original = colours[counts].split(3, dim=-1)
+        edited, original = channels[0][counts].split(3, dim=-1)
         view = View(pixels.uv[counts], edited, original, pixels.weight[counts])
-        channels = partial.colour
-        return PlacedKeyframe(
-            replace(partial, colour=channels[..., _COLOURS]), channels[..., _LIGHT], channels[..., _REPAINTED], view
-        )
+        planes = partial.colour
+        repainted = torch.zeros_like(partial.weight) if made is None else planes[..., _REPAINTED]
+        return PlacedKeyframe(replace(partial, colour=planes[..., _COLOURS]), planes[..., _LIGHT], repainted, view, explained)
 
     def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
         """Find what was repainted by hand in any of the keyframes, where it lies in the box of the atlas."""

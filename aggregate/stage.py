@@ -39,7 +39,7 @@ from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 
-VERSION = 8  # of the method: a changed one makes earlier results out of date
+VERSION = 9  # of the method: a changed one makes earlier results out of date
 _PLACED = 2  # keyframes that are placed at once: each holds several images of the atlas's size
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 
@@ -218,6 +218,7 @@ def _merged(
     by_hand, known = torch.zeros(size, device=device), torch.zeros(size, device=device)
     views: dict[int, View] = {}
     repainted: list[int] = []
+    explained = change is not None  # by the change of colours, but for single pixels
 
     def place(index: int) -> PlacedKeyframe:
         placed = keyframes.placed(index, device, change)
@@ -239,19 +240,21 @@ def _merged(
             by_hand = torch.maximum(by_hand, own)
             if (own > 0.5).any():
                 repainted.append(index)
+            explained = explained and placed.explained
             if number in learned:
                 lights.append(placed.light)
                 # Nor does the network learn to paint over what was repainted, or the rest like it.
                 counts = sample((share * (1 - own))[..., None], placed.view.uv)[..., 0]
                 views[number] = replace(placed.view, weight=placed.view.weight * counts)
-        unlit = unlit_share(partials.colours[learned], lights, partials.weights[learned])
+        # Keyframes that are explained agree in brightness and place as their frames do: nothing to match, and to learn from.
+        unlit = 0.0 if explained else unlit_share(partials.colours[learned], lights, partials.weights[learned])
         edited, reference = merge(
             partials,
             views,
-            options.method,
+            "mean" if explained and options.method == "network" else options.method,
             Training(steps=options.merge_steps),
-            match_gain=options.match_gain,
-            match_shift=options.match_shift,
+            match_gain=options.match_gain and not explained,
+            match_shift=options.match_shift and not explained,
             seed=options.seed,
             quiet=options.quiet,
         )

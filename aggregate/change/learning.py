@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -70,8 +70,8 @@ def learn_change(
     samples = _Samples.of(keyframes(), count, np.random.default_rng(seed))
     if len(samples.before) < _FEWEST:
         return None
-    unlit = _is_unlit(samples)
-    change, crossed = _change(samples, unlit), _Crossed.of(samples, unlit)
+    unlit, crossed = _elsewhere(samples)
+    change = _change(samples, unlit)
     shares, matte = SharesEvidence(size), MatteEvidence()
     for pixels in keyframes():
         box = bounding_box(pixels.opacity, _BEYOND)
@@ -80,15 +80,21 @@ def learn_change(
         before, after, uv, light, opacity, mask = (
             image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.light, pixels.opacity, pixels.mask)
         )
-        expected, pure = changed(change, before, uv, light), opacity >= PURE
-        predicted = crossed.predicted(before[pure], uv[pure], light[pure])
-        shares.add(before[pure], after[pure], expected[pure], predicted, uv[pure], light[pure])
-        around = cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)).astype(bool)
-        matte.add((after - before)[around], (expected - before)[around], opacity[around], mask[around])
+        expected = changed(change, before, uv, light)
+        pure = np.flatnonzero(opacity >= PURE)
+        here, there, wanted, place, lit = (_taken(image, pure) for image in (before, after, expected, uv, light))
+        shares.add(here, there, wanted, crossed.predicted(here, place, lit), place, lit)
+        around = np.flatnonzero(cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)))
+        edit, expected_edit = (_taken(image, around) for image in (after - before, expected - before))
+        matte.add(edit, expected_edit, opacity.ravel()[around], mask.ravel()[around])
     share = shares.share()
     if not share.any():
         return None
     return replace(change, share=share, matte=matte.matte())
+
+
+def _taken(image: np.ndarray, places: np.ndarray) -> np.ndarray:  # (h, w, C), (M,) -> (M, C)
+    return np.ascontiguousarray(image).reshape(-1, image.shape[-1]).take(places, 0)
 
 
 def changed(
@@ -145,21 +151,23 @@ _COARSE = 13  # nodes of a table that only serves to predict
 def _change(samples: _Samples, unlit: bool, nodes: int = NODES, *, place: bool = True) -> ColourChange:
     """Fit a table, and a grid where it is worth while (place=False: never)."""
     bare = samples.unlit() if unlit else samples
-    change = ColourChange(fit_table(bare.before, bare.after, nodes), None, _WHOLLY)
-    if place:
-        change = replace(change, grid=_worthwhile_grid(change, bare))
-    return replace(change, unlit=unlit)
+    change = ColourChange(fit_table(bare.before, bare.after, nodes), None, _WHOLLY, unlit=unlit)
+    return _placed(change, samples) if place else change
 
 
-def _is_unlit(samples: _Samples) -> bool:
-    """Tell whether the edit is predicted clearly better as a change of the colours without light."""
+def _placed(change: ColourChange, samples: _Samples) -> ColourChange:
+    return replace(change, grid=_worthwhile_grid(change, samples.unlit() if change.unlit else samples))
+
+
+def _elsewhere(samples: _Samples) -> tuple[bool, _Crossed]:
+    """Tell whether the edit is predicted clearly better as a change of the colours without light; and what predicts it so."""
+    lit = _Crossed.of(samples, False)
     if np.ptp(samples.light, axis=0).max() < _EVEN:
-        return False
-    errors = [
-        _error(samples.after - _Crossed.of(samples, unlit, place=False).predicted(samples.before, samples.uv, samples.light))
-        for unlit in (False, True)
-    ]
-    return errors[1] < _CLEARLY * errors[0]
+        return False, lit.with_grids(samples)
+    both = (lit, _Crossed.of(samples, True))
+    errors = [_error(samples.after - one.predicted(samples.before, samples.uv, samples.light)) for one in both]
+    unlit = errors[1] < _CLEARLY * errors[0]
+    return unlit, both[unlit].with_grids(samples)
 
 
 @dataclass(frozen=True)
@@ -171,12 +179,17 @@ class _Crossed:
     """What predicts the fields 0, and 1."""
 
     @classmethod
-    def of(cls, samples: _Samples, unlit: bool, *, place: bool = True) -> _Crossed:
+    def of(cls, samples: _Samples, unlit: bool) -> _Crossed:
+        """Fit tables alone."""
         board = _Board.of(samples.uv)
-        field = board.fields(samples.uv)
-        chosen = [field == other if (field == other).any() else field >= 0 for other in (1, 0)]
-        first, second = (_change(samples[part], unlit, _COARSE, place=place) for part in chosen)
+        first, second = (_change(samples[part], unlit, _COARSE, place=False) for part in board.others(samples.uv))
         return cls(board, (first, second))
+
+    def with_grids(self, samples: _Samples) -> _Crossed:
+        """The same tables, and grids where they are worth while."""
+        parts = zip(self.changes, self.board.others(samples.uv), strict=True)
+        first, second = (_placed(change, samples[part]) for change, part in parts)
+        return replace(self, changes=(first, second))
 
     def predicted(
         self,
@@ -238,3 +251,8 @@ class _Board:
 
     def fields(self, uv: np.ndarray) -> np.ndarray:  # (M, 2) -> (M,) 0 or 1
         return np.floor((uv - self.low) / self.side).astype(int).sum(1) % 2
+
+    def others(self, uv: np.ndarray) -> Iterator[np.ndarray]:  # (M, 2) -> (M,) bool twice
+        """What is not in the fields 0, and 1; all where there is no such."""
+        field = self.fields(uv)
+        return (field == other if (field == other).any() else field >= 0 for other in (1, 0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import torch
@@ -41,14 +43,17 @@ class SharesEvidence:
         light: np.ndarray,  # (M, 3)
     ) -> None:
         """Add the pixels of a keyframe that show the layer alone."""
-        self._seen += _binned(uv, np.ones(len(uv)), self._size)
-        self._edited += _binned(uv, (before != after).any(1), self._size)
+        texels, cells = _Bins.of(uv, self._size), _Bins.of(uv, self._cells)
+        edit, left = after - before, after - expected
+        seen = texels.counts()
+        self._seen += seen
+        self._edited += texels.sums(edit.any(1))
         unlit = np.maximum(light, DARKEST)
-        values = [*((after - before) / unlit).T, *((after - expected) / unlit).T, np.ones(len(uv))]
-        self._changes.append(np.stack([_binned(uv, value, self._size) for value in values]).astype(np.float32))
-        squares = ((after - predicted) ** 2).sum(1), ((after - before) ** 2).sum(1), np.ones(len(uv))
-        for total, values in zip(self._squares, squares, strict=True):
-            total += _binned(uv, values, self._cells)
+        sums = [texels.sums(plane) for values in (edit / unlit, left / unlit) for plane in cv2.split(values[None])]
+        self._changes.append(np.stack([*sums, seen]).astype(np.float32))
+        self._squares[0] += cells.sums(squared_lengths(after - predicted))
+        self._squares[1] += cells.sums(squared_lengths(edit))
+        self._squares[2] += cells.counts()
 
     def share(self) -> np.ndarray:  # (h, w) float32
         """How far the change applies: exactly 0 where the keyframes left the layer as it was."""
@@ -100,9 +105,31 @@ class SharesEvidence:
         return filled
 
 
-def _binned(uv: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (M, 2), (M,) -> size
-    column, row = (np.clip((uv[:, i] + 1) * (size[1 - i] / 2), 0, size[1 - i] - 1).astype(np.int64) for i in (0, 1))
-    return np.bincount(row * size[1] + column, values, size[0] * size[1]).reshape(size)
+@dataclass(frozen=True)
+class _Bins:
+    """Cells over the atlas, and the number of the one that each pixel lies in."""
+
+    number: np.ndarray  # (M,)
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, uv: np.ndarray, size: tuple[int, int]) -> _Bins:  # (M, 2)
+        places = (uv + 1) * np.array([size[1] / 2, size[0] / 2], uv.dtype)
+        column, row = (plane[0].astype(np.int64).clip(0, size[1 - i] - 1) for i, plane in enumerate(cv2.split(places[None])))
+        return cls(row * size[1] + column, size)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:  # (M,) -> size
+        """Sum up what lies in each."""
+        return np.bincount(self.number, values.ravel(), self.size[0] * self.size[1]).reshape(self.size)
+
+    def counts(self) -> np.ndarray:  # size
+        """Count the pixels in each."""
+        return np.bincount(self.number, minlength=self.size[0] * self.size[1]).reshape(self.size)
+
+
+def squared_lengths(values: np.ndarray) -> np.ndarray:  # (M, 3) -> (M,)
+    """Square the length of each vector."""
+    return np.einsum("ij,ij->i", values, values)
 
 
 def _around(image: np.ndarray, reach: float) -> np.ndarray:  # (h, w)
