@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ from atlas.maps.partial import Partial, uv_within
 from atlas.recolour.change import ColourChange
 from atlas.storage.images import to_float
 from atlas.storage.pictures import picture_header
-from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 
 _BEYOND = 32  # texels: coverage grows and fades by up to 20
@@ -54,8 +53,8 @@ class PlacedKeyframe:
 
     def within(self, box: Box) -> PlacedKeyframe:
         """Crop to a box of the atlas that holds all that was seen."""
-        partial, size = self.partial, (self.light.shape[0], self.light.shape[1])
-        images = (partial.colour, partial.weight, partial.seen, partial.coverage)
+        own, size = self.partial, (self.light.shape[0], self.light.shape[1])
+        images = (own.colour, own.weight, own.seen, own.coverage)
         view = replace(self.view, uv=uv_within(self.view.uv, box, size))
         cropped = Partial(*(image[box] for image in images))
         return PlacedKeyframe(cropped, self.light[box], self.repainted[box], view, self.explained)
@@ -122,8 +121,7 @@ class LayerKeyframes:
 
     def change(self, chosen: list[int], seed: int) -> ColourChange | None:
         """Learn the colour change of the layer from the chosen keyframes; None where it explains nothing of the edit."""
-        size = self.maps.atlas_size(self.layer)
-        return learn_change(lambda: in_order(self.pixels, chosen, min(WORKERS, 2)), len(chosen), size, seed=seed)
+        return learn_change([partial(self.pixels, index) for index in chosen], self.maps.atlas_size(self.layer), seed=seed)
 
     def recoloured(self, index: int, shown: np.ndarray, change: ColourChange) -> np.ndarray:  # (H, W, 3) uint8 -> float32
         """Change the colours of frame `index` as the keyframe changes them."""
@@ -152,13 +150,13 @@ class LayerKeyframes:
         channels = [pixels.unlit(keyframe[..., :3], frame), pixels.light.mean(-1, keepdim=True)]
         if made is not None:
             channels.append(torch.from_numpy(repainted_pixels(image, made)).to(device)[..., None])
-        partial = pixels.in_atlas(torch.cat(channels, -1))
+        placed = pixels.in_atlas(torch.cat(channels, -1))
         counts = pixels.weight > 0
         edited, original = channels[0][counts].split(3, dim=-1)
         view = View(pixels.uv[counts], edited, original, pixels.weight[counts])
-        planes = partial.colour
-        repainted = torch.zeros_like(partial.weight) if made is None else planes[..., _REPAINTED]
-        return PlacedKeyframe(replace(partial, colour=planes[..., _COLOURS]), planes[..., _LIGHT], repainted, view, explained)
+        planes = placed.colour
+        repainted = torch.zeros_like(placed.weight) if made is None else planes[..., _REPAINTED]
+        return PlacedKeyframe(replace(placed, colour=planes[..., _COLOURS]), planes[..., _LIGHT], repainted, view, explained)
 
     def claims(self, device: torch.device, *, quiet: bool = True) -> Claims:
         """Find what was repainted by hand in any of the keyframes, where it lies in the box of the atlas."""

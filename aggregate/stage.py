@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,11 +26,12 @@ from atlas.errors import DEFLICKER, EDIT, UserError, a_few
 from atlas.geometry.boxes import Box, sides_of
 from atlas.geometry.warp import sample
 from atlas.maps.coverage import visibility
+from atlas.maps.partial import Partial
 from atlas.options.aggregate import AggregateOptions
 from atlas.recolour.change import ColourChange, recoloured_atlas
 from atlas.recolour.reach import FOLLOWS, SEEN_BY_A_KEYFRAME, Reach
 from atlas.storage.atomic import atomic_folder
-from atlas.storage.images import write_image
+from atlas.storage.images import to_uint8, write_image
 from atlas.storage.links import remove
 from atlas.storage.own.listed import finish_listed
 from atlas.storage.stamps import digest, is_up_to_date, read_json, write_json, write_stamp
@@ -222,7 +224,7 @@ def _merged(
 
     def place(index: int) -> PlacedKeyframe:
         placed = keyframes.placed(index, device, change)
-        write_image(folder / f"{index:05d}.png", rgba(placed.partial.colour[..., :3], placed.partial.coverage).cpu().numpy())
+        write_image(folder / f"{index:05d}.png", _shown(placed.partial, box))
         return placed.within(box)
 
     with (
@@ -270,6 +272,19 @@ def _merged(
         edited, reference = _whole(edited, box, whole), _whole(reference, box, whole)
         coverage, seen = _whole(partials.coverage, box, nothing), _whole(seen, box, nothing)
         return _Merged(edited, reference, coverage, seen, unlit, repainted, change)
+
+
+def _shown(partial: Partial, box: Box) -> np.ndarray:  # (N, N, 4) uint8
+    """Draw the edited channels of a partial atlas. Beside the box that the layer fills they are all alike, and transparent."""
+    size = partial.weight.shape
+    corner = tuple(slice(0, 1) if span.start > 0 else slice(side - 1, side) for span, side in zip(box, size, strict=True))
+    ground, image = (
+        to_uint8(rgba(partial.colour[part][..., :3], partial.coverage[part]).cpu().numpy()) for part in (corner, box)
+    )
+    result = np.empty((*size, 4), np.uint8)
+    result[:] = np.tile(ground, (1, size[1], 1))  # row by row: pixel by pixel takes longer
+    result[box] = image
+    return result
 
 
 def _whole(image: Tensor, box: Box, beyond: Tensor) -> Tensor:  # (h, w, ...), (N, N, ...) -> (N, N, ...)

@@ -56,13 +56,17 @@ def _band(colours: Images, weights: Images, top: int) -> tuple[Tensor, ...]:
         return (weight[0],) * 4
     values = colours[:, rows]
     residual = values[..., :3] - values[..., 3:]
+    seen = weight.clamp(max=1).sum(0)
+    if not residual.any():
+        nothing = torch.zeros_like(seen)
+        return nothing, nothing, nothing, seen
     total, mean = weight.sum(0), torch.einsum("khwc,khw->hwc", residual, weight)
     others = (total - weight).clamp(min=0)
     predicted = (mean - residual * weight[..., None]) / others.clamp(min=1e-3)[..., None]
     both = torch.minimum(weight, others).clamp(max=1) * (others > 0.05)
     alike, own = ((a * b).mean(-1) * both for a, b in ((residual, predicted), (predicted, predicted)))
     square = ((residual**2).mean(-1) * weight.clamp(max=1)).sum(0)
-    return alike.sum(0), own.sum(0), square, weight.clamp(max=1).sum(0)
+    return alike.sum(0), own.sum(0), square, seen
 
 
 def _around(images: Tensor, reduction: int) -> Tensor:  # (C, H, W) -> the same, averaged over a neighbourhood

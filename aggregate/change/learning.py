@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -18,6 +18,7 @@ from atlas.recolour.change import ColourChange
 from atlas.recolour.grid import BilateralGrid, fit_grid
 from atlas.recolour.matte import MatteEvidence
 from atlas.recolour.table import NODES, fit_table
+from atlas.system.parallel import WORKERS, in_order
 
 _SAMPLES = 36_000
 """Pixels that the table and the grid are fitted to."""
@@ -29,6 +30,7 @@ _NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has t
 _FOLDS = 3  # groups of keyframes, each predicted from the others
 _FEWEST = 16  # pixels that say what an edit does to colours
 _FIELDS = 6  # of a chequerboard, along each side
+_TOGETHER = min(WORKERS, 2)  # keyframes that are read at once
 _BEYOND = 12  # pixels around a layer that show whether a keyframe was composited
 
 
@@ -56,8 +58,7 @@ class EditedPixels:
 
 
 def learn_change(
-    keyframes: Callable[[], Iterable[EditedPixels]],  # read anew each time
-    count: int,
+    keyframes: Sequence[Callable[[], EditedPixels]],  # read each, anew each time
     size: tuple[int, int],  # (H, W) of the atlas
     *,
     seed: int = 0,
@@ -67,30 +68,41 @@ def learn_change(
     A colour table for the layer and, where that predicts other keyframes (of one: other places) better, a grid of corrections;
     how far they apply, from how much of the edit they explain round about; and the matte of keyframes that were composited.
     """
-    samples = _Samples.of(keyframes(), count, np.random.default_rng(seed))
+    samples = _Samples.of(keyframes, np.random.default_rng(seed))
     if len(samples.before) < _FEWEST:
         return None
     unlit, crossed = _elsewhere(samples)
     change = _change(samples, unlit)
     shares, matte = SharesEvidence(size), MatteEvidence()
-    for pixels in keyframes():
-        box = bounding_box(pixels.opacity, _BEYOND)
-        if box is None:
-            continue
-        before, after, uv, light, opacity, mask = (
-            image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.light, pixels.opacity, pixels.mask)
-        )
-        expected = changed(change, before, uv, light)
-        pure = np.flatnonzero(opacity >= PURE)
-        here, there, wanted, place, lit = (_taken(image, pure) for image in (before, after, expected, uv, light))
-        shares.add(here, there, wanted, crossed.predicted(here, place, lit), place, lit)
-        around = np.flatnonzero(cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)))
-        edit, expected_edit = (_taken(image, around) for image in (after - before, expected - before))
-        matte.add(edit, expected_edit, opacity.ravel()[around], mask.ravel()[around])
+    for evidence in in_order(lambda read: _evidence(read(), change, crossed, size), keyframes, _TOGETHER):
+        if evidence:
+            shares.join(evidence[0])
+            matte.join(evidence[1])
     share = shares.share()
     if not share.any():
         return None
     return replace(change, share=share, matte=matte.matte())
+
+
+def _evidence(
+    pixels: EditedPixels, change: ColourChange, crossed: _Crossed, size: tuple[int, int]
+) -> tuple[SharesEvidence, MatteEvidence] | None:
+    """Hold a keyframe against the change: where it explains the edit, and how far it reaches over the outline."""
+    box = bounding_box(pixels.opacity, _BEYOND)
+    if box is None:
+        return None
+    before, after, uv, light, opacity, mask = (
+        image[box] for image in (pixels.before, pixels.after, pixels.uv, pixels.light, pixels.opacity, pixels.mask)
+    )
+    shares, matte = SharesEvidence(size), MatteEvidence()
+    expected = changed(change, before, uv, light)
+    pure = np.flatnonzero(opacity >= PURE)
+    here, there, wanted, place, lit = (_taken(image, pure) for image in (before, after, expected, uv, light))
+    shares.add(here, there, wanted, crossed.predicted(here, place, lit), place, lit)
+    around = np.flatnonzero(cv2.dilate((opacity > 0).astype(np.uint8), np.ones((2 * _BEYOND + 1,) * 2, np.uint8)))
+    edit, expected_edit = (_taken(image, around) for image in (after - before, expected - before))
+    matte.add(edit, expected_edit, opacity.ravel()[around], mask.ravel()[around])
+    return shares, matte
 
 
 def _taken(image: np.ndarray, places: np.ndarray) -> np.ndarray:  # (h, w, C), (M,) -> (M, C)
@@ -112,6 +124,10 @@ def _planes(image: np.ndarray) -> list[Tensor]:  # (..., 3) -> planes (1, M)
     return list(torch.from_numpy(np.ascontiguousarray(image.reshape(1, -1, 3).transpose(2, 0, 1), np.float32)))
 
 
+def _edited(pixels: EditedPixels) -> tuple[EditedPixels, np.ndarray]:  # and the numbers (M,) of what is edited of the layer
+    return pixels, np.flatnonzero((pixels.opacity >= PURE) & pixels.edited())
+
+
 @dataclass(frozen=True)
 class _Samples:
     """Pixels that show the layer alone, edited."""
@@ -123,16 +139,13 @@ class _Samples:
     keyframe: np.ndarray  # (M,)
 
     @classmethod
-    def of(cls, keyframes: Iterable[EditedPixels], count: int, generator: np.random.Generator) -> _Samples:
-        parts = []
-        for number, pixels in enumerate(keyframes):
-            places = np.flatnonzero((pixels.opacity >= PURE) & pixels.edited())
-            most = _SAMPLES // count
+    def of(cls, keyframes: Sequence[Callable[[], EditedPixels]], generator: np.random.Generator) -> _Samples:
+        parts, most = [], _SAMPLES // len(keyframes)
+        for number, (pixels, places) in enumerate(in_order(lambda read: _edited(read()), keyframes, _TOGETHER)):
             if len(places) > most:
                 places = generator.choice(places, most, replace=False)
             images = (pixels.before, pixels.after, pixels.uv, pixels.light)
-            chosen = (image.reshape(-1, image.shape[-1])[places] for image in images)
-            parts.append((*chosen, np.full(len(places), number)))
+            parts.append((*(_taken(image, places) for image in images), np.full(len(places), number)))
         return cls(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
     def __getitem__(self, chosen: np.ndarray) -> _Samples:

@@ -55,6 +55,13 @@ class SharesEvidence:
         self._squares[1] += cells.sums(squared_lengths(edit))
         self._squares[2] += cells.counts()
 
+    def join(self, other: SharesEvidence) -> None:
+        """Add what was gathered from further keyframes."""
+        self._seen += other._seen
+        self._edited += other._edited
+        self._squares += other._squares
+        self._changes += other._changes
+
     def share(self) -> np.ndarray:  # (h, w) float32
         """How far the change applies: exactly 0 where the keyframes left the layer as it was."""
         left, edit, count = (_around(total, self._reach()) for total in self._squares)

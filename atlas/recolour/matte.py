@@ -62,6 +62,12 @@ class MatteEvidence:
         for total, values in zip(self._sums, products, strict=True):
             total += np.bincount(place, values, size).reshape(total.shape)
 
+    def join(self, other: MatteEvidence) -> None:
+        """Add what was gathered from further keyframes."""
+        self._sums += other._sums
+        self._beyond += other._beyond
+        self._alone += other._alone
+
     def matte(self) -> Matte | None:
         """Learn the matte; None where the opacity is as good.
 

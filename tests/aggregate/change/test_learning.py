@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,13 +24,12 @@ def invert(frame: np.ndarray) -> np.ndarray:
 
 
 def learned(sample: Sample, edit: Callable[[np.ndarray, int], np.ndarray], keyframes: tuple[int, ...]) -> ColourChange | None:
-    def pixels() -> Iterator[EditedPixels]:
-        for index in keyframes:
-            before = to_float(sample.frames[index])
-            after, opacity = to_float(to_uint8(edit(before, index))), sample.opacities[LAYER][index]
-            yield EditedPixels(before, after, sample.uvs[LAYER][index], sample.lights[LAYER][index], opacity, opacity)
+    def pixels(index: int) -> EditedPixels:
+        before = to_float(sample.frames[index])
+        after, opacity = to_float(to_uint8(edit(before, index))), sample.opacities[LAYER][index]
+        return EditedPixels(before, after, sample.uvs[LAYER][index], sample.lights[LAYER][index], opacity, opacity)
 
-    return learn_change(pixels, len(keyframes), sample.atlases[LAYER].shape[:2])
+    return learn_change([partial(pixels, index) for index in keyframes], sample.atlases[LAYER].shape[:2])
 
 
 def shares(change: ColourChange, sample: Sample, index: int) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_a_layer_of_few_pixels(sample: Sample) -> None:
         opacity[20, 30 : 30 + count] = 1
         before = to_float(sample.frames[0])
         pixels = EditedPixels(before, 1 - before, sample.uvs[LAYER][0], sample.lights[LAYER][0], opacity, opacity)
-        change = learn_change(lambda pixels=pixels: [pixels], 1, sample.atlases[LAYER].shape[:2])  # type: ignore[misc]
+        change = learn_change([lambda pixels=pixels: pixels], sample.atlases[LAYER].shape[:2])  # type: ignore[misc]
         assert count >= 16 or change is None
 
 
@@ -107,7 +107,7 @@ def test_a_material_brighter_than_white_needs_no_grid(sample: Sample) -> None:
     one = np.ones((64, 96), np.float32)
     before, after = (np.float32(image * light) for image in (albedo, 0.7 * albedo[..., [1, 2, 0]] ** 0.7))
     pixels = EditedPixels(before, after, np.float32(np.stack([x / 48 - 1, y / 32 - 1], -1)), np.float32(light), one, one)
-    change = learn_change(lambda: [pixels], 1, (128, 128))
+    change = learn_change([lambda: pixels], (128, 128))
     assert change is not None and change.unlit and change.grid is None
     assert np.abs(changed(change, before, pixels.uv, pixels.light) - after).mean() < 1 / 255
 

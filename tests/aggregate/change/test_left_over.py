@@ -34,7 +34,7 @@ def test_a_dot_is_left_and_nothing_around_it(recoloured: np.ndarray) -> None:
     keyframe[60:63, 80:83] = (1, 0, 0)
     left = compared(keyframe, recoloured)
     assert left.explained
-    np.testing.assert_array_equal(left.frame[60:63, 80:83], recoloured[60:63, 80:83])
+    np.testing.assert_allclose(left.frame[60:63, 80:83], recoloured[60:63, 80:83], atol=1e-6)
     away = np.ones(keyframe.shape[:2], bool)
     away[55:68, 75:88] = False
     np.testing.assert_array_equal(left.frame[away], keyframe[away])
