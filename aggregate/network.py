@@ -144,7 +144,8 @@ def refine(
     learned = sorted(views)
     pixels = Pixels.of([views[number] for number in learned], coverage.shape, box, training.pixels, generator)
     starts = [None, *([Robust.of(colours, weights)] if len(weights) > 2 else [])]
-    sources = [Source.of(colours, weights, learned, box, robust) for robust in starts]
+    plain = Source.of(colours, weights, learned, box)
+    sources = [plain, *(plain.weighed(colours, weights, learned, robust) for robust in starts[1:])]
     usable = pixels[sources[0].predicted(pixels)]
     held = held_out(sources[0], usable, training.window, generator)
     best = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -16,6 +17,7 @@ from atlas.geometry.warp import sample
 _MARGIN = 3  # texels at a window's edge whose neighbours are missing
 _HELD = 0.15  # share of the pixels that are not trained on
 _CHECKED = 12  # windows of them
+_HELD_TEXELS = 4_000_000  # of all keyframes together, 28 bytes each: up to here they are held in memory
 
 
 @dataclass
@@ -74,40 +76,55 @@ class Pixels:
 class Source:
     """The keyframes' partial atlases inside a box: those that are learned from, and what all others make together."""
 
-    colours: Images  # (K, H, W, 6) of the whole atlas
-    weights: Images  # (K, H, W)
+    colours: Images  # (K, H, W, 6) of the whole atlas, or (K, h, w, 6) of the box
+    weights: Images  # (K, H, W) or (K, h, w)
     box: Box
     robust: Robust | None = None
     others: tuple[Tensor, Tensor] | None = None  # (h, w, 6) and (h, w) in the box: their mean, and the sum of their weights
 
+    cut: bool = False  # whether these are of the box
+
     @classmethod
-    def of(cls, colours: Images, weights: Images, learned: list[int], box: Box, robust: Robust | None = None) -> Source:
-        """Take the keyframes of the numbers `learned` one by one, and the mean of all others."""
+    def of(cls, colours: Images, weights: Images, learned: list[int], box: Box) -> Source:
+        """Take the keyframes of the numbers `learned` one by one, those of few texels in memory, and the mean of all others."""
+        mine, shares = colours[learned], weights[learned]
+        cut = len(learned) * math.prod(sides_of(box)) <= _HELD_TEXELS
+        if cut:
+            mine, shares = mine[:, box[0], box[1]], shares[:, box[0], box[1]]
+        return cls(mine, shares, box, cut=cut).weighed(colours, weights, learned, None)
+
+    def weighed(self, colours: Images, weights: Images, learned: list[int], robust: Robust | None) -> Source:
+        """Weigh keyframes by their agreement as well, or not; the arguments as for `of`."""
         others = None
         if rest := sorted(set(range(len(weights))) - set(learned)):
             mean, total = averaged(colours[rest], weights[rest], robust)
-            others = mean[box], total[box]
-        return cls(colours[learned], weights[learned], box, robust, others)
+            others = mean[self.box], total[self.box]
+        return replace(self, robust=robust, others=others)
 
     def predicted(self, pixels: Pixels) -> Tensor:  # (P,) bool
         """Tell whether the other keyframes know the pixel's texel; a single keyframe stands for itself."""
         if len(self.weights) == 1:
             return torch.ones_like(pixels.held)
-        total = self.weights[0][self.box].clone() if self.others is None else self.others[1] + self.weights[0][self.box]
+        total = self._weight(0).clone() if self.others is None else self.others[1] + self._weight(0)
         for number in range(1, len(self.weights)):
-            total += self.weights[number][self.box]
+            total += self._weight(number)
         result = torch.zeros_like(pixels.held)
         size = pixels.texel.new_tensor([total.shape[1], total.shape[0]])
         for number in range(len(self.weights)):
             mine = torch.nonzero(pixels.keyframe == number)[:, 0]
             uv = pixels.texel[mine] * (2 / size) - 1
-            result[mine] = sample((total - self.weights[number][self.box])[..., None], uv)[:, 0] > 0.5
+            result[mine] = sample((total - self._weight(number))[..., None], uv)[:, 0] > 0.5
         return result
+
+    def _weight(self, number: int) -> Tensor:  # (h, w)
+        weight = self.weights[number]
+        return weight if self.cut else weight[self.box]
 
     def window(self, keyframe: int, rows: slice, columns: slice) -> Tensor:  # (2, 3, h, w)
         """Average the other keyframes in a window: edited and unedited. Where they saw nothing, the keyframe's own."""
         part = (_moved(rows, self.box[0].start), _moved(columns, self.box[1].start))
-        colours, weights = self.colours[:, part[0], part[1]], self.weights[:, part[0], part[1]]
+        stored = (rows, columns) if self.cut else part
+        colours, weights = self.colours[:, stored[0], stored[1]], self.weights[:, stored[0], stored[1]]
         weights = weights.clone() if self.robust is None else self.robust.weights(colours, weights, part)
         if self.others is not None:
             mean, total = (image[None, rows, columns] for image in self.others)

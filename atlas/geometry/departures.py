@@ -34,7 +34,7 @@ class Departures:
         self,
         uv: np.ndarray,  # (h, w, 2)
         level: np.ndarray | None = None,  # (h, w)
-    ) -> np.ndarray | None:  # (h, w) uint8
+    ) -> np.ndarray | None:  # (h, w) bool
         """Find where bilinear look-ups may give something else, at full size or at these levels of detail; None: nowhere.
 
         Outside of the image it is as its border.
@@ -48,7 +48,8 @@ class Departures:
             half = np.array([width, height], np.float32) / np.float32(2 * _CELL)
         places = uv * half
         places += half - np.float32(0.5)
-        return cv2.remap(cells, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        found = cv2.remap(cells, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        return found.view(bool)  # it holds 0 and 1; numbers of what is true are found in a third of the time
 
     def _within(self, reach: int) -> np.ndarray:  # (H / _CELL, W / _CELL) uint8
         """Cells with a texel that departs, or is no further than `reach` from one that does; and a texel for rounding."""

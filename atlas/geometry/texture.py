@@ -81,7 +81,7 @@ class Texture:
         uv: np.ndarray,  # (h, w, 2)
         level: np.ndarray | None = None,  # (h, w)
         value: float = 0.0,
-    ) -> np.ndarray | None:  # (h, w) uint8
+    ) -> np.ndarray | None:  # (h, w) bool
         """Find where look-ups may give something else than one value in all channels; None: nowhere. For a CPU."""
         if value not in self._departures:
             self._departures[value] = Departures(self._image, value)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from atlas.geometry.boxes import Box, box_within, union_of
 from atlas.geometry.texture import Texture
-from atlas.maps.layer_view import FrameMaps, FramePart, LayerView, colours_of, layer_view, whole_share
+from atlas.maps.layer_view import FrameMaps, FramePart, LayerView, at_places, colours_of, layer_view, put_places, whole_share
 from atlas.maps.maps import Maps
 
 
@@ -117,7 +117,7 @@ class DeltaTexture:
         reached = self.planes.departing(view.uv, view.level(self.planes.size))
         if reached is None:
             return
-        reached = cv2.bitwise_and(reached, cv2.compare(view.seen, 0, cv2.CMP_GT))
+        reached &= view.seen > 0
         places = np.flatnonzero(reached)
         if len(places) <= FEW * reached.size:
             if len(places):
@@ -170,12 +170,12 @@ def _edited(delta: LayerDelta, view: LayerView, part: FramePart, own: Texture | 
         colours = _through_atlas(delta.texture, view, colours, part, own)
     if colours is None:
         return None
-    partly = np.flatnonzero(cv2.compare(view.seen, 1, cv2.CMP_LT))
+    partly = np.flatnonzero(view.seen < 1)
     if view.device.type != "cpu" or len(partly) > FEW * view.seen.size:
         return torch.lerp(part.colours, colours, view.weight)
     if len(partly):
         weight = torch.from_numpy(view.seen.reshape(-1).take(partly))[:, None]
-        _replace(colours, partly, torch.lerp(part.at(partly), _at(colours, partly), weight))
+        put_places(colours, partly, torch.lerp(part.at(partly), at_places(colours, partly), weight))
     return colours
 
 
@@ -194,18 +194,18 @@ def _through_atlas(
             # What the gain is of: on the outline the layer's own colours. They need no copy of all others.
             mixed = view.outline(own)
             if mixed:
-                unmixed = mixed.share * (mixed.own * part.top - part.at(mixed.number).to(view.device))
-                colours[mixed.place] += unmixed
+                unmixed = mixed.share * (mixed.own * part.top - part.at(mixed.number))
+                put_places(colours, mixed.number, at_places(colours, mixed.number).add_(unmixed))
         if isinstance(where, np.ndarray):
-            base = _at(colours, where)
+            base = at_places(colours, where)
             added = _added(texture, seen, _filled_up(base, seen.seen.shape), part.top).reshape(-1, 4)
-            _replace(colours, where, added[: len(where)].add_(base))
+            put_places(colours, where, added[: len(where)].add_(base))
         else:
             here = colours[where]
             here.add_(_added(texture, seen, here, part.top))
     if mixed:
         assert colours is not None
-        colours[mixed.place] -= unmixed
+        put_places(colours, mixed.number, at_places(colours, mixed.number).sub_(unmixed))
     return colours
 
 
@@ -220,14 +220,6 @@ def _added(texture: DeltaTexture, view: LayerView, colours: Tensor, top: float) 
     if delta.unlit is not None:
         added.add_(delta.unlit, alpha=top)
     return added
-
-
-def _at(colours: Tensor, places: np.ndarray) -> Tensor:  # (h, w, 4), (M,) -> (M, 4)
-    return colours.view(-1, 4).index_select(0, torch.from_numpy(places))
-
-
-def _replace(colours: Tensor, places: np.ndarray, values: Tensor) -> None:  # (h, w, 4), (M,), (M, 4)
-    colours.view(-1, 4).index_copy_(0, torch.from_numpy(places), values)
 
 
 def _filled_up(values: Tensor, shape: tuple[int, ...]) -> Tensor:  # (M, 4) -> (*shape, 4), the last one repeated

@@ -117,7 +117,7 @@ def _correct(
     scale: float,
 ) -> None:
     """Put on the outline what the edit does to the layer's own colour, as far as the frame's there is not the layer's."""
-    rows, columns = (place.cpu().numpy() for place in outline.place)
+    rows, columns = np.divmod(outline.number, view.seen.shape[1])
     on_outline = np.zeros(view.seen.shape, np.uint8)
     on_outline[rows, columns] = 1
     around = bounding_box(on_outline, round(3 * scale * _WIDE))

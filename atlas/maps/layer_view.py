@@ -169,10 +169,8 @@ def whole_share(opacity: Tensor) -> Tensor:
 class Outline:
     """Where a layer is seen, but not alone."""
 
-    place: tuple[Tensor, Tensor]
-    """Rows and columns in the view, (M,) each."""
     number: np.ndarray
-    """(M,) the pixels' numbers, row by row."""
+    """(M,) the pixels' numbers in the view, row by row."""
     share: Tensor
     """(M, 1) how far the frame's colour there is not to be taken for the layer's."""
     own: Tensor
@@ -181,14 +179,21 @@ class Outline:
     @classmethod
     def of(cls, view: LayerView, own: Texture) -> Outline | None:
         """Find the outline of a layer in its view; None where it has none."""
-        mixed = cv2.inRange(view.seen, np.array(1e-6), np.array(PURE))
-        number = np.flatnonzero(mixed)
-        edge = np.divmod(number, mixed.shape[1])
-        if not len(edge[0]):
+        number = np.flatnonzero((view.seen >= 1e-6) & (view.seen <= PURE))
+        if not len(number):
             return None
-        rows, columns = (torch.from_numpy(index).to(view.device) for index in edge)
-        place = rows, columns
-        colours = own.at_places(view.uv[edge])
+        colours = own.at_places(view.uv.reshape(-1, 2).take(number, 0))
         if view.gain is not None:
-            colours *= colours_of(view.gain[edge][None], view.device)[0]
-        return cls(place, number, 1 - whole_share(view.opacity[place])[:, None], colours)
+            colours *= colours_of(view.gain.reshape(-1, 3).take(number, 0)[None], view.device)[0]
+        opacity = torch.from_numpy(view.seen.reshape(-1).take(number)).to(view.device)
+        return cls(number, 1 - whole_share(opacity)[:, None], colours)
+
+
+def at_places(colours: Tensor, number: np.ndarray) -> Tensor:  # (h, w, C), (M,) -> (M, C)
+    """Pick a few pixels by their numbers, row by row."""
+    return colours.reshape(-1, colours.shape[-1]).index_select(0, torch.from_numpy(number).to(colours.device))
+
+
+def put_places(colours: Tensor, number: np.ndarray, values: Tensor) -> None:  # (h, w, C), (M,), (M, C)
+    """Replace a few pixels, in place."""
+    colours.view(-1, colours.shape[-1]).index_copy_(0, torch.from_numpy(number).to(colours.device), values)

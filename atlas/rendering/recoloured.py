@@ -12,7 +12,7 @@ from torch import Tensor
 
 from atlas.geometry.texture import Texture
 from atlas.maps.compositing import FEW, DeltaTexture
-from atlas.maps.layer_view import FrameMaps, FramePart, LayerView
+from atlas.maps.layer_view import FrameMaps, FramePart, LayerView, at_places, put_places
 from atlas.recolour.change import ColourChange
 from atlas.recolour.matte import Matte
 
@@ -42,11 +42,12 @@ class RecolouredDelta:
         uv = torch.from_numpy(np.ascontiguousarray(view.uv)).to(self.device)
         colours = self.change.of_frame(part, uv, light)
         if outline := view.outline(self.own):
-            place, mixed = outline.place, part.at(outline.number)
+            number, mixed = outline.number, part.at(outline.number)
             own = mixed / part.top
             own += outline.share * (outline.own - own)
-            there = None if light is None else light[place][None]
-            colours[place] = mixed + (self.change.of_colours(own[None], uv[place][None], there)[0] - own) * part.top
+            there = None if light is None else at_places(light, number)[None]
+            moved = self.change.of_colours(own[None], at_places(uv, number)[None], there)[0] - own
+            put_places(colours, number, moved.mul_(part.top).add_(mixed))
         return colours if applies is None else applies.blended(part, colours)
 
     def _partly(self, view: LayerView) -> _Applies | None:
@@ -56,7 +57,7 @@ class RecolouredDelta:
         departs = self.shares.departing(view.uv, value=1.0)
         if departs is None:
             return None
-        places = np.flatnonzero(cv2.bitwise_and(departs, cv2.compare(view.seen, 0, cv2.CMP_GT)))
+        places = np.flatnonzero(departs & (view.seen > 0))
         if not len(places):
             return None
         if len(places) > FEW * departs.size:
@@ -80,9 +81,8 @@ class _Applies:
         """Go from the frame's colours to the changed ones as far as the change applies."""
         if self.places is None:
             return torch.lerp(part.colours, colours, self.shares[..., None], out=colours)
-        at = torch.from_numpy(self.places)
-        flat = colours.view(-1, 4)
-        flat.index_copy_(0, at, torch.lerp(part.at(self.places), flat.index_select(0, at), self.shares[:, None]))
+        changed = at_places(colours, self.places)
+        put_places(colours, self.places, torch.lerp(part.at(self.places), changed, self.shares[:, None]))
         return colours
 
 

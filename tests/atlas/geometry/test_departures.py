@@ -19,7 +19,7 @@ def test_what_is_far_from_a_departure_is_left_out_and_what_is_at_it_is_not() -> 
     image[20, 30, 1] = 0.5
     uv = places(np.array([[20.0, 20.9, 5.0, 39.0]]), np.array([[30.0, 29.2, 5.0, 59.0]]), (40, 60))
     reached = Departures(image).reached(uv)
-    assert reached is not None and (reached > 0).tolist() == [[True, True, False, False]]
+    assert reached is not None and reached.tolist() == [[True, True, False, False]]
     assert Departures(np.ones((8, 8, 1), np.float32), 1).reached(uv) is None
 
 
@@ -34,10 +34,10 @@ def test_look_ups_that_are_left_out_give_the_value(size: tuple[int, int], depth:
     uv = random.uniform(-1.1, 1.1, (60, 70, 2)).astype(np.float32)
     level = None if depth is None else np.full((60, 70), depth, np.float32)
     reached = texture.departing(uv, level, 0.25)
-    assert reached is not None and (reached == 0).sum() > 50
+    assert reached is not None and (~reached).sum() > 50
     (colours,) = texture.at_level(uv, level)
-    assert (colours[..., :3].numpy()[reached == 0] == 0.25).all()
-    assert (reached == 0).mean() > 0.4 or depth is not None
+    assert (colours[..., :3].numpy()[~reached] == 0.25).all()
+    assert (~reached).mean() > 0.4 or depth is not None
 
 
 def test_texels_that_are_replaced_are_looked_at_again() -> None:
@@ -54,4 +54,4 @@ def test_texels_that_are_replaced_are_looked_at_again() -> None:
         assert (found is None) == (anew is None)
         if found is not None and anew is not None:
             np.testing.assert_array_equal(found, anew)
-            assert (found[image.any(-1)] > 0).all()
+            assert found[image.any(-1)].all()
