@@ -19,6 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_threa
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (
+    "aggregate/test_explained.py",
     "aggregate/test_repainted.py",
     "aggregate/test_stage.py",
     "atlas/evaluation/test_learned.py",
