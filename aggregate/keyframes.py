@@ -150,7 +150,8 @@ class LayerKeyframes:
         channels = [pixels.unlit(keyframe[..., :3], frame), pixels.light.mean(-1, keepdim=True)]
         if made is not None:
             channels.append(torch.from_numpy(repainted_pixels(image, made)).to(device)[..., None])
-        placed = pixels.in_atlas(torch.cat(channels, -1))
+        # Where nothing but single pixels differs it makes no difference to the result how sharp both are.
+        placed = pixels.in_atlas(torch.cat(channels, -1), sharpened=not explained)
         counts = pixels.weight > 0
         edited, original = channels[0][counts].split(3, dim=-1)
         view = View(pixels.uv[counts], edited, original, pixels.weight[counts])

@@ -24,6 +24,7 @@ _SAMPLES = 36_000
 """Pixels that the table and the grid are fitted to."""
 _WORTH = 0.9  # of the error that the table leaves: a grid that predicts other keyframes no better than this is left out
 _EXACT = 1.5 / 255  # departure that needs no grid
+_ROUNDING = 0.75 / 255  # departure of a change with light, at which none without it is tried
 _ODD = 0.1  # departure beyond which a pixel counts no more against a prediction
 _EVEN, _CLEARLY = 0.02, 0.8  # light that says nothing; error, over the other's, by which a change without light is chosen
 _NEIGHBOURS, _EDITED = 5, 0.3  # pixels a side, and the share of them that has to differ
@@ -175,12 +176,11 @@ def _placed(change: ColourChange, samples: _Samples) -> ColourChange:
 def _elsewhere(samples: _Samples) -> tuple[bool, _Crossed]:
     """Tell whether the edit is predicted clearly better as a change of the colours without light; and what predicts it so."""
     lit = _Crossed.of(samples, False)
-    if np.ptp(samples.light, axis=0).max() < _EVEN:
+    if np.ptp(samples.light, axis=0).max() < _EVEN or (error := lit.error(samples)) < _ROUNDING**2:
         return False, lit.with_grids(samples)
-    both = (lit, _Crossed.of(samples, True))
-    errors = [_error(samples.after - one.predicted(samples.before, samples.uv, samples.light)) for one in both]
-    unlit = errors[1] < _CLEARLY * errors[0]
-    return unlit, both[unlit].with_grids(samples)
+    unlit = _Crossed.of(samples, True)
+    clearly = unlit.error(samples) < _CLEARLY * error
+    return clearly, (unlit if clearly else lit).with_grids(samples)
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,10 @@ class _Crossed:
         parts = zip(self.changes, self.board.others(samples.uv), strict=True)
         first, second = (_placed(change, samples[part]) for change, part in parts)
         return replace(self, changes=(first, second))
+
+    def error(self, samples: _Samples) -> float:
+        """Measure how well it predicts samples: a mean square."""
+        return _error(samples.after - self.predicted(samples.before, samples.uv, samples.light))
 
     def predicted(
         self,

@@ -46,9 +46,12 @@ class KeyframePixels:
         self,
         values: Tensor,  # (H, W, C), light removed
         size: tuple[int, int] | None = None,  # (H, W) of the atlas; None: as the fit has it
+        *,
+        sharpened: bool = True,
     ) -> Partial:
-        """Make the partial atlas of `values`, which lie where the pixels do."""
-        return partial_atlas(values, self.uv, self.opacity, self.applies, size or self.atlas_size, refine=_REFINE)
+        """Make the partial atlas of `values`, which lie where the pixels do; sharpened: of what sampling would blur."""
+        refine = _REFINE if sharpened else 0
+        return partial_atlas(values, self.uv, self.opacity, self.applies, size or self.atlas_size, refine=refine)
 
 
 def keyframe_pixels(

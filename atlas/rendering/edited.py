@@ -129,7 +129,9 @@ def delta_textures(
     """
     deltas = {}
     for layer, pair in layers.items():
-        kinds, planes = delta_planes(pair, recoloured_atlas(maps.atlas(layer), pair.change), transfer, light)
+        unknown = (pair.reference[..., 3] == 0) & (pair.edited[..., 3] > 0)  # compared with the fit's own colours, changed
+        atlas = recoloured_atlas(maps.atlas(layer), pair.change) if unknown.any() else maps.atlas(layer)
+        kinds, planes = delta_planes(pair, atlas, transfer, light)
         deltas[layer] = DeltaTexture(Texture(planes, device), kinds)
     return deltas
 
