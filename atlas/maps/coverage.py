@@ -112,12 +112,21 @@ def covered_share(
     seen: np.ndarray,  # (N, N) how well the keyframes saw each texel, [0, 1]
 ) -> float:
     """Measure the coverage of an edit: the share of the layer's visible pixels (all frames) whose atlas texel was seen."""
+    return float(shares_of_kinds(maps, layer, (seen >= SEEN).astype(np.uint8), 2)[1])
+
+
+def shares_of_kinds(
+    maps: Maps,
+    layer: str,
+    kinds: np.ndarray,  # (N, N) uint8, below `count`
+    count: int,
+) -> np.ndarray:  # (count,)
+    """Measure the share of the layer's visible pixels (all frames) whose texel is of each kind; 0 where none is visible."""
     pixels = maps.frames * maps.height * maps.width
     stride = max(1, round((pixels / 4e6) ** 0.5))
-    image = torch.from_numpy(np.ascontiguousarray(seen, np.float32))[..., None]
-    covered = total = 0
+    image = torch.from_numpy(np.ascontiguousarray(kinds, np.float32))[..., None]
+    found = np.zeros(count, np.int64)
     for uv in in_order(lambda t: _visible_uv(maps, layer, t, stride), range(maps.frames)):
         if len(uv):
-            covered += int((sample(image, torch.from_numpy(uv), mode="nearest") >= SEEN).sum())
-            total += len(uv)
-    return covered / total if total else 0.0
+            found += np.bincount(sample(image, torch.from_numpy(uv), mode="nearest")[:, 0].to(torch.int64), minlength=count)
+    return found / max(found.sum(), 1)

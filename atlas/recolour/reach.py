@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atlas.geometry.warp import sample
-from atlas.maps.coverage import SEEN, VISIBLE, covered_share
+from atlas.maps.coverage import SEEN, VISIBLE, shares_of_kinds
 from atlas.maps.maps import Maps
 from atlas.recolour.change import ColourChange
 from atlas.video.sheet import contact_sheet, thumbnail
@@ -54,10 +54,9 @@ class Reach:
 
     def shares(self) -> dict[int, float]:
         """Measure the share of the layer's visible pixels (all frames) of each kind; they add up to 1 where it is visible."""
-        seen = covered_share(self.maps, self.layer, self.kinds == SEEN_BY_A_KEYFRAME)
-        some = seen < 1 and bool((self.kinds == FOLLOWS).any())  # each share is a pass over all frames
-        follows = covered_share(self.maps, self.layer, self.kinds == FOLLOWS) if some else 0.0
-        return {SEEN_BY_A_KEYFRAME: seen, FOLLOWS: follows, STAYS: max(0.0, 1 - seen - follows)}
+        shares = shares_of_kinds(self.maps, self.layer, self.kinds, len(MEANINGS) + 1)
+        shown = shares.any()
+        return {kind: float(shares[kind]) if shown or kind != STAYS else 1.0 for kind in MEANINGS}
 
     def seen_in(self, frame: int) -> np.ndarray:  # (H, W) uint8
         """Look up the kind of each pixel of a frame; 0 where the layer is not visible."""
