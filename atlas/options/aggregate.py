@@ -22,7 +22,8 @@ class AggregateOptions(StageOptions):
     """Name of the edit."""
     method: Literal["network", "mean", "median"] = "network"
     """network: the mean (robust where keyframes disagree), corrected by a small network that is trained to predict each
-    keyframe from the others (of more than 12, the 12 that together see most); mean, median: coverage-weighted."""
+    keyframe from the others (of more than 12, the 12 that together see most), or the mean alone where the change of colours
+    explains them but for single pixels; mean, median: coverage-weighted."""
     colours: Literal["learned", "kept"] = "learned"
     """What the edit does to colours: learned from the keyframes, and then applied to each frame's own pixels, so that only what
     it does not explain goes through the atlas; or kept out of it."""
