@@ -28,6 +28,8 @@ from atlas.masks.moving.cut import HalfClip
 from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
+from atlas.masks.moving.plate import Plates
+from atlas.masks.moving.shadow import SHARP_SIDE, without_shadows
 from atlas.storage.stack import RowStack
 from atlas.system.progress import Progress
 from atlas.system.terminal import say
@@ -37,7 +39,7 @@ _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
 AUTO = "auto"
 """What --masks names them by."""
-_METHOD = f"{AUTO} 4"  # raise it when the same frames give other masks: clips of them are then prepared again
+_METHOD = f"{AUTO} 5"  # raise it when the same frames give other masks: clips of them are then prepared again
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,18 @@ def masks_from_motion(
         # Appearance tells a swan from water that moves as well, but takes a part that moves only now and then for ground.
         cut = cut_by_appearance(half) if scores.restless else cut_by_colour(half)
         parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
+        plates = Plates(RowStack(here / "plates", (frames, *size[::-1], 4), np.uint8))
         if not scores.restless:  # of water other frames do not tell what it looks like
-            cut = cut_by_ground(clip, half, cut, parts, quiet=quiet)
+            cut = cut_by_ground(clip, half, cut, parts, plates, quiet=quiet)
             parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
         band = max(2, round(0.008 * max(size)))
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
             masks[index] = refine_mask(clip.images[index], mask, band) if mask.any() else mask
+        if not scores.restless:
+            sharp = fitted_size(width, height, SHARP_SIDE)
+            without_shadows(masks, half, plates, lambda index: fit_image(frame(index), sharp))
         share = float(np.mean([mask.mean() for mask in masks]))
         if share < LEAST:
             raise UserError(f"nothing moves against the background: {HELP}")

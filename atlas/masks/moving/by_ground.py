@@ -17,7 +17,7 @@ from atlas.masks.moving.by_colour import BINS, colour_number, colour_odds, colou
 from atlas.masks.moving.cut import Cut, HalfClip, PerFrame, cut_out
 from atlas.masks.moving.evidence import Footage
 from atlas.masks.moving.parts import MainParts
-from atlas.masks.moving.plate import Ground, Plate, background_plate
+from atlas.masks.moving.plate import Ground, Plate, Plates, background_plate
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.progress import Progress
@@ -33,15 +33,18 @@ _NOISE, _SPREADS, _OFF = 4.0, 1.5, 0.5
 """Deviation from the plate: in colour steps, in spreads of the frames it is made from, and in pixels."""
 _MARGIN = 0.008
 """Longer sides by which the foreground might be larger than it was found."""
-_ROUNDS = 2
+_ROUNDS = 3
 _SCORE_MEMORY, _MEMORY, _EDGE = 0.9, 0.5, 5.0
 _CELL = (256 / BINS) ** 3
 _LEAST = 1e-7
 
 
-def cut_by_ground(clip: Footage, half: HalfClip, first: Cut, parts: MainParts, *, quiet: bool) -> Cut:
-    """Cut out the foreground of a clip by scores, colours and the ground behind it. first: what was found without that."""
-    known = _look_behind(clip, half, _beside(parts, clip.images.shape[1:3]), quiet=quiet)
+def cut_by_ground(clip: Footage, half: HalfClip, first: Cut, parts: MainParts, plates: Plates, *, quiet: bool) -> Cut:
+    """Cut out the foreground of a clip by scores, colours and the ground behind it.
+
+    first: what was found without that; plates: are filled with what is found of the ground.
+    """
+    known = _look_behind(clip, half, _beside(parts, clip.images.shape[1:3]), plates, quiet=quiet)
     scores = Averages(
         half.scratch / "half motion",
         lambda index: scored(half.score(index))[..., None],
@@ -102,12 +105,13 @@ class _Known:
         return row[..., 0], row[..., 1]
 
 
-def _look_behind(clip: Footage, half: HalfClip, ground: Ground, *, quiet: bool) -> _Known:
+def _look_behind(clip: Footage, half: HalfClip, ground: Ground, plates: Plates, *, quiet: bool) -> _Known:
     """Hold each frame against the ground behind it."""
     width, height = half.size
 
     def row(index: int) -> np.ndarray:
         plate = background_plate(clip, index, ground)
+        plates.stack[index] = np.dstack([plate.colour, np.where(plate.seen, 255, 0).astype(np.uint8)])
         size = (width, height)
         colour = cv2.resize(plate.colour, size, interpolation=cv2.INTER_AREA)
         spread = cv2.resize(plate.spread, size, interpolation=cv2.INTER_AREA)

@@ -14,6 +14,7 @@ import numpy as np
 
 from atlas.clip.flow import dense_flow
 from atlas.masks.moving.evidence import STEPS, Footage
+from atlas.storage.stack import RowStack
 
 _OFFSETS = (4, 8, 14, 22, 32)
 """Frames to those that are asked, before and after."""
@@ -40,6 +41,22 @@ class Plate:
     colour: np.ndarray  # (H, W, 3) uint8
     seen: np.ndarray  # (H, W) bool: some frame shows it
     spread: np.ndarray  # (H, W) float32 median difference of the frames that show it, grey levels
+
+
+@dataclass(frozen=True)
+class Plates:
+    """The ground behind each frame, on the disk."""
+
+    stack: RowStack
+    """(T, H, W, 4) uint8: its colour, and 255 where some frame shows it."""
+
+    def colour(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        return self.stack[index][..., :3]
+
+    def seen(self, index: int) -> np.ndarray:
+        """(H, W) bool."""
+        return self.stack[index][..., 3] > 0
 
 
 def background_plate(clip: Footage, index: int, ground: Ground) -> Plate:
