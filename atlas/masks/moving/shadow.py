@@ -48,6 +48,8 @@ _FINE, _AROUND = 1.5, 2.0
 """Deviations, in pixels: of the blur that texture is finer than, and of the surroundings that it is compared in."""
 _GRAIN, _OFF = 1.5, 0.3
 """Grey levels of noise, and the share of the ground's texture (variance) that laying frames over each other loses."""
+_OUTLIER = 2.5
+"""Deviations of the ground's texture at which that of the frame is clipped."""
 _PLAIN, _TEXTURED = 4.0, 10.0
 """Variance of the ground's texture, in that of the noise, below which it says nothing, and above which all."""
 _PENUMBRA, _AS_GROUND = 15 / 480, 0.4
@@ -116,7 +118,8 @@ def _judged(image: np.ndarray, sharp: np.ndarray, plates: Plates, index: int, ma
     plate, seen = plates.colour(index), plates.seen(index)
     ratio = _logarithm(image) - _logarithm(plate)
     hole = ~_eroded(seen, 2)
-    worth = _KEPT + np.where(hole, _UNSEEN, np.where(_shaded(ratio), 0, _NO_SHADE) - _texture_worth(image, plate, seen, mask))
+    worth = _KEPT + np.where(hole, _UNSEEN, np.where(_shaded(ratio), 0, _NO_SHADE))
+    worth -= _texture_worth(image, plate, seen, mask) * seen
     soft = np.clip((_HARD - _sharpness(sharp, plate, seen)[0] / usual) / (_HARD - _SOFT), 0, 1)
     soft = cv2.resize(cv2.erode(soft, np.ones((3, 3))), mask.shape[::-1], interpolation=cv2.INTER_AREA)
     price = _EDGE * (_FREE + (1 - _FREE) * soft)
@@ -138,10 +141,14 @@ def _logarithm(image: np.ndarray) -> np.ndarray:
     return np.log(cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7) + _BLACK)
 
 
+def _grey(image: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W)
+    return cv2.transform(image, np.full((1, 3), 1 / 3, np.float32))
+
+
 def _shaded(ratio: np.ndarray) -> np.ndarray:  # (H, W, 3) -> (H, W) bool
     """Where a frame might be the ground in a shade: darker, and of its tint."""
     tint = np.maximum(np.abs(ratio[..., 0] - ratio[..., 1]), np.abs(ratio[..., 2] - ratio[..., 1]))
-    return (ratio.mean(axis=-1) < _LIGHTER) & (tint < _TINT)
+    return (_grey(ratio) < _LIGHTER) & (tint < _TINT)
 
 
 def _texture_worth(image: np.ndarray, plate: np.ndarray, seen: np.ndarray, mask: np.ndarray) -> np.ndarray:  # (H, W)
@@ -149,10 +156,14 @@ def _texture_worth(image: np.ndarray, plate: np.ndarray, seen: np.ndarray, mask:
 
     Of a shade the fine logarithms are those of the ground but for noise, of an object they are independent of them.
     """
-    light = image.astype(np.float32).mean(axis=-1)
-    fine, ground = (_fine(np.log(one + _BLACK)) for one in (light, plate.astype(np.float32).mean(axis=-1)))
-    own, known, missed = (_around(np.square(one)) for one in (fine, ground, fine - ground))
-    noise = np.square(_GRAIN / (_around(light) + _BLACK))
+    light = _grey(image.astype(np.float32))
+    there = seen.astype(np.float32)  # where the ground is not seen, the plate is empty and must not count
+    fine, ground = (_fine(np.log(one + _BLACK), there) for one in (light, _grey(plate.astype(np.float32))))
+    noise = np.square(_GRAIN / (_mean(light, there, _AROUND) + _BLACK))
+    known = _mean(np.square(ground), there, _AROUND)
+    most = _OUTLIER * np.sqrt(known + noise)  # the shadow's own edge is no texture of the ground's
+    fine = np.clip(fine, -most, most)
+    own, missed = (_mean(np.square(one), there, _AROUND) for one in (fine, fine - ground))
     expected = noise + _OFF * known
     beside = ~_dilated(mask, 4) & seen
     scale = max(0.3, float(np.median((missed / expected)[beside]))) if np.count_nonzero(beside) > 100 else 1.0
@@ -164,12 +175,15 @@ def _texture_worth(image: np.ndarray, plate: np.ndarray, seen: np.ndarray, mask:
     return _TEXTURE * np.clip(samples * telling * odds, -_CLEAREST, _CLEAREST)
 
 
-def _fine(image: np.ndarray) -> np.ndarray:
-    return image - cv2.GaussianBlur(image, (0, 0), _FINE)
+def _fine(image: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """What of an image is fine, 0 where the ground is not seen."""
+    return (image - _mean(image, seen, _FINE)) * seen
 
 
-def _around(image: np.ndarray) -> np.ndarray:
-    return cv2.GaussianBlur(image, (0, 0), _AROUND)
+def _mean(image: np.ndarray, seen: np.ndarray, deviation: float) -> np.ndarray:
+    """The mean around each pixel of what is seen, weighted by a normal distribution."""
+    total, weight = (cv2.GaussianBlur(one, (0, 0), deviation) for one in (image * seen, seen))
+    return total / np.maximum(weight, 1e-3)
 
 
 def _sharpness(image: np.ndarray, plate: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,9 +193,9 @@ def _sharpness(image: np.ndarray, plate: np.ndarray, seen: np.ndarray) -> tuple[
     """
     size = (image.shape[1], image.shape[0])
     light = _logarithm(image)
-    ratio = (light - _logarithm(cv2.resize(plate, size, interpolation=cv2.INTER_CUBIC))).mean(axis=-1)
+    ratio = _grey(light - _logarithm(cv2.resize(plate, size, interpolation=cv2.INTER_CUBIC)))
     hole = cv2.resize((~_eroded(seen, 4)).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    edges = [_edges(ratio), *([_edges(light.mean(axis=-1))] if hole.any() else [])]
+    edges = [_edges(ratio), *([_edges(_grey(light))] if hole.any() else [])]
     sharp, contrast = (np.where(hole, one, other) for one, other in zip(edges[-1], edges[0], strict=True))
     return sharp, contrast
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from atlas.geometry.boxes import bounding_box
+
 Costs = tuple[np.ndarray, np.ndarray]
 """What an edge of the result costs between neighbours across, (H, W-1), and down, (H-1, W); none below 0."""
 
@@ -21,8 +23,17 @@ def undercut(mask: np.ndarray, evidence: np.ndarray, costs: Costs) -> np.ndarray
     A column loses pixels from its lowest run alone. Of all such results it is the one whose worth less its edges' cost is
     greatest.
     """
-    if not mask.any():
+    box = bounding_box(mask, 1)
+    if box is None:
         return mask
+    kept = np.zeros_like(mask)
+    rows, across = box
+    down = (slice(rows.start, rows.stop - 1), across)
+    kept[box] = _undercut(mask[box], evidence[box], (costs[0][rows, across.start : across.stop - 1], costs[1][down]))
+    return kept
+
+
+def _undercut(mask: np.ndarray, evidence: np.ndarray, costs: Costs) -> np.ndarray:
     columns = _Columns.of(mask)
     rows = np.arange(len(mask) + 1)[:, None]
     own = np.full(rows.shape[:1] + columns.top.shape, np.inf)
