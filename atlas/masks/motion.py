@@ -29,7 +29,7 @@ from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
 from atlas.masks.moving.plate import Plates
-from atlas.masks.moving.shadow import SHARP_SIDE, without_shadows
+from atlas.masks.moving.shadows.removal import SHARP_SIDE, without_shadows
 from atlas.storage.stack import RowStack
 from atlas.system.progress import Progress
 from atlas.system.terminal import say

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from atlas.masks.moving.undercut import Costs, undercut
+from atlas.masks.moving.shadows.undercut import Costs, undercut
 
 MASKS = {
     "whole": ["###", "###", "###"],

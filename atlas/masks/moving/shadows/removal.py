@@ -2,9 +2,8 @@
 
 What tells it from a tyre, from dark trousers or black fur is how the frame differs from the ground behind it. A shadow keeps
 the ground's texture where that has any. Where it has none, a shadow ends in a penumbra, and an object in an edge as sharp as
-its other edges. And it lies under the object: only lower ends of a mask are asked for (`atlas.masks.moving.undercut`), so that
-hair, windows and doors are out of the question. What nothing tells stays in the mask, as does a shadow with hard edges on plain
-ground.
+its other edges. And it lies under the object: only lower ends of a mask are asked for (`undercut`), so that hair, windows and
+doors are out of the question. What nothing tells stays in the mask, as does a shadow with hard edges on plain ground.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from atlas.masks.moving.along import Averages
 from atlas.masks.moving.cut import HalfClip
 from atlas.masks.moving.plate import Plates
-from atlas.masks.moving.undercut import Costs, undercut
+from atlas.masks.moving.shadows.undercut import Costs, undercut
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 
