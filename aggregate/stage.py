@@ -248,7 +248,8 @@ def _merged(
                 # Nor does the network learn to paint over what was repainted, or the rest like it.
                 counts = sample((share * (1 - own))[..., None], placed.view.uv)[..., 0]
                 views[number] = replace(placed.view, weight=placed.view.weight * counts)
-        # Keyframes that are explained agree in brightness and place as their frames do: nothing to match, and to learn from.
+        # Keyframes that are explained are as bright as their frames and in their place, as far as can be seen: nothing is there
+        # to match, and to learn from. Nor does a dot tell whether it is lit.
         unlit = 0.0 if explained else unlit_share(partials.colours[learned], lights, partials.weights[learned])
         edited, reference = merge(
             partials,

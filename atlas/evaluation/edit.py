@@ -43,8 +43,8 @@ def edited(rendering: Rendering, learned: Learned, *, quiet: bool = True) -> dic
     And what `learned` can say; under `absent` the reason for each metric that cannot be had. Frames that were edited themselves
     have neither fidelity nor coverage.
     """
-    with beside(lambda: _through_maps(rendering)) as of_layers:
-        return _edited(rendering, learned, of_layers, quiet=quiet)
+    with beside(lambda: _through_maps(rendering)) as through_maps:
+        return _edited(rendering, learned, through_maps, quiet=quiet)
 
 
 def _edited(

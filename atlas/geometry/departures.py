@@ -10,6 +10,7 @@ import numpy as np
 from atlas.geometry.boxes import Box
 
 _CELL = 4  # texels along the cells that places are looked up in
+_FAR = 32  # texels from which on what is near is found by cells
 
 
 class Departures:
@@ -53,10 +54,16 @@ class Departures:
 
     def _within(self, reach: int) -> np.ndarray:  # (H / _CELL, W / _CELL) uint8
         """Cells with a texel that departs, or is no further than `reach` from one that does; and a texel for rounding."""
-        if reach not in self._cells:
-            near = cv2.dilate(self._differs, np.ones((2 * reach + 3,) * 2, np.uint8))
+        found = self._cells.get(reach)
+        if found is None:
+            texels = min(reach, _FAR)
+            near = cv2.dilate(self._differs, np.ones((2 * texels + 3,) * 2, np.uint8))
             near = np.pad(near, [(0, -side % _CELL) for side in near.shape])
             for axis in (0, 1):
                 near = np.maximum.reduce([near[start::_CELL] if axis == 0 else near[:, start::_CELL] for start in range(_CELL)])
-            self._cells[reach] = np.ascontiguousarray(near)
-        return self._cells[reach]
+            found = np.ascontiguousarray(near)
+            further = math.ceil((min(reach, max(self._differs.shape)) - texels) / _CELL)
+            if further > 0:
+                found = cv2.dilate(found, np.ones((2 * further + 1,) * 2, np.uint8))
+            self._cells[reach] = found
+        return found

@@ -142,7 +142,7 @@ class FramePart:
     """What a view shows of a frame: as it is stored, and as floats of the same range where these are asked for."""
 
     def __init__(self, image: np.ndarray, device: torch.device) -> None:  # (h, w, 3) uint8 or uint16
-        self.image, self.device = image, device
+        self.image, self.device = np.ascontiguousarray(image), device
         self.top = float(np.iinfo(image.dtype).max)
 
     @cached_property

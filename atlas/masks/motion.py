@@ -96,8 +96,9 @@ def masks_from_motion(
         # Appearance tells a swan from water that moves as well, but takes a part that moves only now and then for ground.
         cut = cut_by_appearance(half) if scores.restless else cut_by_colour(half)
         parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
-        plates = Plates(RowStack(here / "plates", (frames, *size[::-1], 4), np.uint8))
+        plates: Plates | None = None
         if not scores.restless:  # of water other frames do not tell what it looks like
+            plates = Plates(RowStack(here / "plates", (frames, *size[::-1], 4), np.uint8))
             cut = cut_by_ground(clip, half, cut, parts, plates, quiet=quiet)
             parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
@@ -105,9 +106,9 @@ def masks_from_motion(
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
             masks[index] = refine_mask(clip.images[index], mask, band) if mask.any() else mask
-        if not scores.restless:
+        if plates is not None:
             sharp = fitted_size(width, height, SHARP_SIDE)
-            without_shadows(masks, half, plates, lambda index: fit_image(frame(index), sharp))
+            without_shadows(masks, half, plates, lambda index: fit_image(frame(index), sharp), quiet=quiet)
         share = float(np.mean([mask.mean() for mask in masks]))
         if share < LEAST:
             raise UserError(f"nothing moves against the background: {HELP}")

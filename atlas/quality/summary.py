@@ -39,8 +39,7 @@ def report_quality(folder: Path, clip: Clip, series: FrameSeries, maps: Maps) ->
     with beside(lambda: _digest(clip, maps, measured)) as digested:
         if not drawn:
             _draw(folder, clip, series, weak)
-        digest_of_all = digested()
-    measured["digest"] = digest_of_all
+        measured["digest"] = digested()
     with updating(path):
         known = finite(read_json(path, finite=False)) if path.is_file() else {}
         known = known if isinstance(known, dict) else {}

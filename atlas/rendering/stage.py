@@ -26,7 +26,7 @@ from atlas.system.progress import Progress
 from atlas.system.terminal import say
 from atlas.video.sheet import contact_sheet, spread, thumbnail
 
-_VERSION = 9  # raise it when the same input renders differently: what is on disk is then made again
+_VERSION = 10  # raise it when the same input renders differently: what is on disk is then made again
 _SHEET_FRAMES, _SHEET_SIDE = 6, 320
 
 

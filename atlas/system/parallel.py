@@ -46,7 +46,8 @@ def in_order(
 def beside(function: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
     """Call a function in a thread of its own while the block does something else: what it gives waits for the result.
 
-    What the function raises is raised there; where nobody asks for the result, at the end of the block.
+    What the function raises is raised there; where nobody asks for the result, at the end of the block. What the block itself
+    raises comes first, and waits for the function to end: give it what takes seconds.
     """
     if torch := sys.modules.get("torch"):
         torch.get_num_threads()  # as in `in_order`

@@ -59,3 +59,27 @@ def test_pixels_that_do_not_count_say_nothing(recoloured: np.ndarray) -> None:
     keyframe, weight = to_float(to_uint8(recoloured)), np.ones(recoloured.shape[:2], np.float32)
     keyframe[:, :80], weight[:, :80] = 0, 0
     assert LeftOver.of(keyframe, recoloured, weight, weight == 1).explained
+
+
+@pytest.mark.parametrize("size", [(300, 400), (720, 1280), (1080, 1920)])
+def test_what_is_painted_is_seen_however_large_the_frame_is(size: tuple[int, int]) -> None:
+    recoloured = np.full((*size, 3), 0.5, np.float32)
+    everywhere = np.ones(size, np.float32)
+    logo, checker, dot = (recoloured.copy() for _ in range(3))
+    logo[100:122, 100:122] = (1, 0, 0)
+    checker[100:220, 100:220] += np.where(np.indices((120, 120)).sum(0)[..., None] % 2, 0.1, -0.1)
+    dot[100:103, 100:103] = (1, 0, 0)
+    for keyframe, explained in ((logo, False), (checker, False), (dot, True)):
+        assert LeftOver.of(keyframe, recoloured, everywhere, everywhere > 0).explained is explained
+
+
+@pytest.mark.parametrize("opaque", [0, 100])
+def test_what_counts_is_what_the_keyframe_edits_of_the_layer(recoloured: np.ndarray, opaque: int) -> None:
+    """It is edited in a selection, and shows alone nowhere, or beyond the selection as well."""
+    keyframe, weight = to_float(to_uint8(recoloured)), np.zeros(recoloured.shape[:2], np.float32)
+    weight[50:150, 50:150] = 1
+    alone = np.zeros(weight.shape, bool)
+    alone[:, : 2 * opaque] = True
+    keyframe[100, 50:150:2] += 0.1  # a line of as much light as shade
+    keyframe[100, 51:150:2] -= 0.1
+    assert not LeftOver.of(keyframe, recoloured, weight, alone).explained

@@ -40,6 +40,21 @@ def test_look_ups_that_are_left_out_give_the_value(size: tuple[int, int], depth:
     assert (~reached).mean() > 0.4 or depth is not None
 
 
+@pytest.mark.parametrize("depth", [5.0, 6.5, 11.0])
+def test_from_far_away_a_departure_is_near(depth: float) -> None:
+    """No look-up reaches further than bilinear ones of copies that small, and none is left out that does."""
+    image = np.zeros((700, 900, 1), np.float32)
+    image[350, 450] = 1
+    uv = places(*np.meshgrid(np.arange(0, 700, 7.0), np.arange(0, 900, 9.0), indexing="ij"), (700, 900))
+    reached = Departures(image).reached(uv, np.full(uv.shape[:2], depth, np.float32))
+    assert reached is not None
+    reach = 2 ** (np.ceil(depth) + 1)
+    apart = np.maximum(abs(np.arange(0, 700, 7.0) - 350)[:, None], abs(np.arange(0, 900, 9.0) - 450))
+    assert reached[apart <= reach].all() and not reached[apart > reach + 16].any()
+    small = Departures(image[346:354, 446:454]).reached(uv, np.full(uv.shape[:2], depth, np.float32))
+    assert small is not None and small.all()
+
+
 def test_texels_that_are_replaced_are_looked_at_again() -> None:
     """As if the image were asked about for the first time, whatever was there before."""
     random = np.random.default_rng(1)

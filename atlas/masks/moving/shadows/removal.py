@@ -19,6 +19,7 @@ from atlas.masks.moving.plate import Plates
 from atlas.masks.moving.shadows.undercut import Costs, undercut
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
+from atlas.system.progress import Progress
 
 SHARP_SIDE = 768
 """Pixels of the longer side at which it is seen how sharp edges are."""
@@ -60,7 +61,7 @@ _POOLED, _PRIOR = 3.0, 0.3
 Frame = Callable[[int], np.ndarray]
 
 
-def without_shadows(masks: RowStack, half: HalfClip, plates: Plates, frame: Frame) -> None:
+def without_shadows(masks: RowStack, half: HalfClip, plates: Plates, frame: Frame, *, quiet: bool = True) -> None:
     """Take cast shadows out of the masks (T, H, W) bool of a clip, in place.
 
     frame: reads a frame, (H', W', 3) uint8, in which it is seen how sharp edges are, at most `SHARP_SIDE` pixels wide or high.
@@ -69,9 +70,9 @@ def without_shadows(masks: RowStack, half: HalfClip, plates: Plates, frame: Fram
     asked = np.unique(np.linspace(0, frames - 1, min(frames, _ASKED)).round().astype(int)).tolist()
     outlines = [_outline_sharpness(frame(index), plates, index, masks[index]) for index in asked]
     known = np.concatenate(outlines)
-    if not known.size:
+    usual = float(np.percentile(known, 75)) if known.size else 0.0
+    if usual <= 0:
         return
-    usual = float(np.percentile(known, 75))
     judged = RowStack(half.scratch / "judged", (frames, 3, height, width), np.float16)
     kept = RowStack(half.scratch / "kept", masks.shape, np.bool_)
 
@@ -82,7 +83,8 @@ def without_shadows(masks: RowStack, half: HalfClip, plates: Plates, frame: Fram
         row = _judged(half.images[index], frame(index), plates, index, mask, usual).astype(np.float16)
         return row, undercut(mask, row[0].astype(np.float32), _costs(row))
 
-    for index, (row, first) in enumerate(in_order(judge, range(frames))):
+    rows = Progress(in_order(judge, range(frames)), desc="shadows", total=frames, unit="frame", quiet=quiet)
+    for index, (row, first) in enumerate(rows):
         judged[index], kept[index] = row, first
     for _ in range(_ROUNDS):
         gone = Averages(
