@@ -81,7 +81,6 @@ class Source:
     box: Box
     robust: Robust | None = None
     others: tuple[Tensor, Tensor] | None = None  # (h, w, 6) and (h, w) in the box: their mean, and the sum of their weights
-
     cut: bool = False  # whether these are of the box
 
     @classmethod

@@ -51,8 +51,8 @@ class SharesEvidence:
         unlit = np.maximum(light, DARKEST)
         sums = [texels.sums(plane) for values in (edit / unlit, left / unlit) for plane in cv2.split(values[None])]
         self._changes.append(np.stack([*sums, seen]).astype(np.float32))
-        self._squares[0] += cells.sums(squared_lengths(after - predicted))
-        self._squares[1] += cells.sums(squared_lengths(edit))
+        self._squares[0] += cells.sums(_squared_lengths(after - predicted))
+        self._squares[1] += cells.sums(_squared_lengths(edit))
         self._squares[2] += cells.counts()
 
     def join(self, other: SharesEvidence) -> None:
@@ -134,7 +134,7 @@ class _Bins:
         return np.bincount(self.number, minlength=self.size[0] * self.size[1]).reshape(self.size)
 
 
-def squared_lengths(values: np.ndarray) -> np.ndarray:  # (M, 3) -> (M,)
+def _squared_lengths(values: np.ndarray) -> np.ndarray:  # (M, 3) -> (M,)
     """Square the length of each vector."""
     return np.einsum("ij,ij->i", values, values)
 

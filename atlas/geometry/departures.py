@@ -49,21 +49,21 @@ class Departures:
             half = np.array([width, height], np.float32) / np.float32(2 * _CELL)
         places = uv * half
         places += half - np.float32(0.5)
-        found = cv2.remap(cells, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-        return found.view(bool)  # it holds 0 and 1; numbers of what is true are found in a third of the time
+        departing = cv2.remap(cells, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        return departing.view(bool)  # it holds 0 and 1; numbers of what is true are found in a third of the time
 
     def _within(self, reach: int) -> np.ndarray:  # (H / _CELL, W / _CELL) uint8
         """Cells with a texel that departs, or is no further than `reach` from one that does; and a texel for rounding."""
-        found = self._cells.get(reach)
-        if found is None:
+        cells = self._cells.get(reach)
+        if cells is None:
             texels = min(reach, _FAR)
             near = cv2.dilate(self._differs, np.ones((2 * texels + 3,) * 2, np.uint8))
             near = np.pad(near, [(0, -side % _CELL) for side in near.shape])
             for axis in (0, 1):
                 near = np.maximum.reduce([near[start::_CELL] if axis == 0 else near[:, start::_CELL] for start in range(_CELL)])
-            found = np.ascontiguousarray(near)
+            cells = np.ascontiguousarray(near)
             further = math.ceil((min(reach, max(self._differs.shape)) - texels) / _CELL)
             if further > 0:
-                found = cv2.dilate(found, np.ones((2 * further + 1,) * 2, np.uint8))
-            self._cells[reach] = found
-        return found
+                cells = cv2.dilate(cells, np.ones((2 * further + 1,) * 2, np.uint8))
+            self._cells[reach] = cells
+        return cells
