@@ -61,7 +61,9 @@ def read_points(
     """
     try:
         named, others, columns = _rows(path, names)
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+    except OSError as problem:
+        raise UserError(f"{path} cannot be read ({problem.strerror}): check the path") from None
+    except (UnicodeDecodeError, csv.Error) as problem:
         raise UserError(f"{path} cannot be read as CSV ({problem}): save it as text in UTF-8") from None
     rows = next((rows for name in names if (rows := named[name])), [])
     if not rows:
@@ -91,8 +93,8 @@ def _rows(path: Path, names: Sequence[str]) -> tuple[dict[str, list[tuple[int, l
     """Rows by name of the clip, each with its line; the other clips that the file has; where each column stands."""
     named: dict[str, list[tuple[int, list[str]]]] = {name: [] for name in names}
     others: dict[str, None] = {}
-    if path.exists() and not path.is_file():  # a pipe that nobody writes to would never end
-        raise UserError(f"{path} is no file: give a CSV file of marked points")
+    if not path.is_file():  # a pipe that nobody writes to would never end
+        raise UserError(f"{path} is {'no file' if path.exists() else 'missing'}: give a CSV file of marked points")
     with path.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream)
         header = [name.strip() for name in next(reader, [])]

@@ -89,7 +89,7 @@ def test_what_is_no_file_of_points(tmp_path: Path) -> None:
     assert "lacks y_a and frame_b in its first line" in said(write(tmp_path, "clip,width,height,frame_a,x_a,x_b,y_b", ROW))
     assert "line 2: 8 values for 9 columns" in said(write(tmp_path, HEADER, ROW.rpartition(",")[0]))
     assert "lacks" in said(write(tmp_path, ""))
-    assert "cannot be read" in said(tmp_path / "none.csv")
+    assert "none.csv is missing" in said(tmp_path / "none.csv")
     assert "is no file" in said(tmp_path)
     (tmp_path / "points.csv").write_bytes(b"\xff\xfe" + HEADER.encode("utf-16-le"))
     assert "save it as text in UTF-8" in said(tmp_path / "points.csv")
