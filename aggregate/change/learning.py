@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import add
 
 import cv2
 import numpy as np
@@ -15,7 +17,7 @@ from atlas.geometry.boxes import bounding_box
 from atlas.maps.keyframes import DARKEST
 from atlas.maps.layer_view import PURE
 from atlas.recolour.change import ColourChange
-from atlas.recolour.grid import BilateralGrid, fit_grid
+from atlas.recolour.grid import BilateralGrid, GridPixels
 from atlas.recolour.matte import MatteEvidence
 from atlas.recolour.table import NODES, fit_table
 from atlas.system.parallel import WORKERS, in_order
@@ -229,25 +231,18 @@ def _worthwhile_grid(change: ColourChange, samples: _Samples) -> BilateralGrid |
     if _error(missing) < _EXACT**2:
         return None
     parts = samples.keyframe % _FOLDS if np.ptp(samples.keyframe % _FOLDS) else _Board.of(samples.uv).fields(samples.uv)
-    predicted = np.empty_like(missing)
-    for part in np.unique(parts):
-        known, rest = parts != part, parts == part
-        if not known.any():
-            return None
-        predicted[rest] = missing[rest] - _corrections(_grid(samples[known], missing[known]), samples[rest])
+    folds = [parts == part for part in np.unique(parts)]
+    if len(folds) < 2:
+        return None
+    pixels, weight = GridPixels.of(samples.before, samples.uv), 1 / (1 + (np.linalg.norm(missing, axis=1) / _ODD) ** 2)
+    held = [pixels[fold] for fold in folds]
+    own = [some.sums(missing[fold], weight[fold]) for some, fold in zip(held, folds, strict=True)]
+    total, predicted = reduce(add, own), np.empty_like(missing)
+    for some, fold, known in zip(held, folds, own, strict=True):
+        predicted[fold] = missing[fold] - some.corrections((total - known).solved())
     if _error(predicted) > _WORTH * _error(missing):
         return None
-    return _grid(samples, missing)
-
-
-def _grid(samples: _Samples, missing: np.ndarray) -> BilateralGrid:
-    weight = 1 / (1 + (np.linalg.norm(missing, axis=1) / _ODD) ** 2)
-    return fit_grid(samples.before, missing, samples.uv, weight)
-
-
-def _corrections(grid: BilateralGrid, samples: _Samples) -> np.ndarray:
-    uv = torch.from_numpy(np.ascontiguousarray(samples.uv[None], np.float32))
-    return torch.stack(grid.at(_planes(samples.before), uv), -1).numpy().reshape(-1, 3)
+    return pixels.grid(total.solved())
 
 
 def _error(missing: np.ndarray) -> float:

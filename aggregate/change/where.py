@@ -84,16 +84,16 @@ class SharesEvidence:
 
     def _helpful(self) -> np.ndarray:  # cells
         """1 where keyframes are predicted from the others as well with the change as without it; less where it adds noise."""
-        counts = np.stack([part[6] for part in self._changes])
-        means = [np.stack([part[i : i + 3] for part in self._changes]) / np.maximum(counts, 1)[:, None] for i in (0, 3)]
-        total, errors = counts.sum(0), []
-        others = total - counts
-        both = np.minimum(counts, 1) * np.minimum(others, 1)
-        for mean in means:
-            weighted = mean * counts[:, None]
-            predicted = (weighted.sum(0) - weighted) / np.maximum(others, 1)[:, None]
-            errors.append((((mean - predicted) ** 2).mean(1) * both).sum(0))
-        sums = [cv2.resize(image, self._cells[::-1], interpolation=cv2.INTER_AREA) for image in (*errors, both.sum(0))]
+        total = sum(self._changes[1:], self._changes[0].copy())
+        errors, twice = np.zeros((2, *self._size), np.float32), np.zeros(self._size, np.float32)
+        for part in self._changes:
+            others = total[6] - part[6]
+            both = np.minimum(part[6], 1) * np.minimum(others, 1)
+            own, other = both / np.maximum(part[6], 1), both / np.maximum(others, 1)
+            apart = part[:6] * own - (total[:6] - part[:6]) * other
+            errors += (apart * apart).reshape(2, 3, *self._size).mean(1)
+            twice += both
+        sums = [cv2.resize(image, self._cells[::-1], interpolation=cv2.INTER_AREA) for image in (*errors, twice)]
         alone, changed, count = (_around(image, self._reach()) for image in sums)
         floor = _STEP**2 * np.maximum(count, 1e-6)
         helpful = _ramp((alone + floor) / (alone + changed + 2 * floor), *_BETTER)

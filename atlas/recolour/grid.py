@@ -7,6 +7,7 @@ holds an affine map of colours, fitted in closed form.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sparse
@@ -54,14 +55,62 @@ def fit_grid(
     weight: np.ndarray,  # (M,)
 ) -> BilateralGrid:
     """Fit a bilateral grid of affine corrections: least squares, smooth between cells, drawn towards no correction."""
-    low, high = uv.min(0), uv.max(0)
-    side = np.maximum(high - low, 1e-3)
-    looked_up = _lookup_matrix(np.asarray(colours, np.float64), (uv - low) / side)
-    scale = np.prod(SHAPE) / max(float(weight.sum()), 1e-12)
-    normal = (looked_up.T @ looked_up.multiply(weight[:, None])) * scale + _smoothness()
-    right = looked_up.T @ (weight[:, None] * missing) * scale
-    values = solved(sparse.csr_array(normal), right).reshape(*SHAPE, 4, 3).astype(np.float32)
-    return BilateralGrid(values, (float(low[0]), float(low[1])), (float(side[0]), float(side[1])))
+    pixels = GridPixels.of(colours, uv)
+    return pixels.grid(pixels.sums(missing, weight).solved())
+
+
+@dataclass(frozen=True)
+class GridSums:
+    """Normal equations of a grid. Those of parts of the pixels add up, and a part is left out by subtracting its own."""
+
+    normal: sparse.csr_array  # (cells * 4, cells * 4)
+    right: np.ndarray  # (cells * 4, 3)
+    weight: float
+
+    def __add__(self, other: GridSums) -> GridSums:
+        return GridSums(self.normal + other.normal, self.right + other.right, self.weight + other.weight)
+
+    def __sub__(self, other: GridSums) -> GridSums:
+        return GridSums(self.normal - other.normal, self.right - other.right, self.weight - other.weight)
+
+    def solved(self) -> np.ndarray:  # (cells * 4, 3)
+        """Solve for the grid's values."""
+        scale = np.prod(SHAPE) / max(self.weight, 1e-12)
+        return solved(sparse.csr_array(self.normal * scale + _smoothness()), self.right * scale, blocks=4)
+
+
+@dataclass(frozen=True)
+class GridPixels:
+    """Pixels looked up in a grid that spans them all: once for fits to all of them and to parts."""
+
+    looked_up: sparse.csr_array
+    """(M, cells * 4)"""
+    corner: tuple[float, float]
+    side: tuple[float, float]
+
+    @classmethod
+    def of(cls, colours: np.ndarray, uv: np.ndarray) -> GridPixels:  # (M, 3), (M, 2)
+        """Look pixels up, each at its brightness and place."""
+        low, high = uv.min(0), uv.max(0)
+        side = np.maximum(high - low, 1e-3)
+        looked_up = _lookup_matrix(np.asarray(colours, np.float64), (uv - low) / side)
+        return cls(looked_up, (float(low[0]), float(low[1])), (float(side[0]), float(side[1])))
+
+    def __getitem__(self, chosen: np.ndarray) -> GridPixels:  # (M,) bool
+        return GridPixels(self.looked_up[np.flatnonzero(chosen)], self.corner, self.side)
+
+    def sums(self, missing: np.ndarray, weight: np.ndarray) -> GridSums:  # (M, 3), (M,)
+        """Sum up the normal equations of what is missing at the pixels."""
+        weighted = self.looked_up.multiply(weight[:, None]).T
+        return GridSums(sparse.csr_array(weighted @ self.looked_up), weighted @ missing, float(weight.sum()))
+
+    def corrections(self, values: np.ndarray) -> np.ndarray:  # (cells * 4, 3) -> (M, 3)
+        """Look up what is added to the colours of the pixels."""
+        return self.looked_up @ values
+
+    def grid(self, values: np.ndarray) -> BilateralGrid:  # (cells * 4, 3)
+        """Make a grid of its values."""
+        return BilateralGrid(values.reshape(*SHAPE, 4, 3).astype(np.float32), self.corner, self.side)
 
 
 def _lookup_matrix(colours: np.ndarray, place: np.ndarray) -> sparse.csr_array:  # (M, 3), (M, 2) in [0, 1] -> (M, cells * 4)
@@ -78,6 +127,7 @@ def _lookup_matrix(colours: np.ndarray, place: np.ndarray) -> sparse.csr_array: 
     return sparse.csr_array(flat, (count, int(np.prod(SHAPE)) * 4))
 
 
+@cache
 def _smoothness() -> sparse.csr_array:
     """Squared differences between neighbouring cells, and the cells themselves, as a matrix."""
     total = _SMOOTH * squared_differences(SHAPE, (-1, 1)) + _HOLD * sparse.eye_array(int(np.prod(SHAPE)))

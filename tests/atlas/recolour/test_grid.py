@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlas.recolour.grid import BilateralGrid, fit_grid
+from atlas.recolour.grid import BilateralGrid, GridPixels, fit_grid
 
 
 def added(grid: BilateralGrid, colours: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -36,3 +36,13 @@ def test_nothing_is_added_where_nothing_is_missing() -> None:
     random = np.random.default_rng(0)
     colours, uv = random.uniform(0, 1, (500, 3)), random.uniform(-1, 1, (500, 2))
     assert not fit_grid(colours, np.zeros((500, 3)), uv, np.ones(500)).values.any()
+
+
+def test_what_a_part_knows_is_left_out_by_subtraction() -> None:
+    random = np.random.default_rng(0)
+    colours, uv, missing = random.uniform(0, 1, (6000, 3)), random.uniform(-1, 1, (6000, 2)), random.uniform(-1, 1, (6000, 3))
+    pixels, weight, part = GridPixels.of(colours, uv), random.uniform(0.1, 1, 6000), uv[:, 0] > 0.5
+    sums = [pixels[some].sums(missing[some], weight[some]) for some in (part, ~part)]
+    without = (sums[0] + sums[1] - sums[0]).solved()
+    assert np.abs(without - sums[1].solved()).max() < 1e-6
+    assert np.abs(pixels.corrections(without) - added(pixels.grid(without), colours, uv)).max() < 1e-4
