@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aggregate.stack import FEW, Images
 from atlas.geometry.filling import push_pull
+from atlas.system.parallel import in_order
 
 _ODD = 5.0  # times the usual departure from the median: there a colour's weight is halved
 _AGREE = 6e-3  # departures as small as this are none
@@ -42,19 +43,18 @@ def averaged(
     robust: Robust | None = None,
 ) -> tuple[Tensor, Tensor]:  # (H, W, C), (H, W)
     """Average the keyframes as `weighted_mean` does, 0 where none saw anything, and sum up their weights."""
-    means, totals = [], []
-    for rows in _bands(colours):
+
+    def band(rows: slice) -> tuple[Tensor, Tensor]:
         share = weights[:, rows]
         if not share.any():  # of an atlas, a square, a clip often fills less than half
-            totals.append(share[0])
-            means.append(share.new_zeros(*share.shape[1:], colours.shape[3]))
-            continue
+            return share.new_zeros(*share.shape[1:], colours.shape[3]), share[0]
         part = colours[:, rows]
         if robust is not None:
             share = robust.weights(part, share, (rows, slice(None)))
         total = share.sum(0)
-        means.append(torch.einsum("khwc,khw->hwc", part, share) / total.clamp(min=1e-12)[..., None])
-        totals.append(total)
+        return torch.einsum("khwc,khw->hwc", part, share) / total.clamp(min=1e-12)[..., None], total
+
+    means, totals = zip(*in_order(band, _bands(colours)), strict=True)
     return torch.cat(means), torch.cat(totals)
 
 
@@ -91,13 +91,16 @@ class Robust:
         bands = list(_bands(colours))
         reach = math.ceil((_AROUND // 2) / (bands[0].stop - bands[0].start))
         counts = [bool(weights[:, rows].any()) for rows in bands]
-        for number, rows in enumerate(bands):
-            # What no keyframe saw is averaged with what is near it.
-            if not any(counts[max(number - reach, 0) : number + reach + 1]):
-                continue
+        # What no keyframe saw is averaged with what is near it.
+        near = [rows for number, rows in enumerate(bands) if any(counts[max(number - reach, 0) : number + reach + 1])]
+
+        def measured(rows: slice) -> tuple[Tensor, Tensor]:
             part, share = colours[:, rows], weights[:, rows]
-            median[rows] = _median(part, share)
-            usual[rows] = _median(_departures(part, median[rows])[..., None], share)[..., 0]
+            middle = _median(part, share)
+            return middle, _median(_departures(part, middle)[..., None], share)[..., 0]
+
+        for rows, found in zip(near, in_order(measured, near), strict=True):
+            median[rows], usual[rows] = found
         around = F.avg_pool2d(usual[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0]
         return cls(median, around + _AGREE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from aggregate.network import Training, refine
 from aggregate.partials import Partials
 from aggregate.windows import View
 from atlas.storage.images import to_uint16
+from atlas.system.parallel import in_order
 
 
 def merge(
@@ -34,13 +36,15 @@ def merge(
     """
     colours, weights = partials.colours, partials.weights
     if len(weights) > 1 and (match_gain or match_shift):
-        edited, original = (
-            match(small, partials.known, partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet)
-            for small in (partials.edited, partials.original)
-        )
-        for number in range(len(weights)):
+        how = partial(match, texels=partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet)
+        edited, original = in_order(lambda small: how(small, partials.known), (partials.edited, partials.original))
+
+        def matched(number: int) -> Tensor:
             parts = zip((edited, original), colours[number].split(3, dim=-1), strict=True)
-            colours[number] = torch.cat([matched.applied(number, part) for matched, part in parts], -1)
+            return torch.cat([one.applied(number, part) for one, part in parts], -1)
+
+        for number, image in enumerate(in_order(matched, range(len(weights)), 2)):
+            colours[number] = image
         size = (weights.shape[1], weights.shape[2])
         views = {number: _matched_view(view, number, edited, original, size) for number, view in views.items()}
     if method == "network":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +45,7 @@ class ImageStack:
         self._end = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("w+b")
+        self._turn = threading.Lock()  # of those who move to a place of the stream and read or write there
 
     def __enter__(self) -> ImageStack:
         return self
@@ -110,19 +112,22 @@ class ImageStack:
             )
 
     def _write(self, part: _Part, image: Tensor) -> None:
-        self._stream.seek(part.start)
-        self._stream.write(np.ascontiguousarray(image[part.box].cpu().numpy(), np.float32).data)
+        stored = np.ascontiguousarray(image[part.box].cpu().numpy(), np.float32).data
+        with self._turn:
+            self._stream.seek(part.start)
+            self._stream.write(stored)
 
     def _read(self, parts: list[_Part], box: Box) -> Tensor:  # (K, h, w) or (K, h, w, C)
-        self._stream.flush()
         box = self._whole(box)
         images = np.empty((len(parts), *sides_of(box), *self._image[2:]), np.float32)
-        for image, part in zip(images, parts, strict=True):
-            common = _common(box, part.box)
-            if common != box:
-                image[:] = 0
-            if common:
-                self._read_into(image[box_within(common, box)], part, *box_within(common, part.box))
+        with self._turn:
+            self._stream.flush()
+            for image, part in zip(images, parts, strict=True):
+                common = _common(box, part.box)
+                if common != box:
+                    image[:] = 0
+                if common:
+                    self._read_into(image[box_within(common, box)], part, *box_within(common, part.box))
         return torch.from_numpy(images).to(self._device)
 
     def _read_into(self, image: np.ndarray, part: _Part, rows: slice, columns: slice) -> None:

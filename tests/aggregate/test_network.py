@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aggregate.averages import weighted_mean
-from aggregate.network import _SECOND, AggregationNetwork, Training, _Adam, _in_bands, refine
+from aggregate.network import _SECOND, AggregationNetwork, Training, _Adam, _in_tiles, refine
 from aggregate.windows import Source, View
 from atlas.geometry.warp import pixel_grid
 from atlas.geometry.warp import sample as sample_at
@@ -120,12 +120,15 @@ def test_of_many_keyframes_some_are_learned_from_and_the_others_help_to_predict_
     assert torch.equal(result.edited, in_memory.edited) and torch.equal(result.reference, in_memory.reference)
 
 
-def test_bands_give_what_the_whole_gives() -> None:
+def test_tiles_give_what_the_whole_gives() -> None:
     network = AggregationNetwork(torch.Generator().manual_seed(0))
     torch.nn.init.normal_(network.second.weight, 0, 0.1, generator=torch.Generator().manual_seed(1))
-    images = torch.rand(2, 3, 300, 20, generator=torch.Generator().manual_seed(2))
+    images, covered = torch.rand(2, 3, 150, 300, generator=torch.Generator().manual_seed(2)), torch.zeros(150, 300)
+    covered[100:, 20:] = 1  # of three rows of tiles, the first shows nothing
     with torch.no_grad():
-        assert torch.allclose(_in_bands(network, images), network(images), atol=1e-5)
+        tiled, whole = _in_tiles(network, images, covered > 0), network(images)
+    assert torch.allclose(tiled[..., 64:, :], whole[..., 64:, :], atol=1e-5)
+    assert torch.equal(tiled[..., :64, :], images[..., :64, :])
 
 
 @pytest.mark.slow  # it loads what torch's own takes long to load
