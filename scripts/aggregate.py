@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from atlas.options.aggregate import AggregateOptions
 from atlas.system.command import run_command
-from atlas.system.loading import loading
+from atlas.system.loading import keep_freed_memory, loading
 
 
 def _aggregate(options: AggregateOptions) -> object:
@@ -25,4 +25,5 @@ def _aggregate(options: AggregateOptions) -> object:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     run_command(AggregateOptions, _aggregate)
