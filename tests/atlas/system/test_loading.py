@@ -36,10 +36,8 @@ def test_the_collector_is_on_again_whatever_happens() -> None:
 def test_freed_memory_serves_every_thread_again() -> None:
     fills = "def fill():\n for _ in range(5): np.ones(10_000_000, np.float32)\n"  # 40 MB, of 10,000 pages
     asks = "def faults():\n return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-    code = (
-        "import resource, threading\nfrom atlas.system.loading import keep_freed_memory\nkeep_freed_memory()\n"
-        f"import numpy as np\n{fills}{asks}fill()\nbefore = faults()\nother = threading.Thread(target=fill)\nother.start()\nother.join()\n"
-        "print(faults() - before)"
-    )
+    imports = "import resource, threading\nfrom atlas.system.loading import keep_freed_memory\nkeep_freed_memory()\n"
+    other = "before = faults()\nother = threading.Thread(target=fill)\nother.start()\nother.join()\nprint(faults() - before)"
+    code = f"{imports}import numpy as np\n{fills}{asks}fill()\n{other}"
     pages = int(told(code)[0])
     assert pages < 1000 or platform.libc_ver()[0] != "glibc"  # elsewhere it is left as it is
