@@ -12,6 +12,7 @@ import numpy as np
 
 from atlas.errors import UserError
 from atlas.masks.moving.along import Averages, FlowStacks
+from atlas.masks.moving.bodies import goes_along
 from atlas.masks.moving.compare import GAPS, Measured, certainly_moving, compare
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
@@ -26,7 +27,7 @@ _MEMORY = 0.9
 LEAST = 0.002
 """Share of the frame that must move for there to be a foreground."""
 _RESTLESS = 0.1
-"""Share of the frame that moves and cannot be followed from which on only what can be followed counts."""
+"""Share of the frame that moves by itself and cannot be followed from which on only what can be followed counts."""
 _STEPS = 4096  # of values in [0, 1], in which percentiles are found
 HELP = (
     "point the object out with --masks box:x,y,w,h, give a folder of masks, or --masks none where whole frames will be edited"
@@ -140,11 +141,20 @@ def scored(clip: Footage, scratch: Path) -> Scores:
         evidence += _histogram(motion[..., 3][motion[..., 3] > 0.1])
         confirmed += _histogram(_confirmed(motion)[motion[..., 0] > 0.8])
     usual = _percentile(trust, 0.9)
-    frames = (averages[index] for index in range(len(clip.motion)))
-    lost = float(np.mean([np.mean((motion[..., 0] > 0.5) & (_trust(motion) < 0.6 * usual)) for motion in frames]))
-    if lost > _RESTLESS:
+    if np.mean([_lost(clip, index, averages[index], usual) for index in range(len(clip.motion))]) > _RESTLESS:
         return Scores(averages, True, _percentile(confirmed, 0.95))
     return Scores(averages, False, _percentile(evidence, 0.9))
+
+
+def _lost(clip: Footage, index: int, motion: np.ndarray, usual: float) -> float:
+    """The share of a frame that moves, and can neither be followed nor goes along with what can."""
+    moving, followed = motion[..., 0] > 0.5, _trust(motion) >= 0.6 * usual
+    lost = moving & ~followed
+    if len(clip.motion) > 1 and lost.mean() > 0:
+        later = index + 1 < len(clip.motion)
+        flow = clip.flows.forward[index] if later else clip.flows.backward[index - 1]
+        lost &= ~goes_along(flow.astype(np.float64), clip.steps[index][STEPS.index(1), 0 if later else 1], moving & followed)
+    return float(lost.mean())
 
 
 def _trust(motion: np.ndarray) -> np.ndarray:
