@@ -14,6 +14,7 @@ import numpy as np
 
 from atlas.clip.flow import dense_flow
 from atlas.masks.moving.evidence import STEPS, Footage
+from atlas.masks.moving.exposure import exposed_alike
 from atlas.storage.stack import RowStack
 
 _OFFSETS = (4, 8, 14, 22, 32)
@@ -108,7 +109,7 @@ def _laid_over(clip: Footage, index: int, way: int, ground: Ground) -> Iterator[
         common = both & here
         if np.mean(common) < _SHARE:
             return
-        moved = _exposed_alike(moved, image, common)
+        moved = exposed_alike(moved, image, common)
         if np.mean(np.abs(soft - _blurred(moved)).max(axis=-1)[common] < _EQUAL) < _ALIKE:
             return
         yield offset, moved, both
@@ -152,27 +153,6 @@ def _left(image: np.ndarray, soft: np.ndarray, moved: np.ndarray, ground: np.nda
         points, points + flow[rows, rows][chosen], cv2.RANSAC, _OFF, maxIters=500, confidence=0.995
     )
     return np.eye(3) if homography is None else homography
-
-
-def _exposed_alike(moved: np.ndarray, image: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """Change an image's tones to another's, by a parabola for each channel that what both show follows."""
-    tones = np.arange(256) / 255.0
-    curves = np.stack([_curve(moved[..., one][common], image[..., one][common], tones) for one in range(3)], axis=-1)
-    return np.dstack([curves[..., one][moved[..., one]] for one in range(3)])
-
-
-def _curve(before: np.ndarray, after: np.ndarray, tones: np.ndarray) -> np.ndarray:  # (N,) uint8 twice -> (256,) uint8
-    level = before[::9] / 255.0
-    change = after[::9].astype(np.float64) - before[::9]
-    powers = np.stack([np.ones_like(level), level, level * level], axis=1)
-    held = np.diag([1e-6, 1e-6, 1e-3]) * len(level)  # where tones are too few for a curve it stays straight
-    weight = np.ones_like(level)
-    for _ in range(4):  # what moved between them does not follow the curve: weights of Cauchy
-        factors = np.linalg.solve(powers.T @ (powers * weight[:, None]) + held, powers.T @ (weight * change))
-        missed = change - powers @ factors
-        weight = 1 / (1 + np.square(missed / (2 * (1.48 * np.median(np.abs(missed)) + 1))))
-    curve = 255 * tones + factors[0] + factors[1] * tones + factors[2] * tones * tones
-    return np.clip(np.round(curve), 0, 255).astype(np.uint8)
 
 
 def _blurred(image: np.ndarray) -> np.ndarray:

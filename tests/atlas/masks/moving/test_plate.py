@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +54,27 @@ def test_the_ground_behind_is_seen(passing: Footage, index: int) -> None:
     missed = np.abs(plate.colour - truth).max(axis=-1)[behind & plate.seen]
     assert np.median(missed) < 4 and np.percentile(missed, 90) < 10
     assert np.median(plate.spread[behind & plate.seen]) < 4
+
+
+def through_a_lens(image: np.ndarray) -> np.ndarray:
+    """The frame's corners are half as bright as its middle, and its right side is lit by glare."""
+    ys, xs = np.mgrid[-0.75 : 0.75 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    return np.clip(image * (1 - 0.32 * (xs**2 + ys**2))[..., None] + (15 * xs)[..., None] + 20, 0, 255).astype(np.uint8)
+
+
+def test_light_that_changes_over_the_frame_is_not_the_ground_s(tmp_path: Path) -> None:
+    """The view pans by 3 pixels a frame: the ground passes under the lens's dark corners."""
+    ground = cv2.GaussianBlur(texture(7, HEIGHT, WIDTH + 3 * FRAMES, 20, 190), (0, 0), 1.5)
+
+    def world(index: int) -> np.ndarray:
+        return ground[:, 3 * index : 3 * index + WIDTH]
+
+    clip = footage(lambda index: through_a_lens(world(index)), FRAMES, (WIDTH, HEIGHT), tmp_path, quiet=True)
+    plate = background_plate(clip, MIDDLE, lambda index: np.ones((HEIGHT, WIDTH), bool))
+    missed = np.abs(plate.colour.astype(np.int32) - through_a_lens(world(MIDDLE))).max(axis=-1)
+    assert plate.seen.mean() > 0.95
+    assert np.median(missed[plate.seen]) <= 3 and np.percentile(missed[plate.seen], 90) < 7
+    assert np.median(plate.spread[plate.seen]) < 4
 
 
 def test_what_no_frame_shows_is_not_known(passing: Footage) -> None:
