@@ -8,10 +8,13 @@ import numpy as np
 from atlas.geometry.boxes import bounding_box
 
 
-def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int = 2) -> np.ndarray:
+def refine_mask(
+    frame: np.ndarray, rough: np.ndarray, band: int, iterations: int = 2, settled: np.ndarray | None = None
+) -> np.ndarray:
     """Decide the pixels within `band` of the edge of `rough` by GrabCut: by the colours on both sides.
 
-    frame: (H, W, 3) uint8; rough, result: (H, W) bool. Where there is nothing to decide by, the rough mask is the result.
+    frame: (H, W, 3) uint8; rough, result: (H, W) bool; settled: (H, W) bool, what stays as it is in `rough`. Where there is
+    nothing to decide by, the rough mask is the result.
     """
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * band + 1, 2 * band + 1))
     certain = cv2.erode(rough.astype(np.uint8), disc, borderValue=1) > 0
@@ -19,6 +22,8 @@ def refine_mask(frame: np.ndarray, rough: np.ndarray, band: int, iterations: int
     labels = np.where(rough, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[certain] = cv2.GC_FGD
     labels[~possible] = cv2.GC_BGD
+    if settled is not None:
+        labels[settled & rough], labels[settled & ~rough] = cv2.GC_FGD, cv2.GC_BGD
     # Colours near the edge tell best, and the rest costs time.
     window = bounding_box(possible, 4 * band)
     if window is None:

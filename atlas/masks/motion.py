@@ -39,7 +39,7 @@ _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
 AUTO = "auto"
 """What --masks names them by."""
-_METHOD = f"{AUTO} 5"  # raise it when the same frames give other masks: clips of them are then prepared again
+_METHOD = f"{AUTO} 6"  # raise it when the same frames give other masks: clips of them are then prepared again
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ def masks_from_motion(
         band = max(2, round(0.008 * max(size)))
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
-            masks[index] = refine_mask(clip.images[index], mask, band) if mask.any() else mask
+            # Colours that object and ground share must not overrule what the ground behind says: a white roof before a wall.
+            settled = None if scores.restless else cut.settled(index, mask)
+            masks[index] = refine_mask(clip.images[index], mask, band, settled=settled) if mask.any() else mask
         if plates is not None:
             sharp = fitted_size(width, height, SHARP_SIDE)
             without_shadows(masks, half, plates, lambda index: fit_image(frame(index), sharp), quiet=quiet)

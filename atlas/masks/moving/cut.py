@@ -27,6 +27,8 @@ _STEPS = 80
 """Of each cut."""
 _NEARLY = 0.5
 """Evidence below which a pixel might be either, in units of a logarithm of odds."""
+_SETTLED, _FINE = 2.0, 1
+"""Evidence from which on a pixel needs no closer look, in the same, and pixels from an edge within which each needs one."""
 _PLAIN = 4.0
 """Grey levels of contrast from which on a surface shows whether it moves."""
 _FORBIDDEN = 6.0
@@ -101,6 +103,12 @@ class Cut:
     def undecided(self, index: int) -> np.ndarray:
         """Where a frame's evidence is nearly even, (H, W) bool."""
         return self._whole(np.abs(self.evidence[index][..., 0]) < _NEARLY)
+
+    def settled(self, index: int, mask: np.ndarray) -> np.ndarray:
+        """Where a frame's evidence clearly agrees with a mask (H, W) bool, not nearer to its edge than it is fine: (H, W) bool."""
+        evidence = cv2.resize(self.evidence[index][..., 0], self._full)
+        near = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2 * _FINE + 1,) * 2)) > 0
+        return (np.where(mask, evidence, -evidence) > _SETTLED) & ~near
 
     def ground(self, index: int) -> np.ndarray:
         """Where motion surely says that a frame shows the ground, (H, W) bool: not where there is nothing to see motion by."""
