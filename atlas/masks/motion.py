@@ -37,6 +37,9 @@ from atlas.video.source import FrameSource, fit_image, fitted_size
 
 _SIDE = 480
 """Pixels of the longer side that motion is searched at."""
+_BAND, _WATER_BAND = 0.0125, 0.008
+"""Longer sides by which edges are moved to those of the picture at most, where evidence is open; less in restless clips, in
+which it is not asked."""
 AUTO = "auto"
 """What --masks names them by."""
 _METHOD = f"{AUTO} 6"  # raise it when the same frames give other masks: clips of them are then prepared again
@@ -102,7 +105,7 @@ def masks_from_motion(
             cut = cut_by_ground(clip, half, cut, parts, plates, quiet=quiet)
             parts = MainParts(frames, cut.__getitem__, scores.__getitem__, cut.ground)
         masks = RowStack(here / "masks", (frames, *size[::-1]), np.bool_)
-        band = max(2, round(0.008 * max(size)))
+        band = max(2, round((_WATER_BAND if scores.restless else _BAND) * max(size)))
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
             # Colours that object and ground share must not overrule what the ground behind says: a white roof before a wall.

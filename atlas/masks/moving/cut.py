@@ -105,7 +105,7 @@ class Cut:
         return self._whole(np.abs(self.evidence[index][..., 0]) < _NEARLY)
 
     def settled(self, index: int, mask: np.ndarray) -> np.ndarray:
-        """Where a frame's evidence clearly agrees with a mask (H, W) bool, not nearer to its edge than it is fine: (H, W) bool."""
+        """Where a frame's evidence clearly agrees with a mask (H, W) bool, but for pixels along its edge: (H, W) bool."""
         evidence = cv2.resize(self.evidence[index][..., 0], self._full)
         near = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2 * _FINE + 1,) * 2)) > 0
         return (np.where(mask, evidence, -evidence) > _SETTLED) & ~near
