@@ -42,7 +42,7 @@ _BAND, _WATER_BAND = 0.0125, 0.008
 which it is not asked."""
 AUTO = "auto"
 """What --masks names them by."""
-_METHOD = f"{AUTO} 6"  # raise it when the same frames give other masks: clips of them are then prepared again
+_METHOD = f"{AUTO} 7"  # raise it when the same frames give other masks: clips of them are then prepared again
 
 
 @dataclass(frozen=True)
