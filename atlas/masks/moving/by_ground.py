@@ -29,7 +29,7 @@ _CLEAREST = 4.0
 _SHADED, _CHANGED = 0.1, 0.05
 """How often ground is in a shade, and how often it is not as other frames show it."""
 _SHADES = tuple(np.linspace(0.3, 0.9, 9).tolist())
-_NOISE, _SPREADS, _OFF = 3.0, 1.5, 0.5
+_NOISE, _SPREADS, _OFF = 4.0, 1.5, 0.5
 """Deviation from the plate: in colour steps, in spreads of the frames it is made from, and in pixels."""
 _MARGIN = 0.008
 """Longer sides by which the foreground might be larger than it was found."""
