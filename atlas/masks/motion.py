@@ -21,6 +21,7 @@ from atlas.clip.clip import Clip
 from atlas.errors import UserError
 from atlas.masks.cutout import refine_mask, soften
 from atlas.masks.folder import layer_names
+from atlas.masks.moving.behind.plate import Plates
 from atlas.masks.moving.by_appearance import cut_by_appearance
 from atlas.masks.moving.by_colour import cut_by_colour
 from atlas.masks.moving.by_ground import cut_by_ground
@@ -28,7 +29,6 @@ from atlas.masks.moving.cut import HalfClip
 from atlas.masks.moving.doubt import doubtful, frame_ranges
 from atlas.masks.moving.evidence import HELP, LEAST, footage, scored
 from atlas.masks.moving.parts import MainParts
-from atlas.masks.moving.plate import Plates
 from atlas.masks.moving.shadows.removal import SHARP_SIDE, without_shadows
 from atlas.storage.stack import RowStack
 from atlas.system.progress import Progress

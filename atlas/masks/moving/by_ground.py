@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from atlas.masks.moving.along import Averages
+from atlas.masks.moving.behind.plate import Ground, Plate, Plates, background_plate
 from atlas.masks.moving.by_colour import BINS, colour_number, colour_odds, colour_shares, colours, scored
 from atlas.masks.moving.cut import Cut, HalfClip, PerFrame, cut_out
 from atlas.masks.moving.evidence import Footage
 from atlas.masks.moving.parts import MainParts
-from atlas.masks.moving.plate import Ground, Plate, Plates, background_plate
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.progress import Progress

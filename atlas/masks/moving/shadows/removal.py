@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from atlas.masks.moving.along import Averages
+from atlas.masks.moving.behind.plate import Plates
 from atlas.masks.moving.cut import HalfClip
-from atlas.masks.moving.plate import Plates
 from atlas.masks.moving.shadows.undercut import Costs, undercut
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order

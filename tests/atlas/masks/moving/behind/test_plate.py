@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from atlas.masks.moving.behind.plate import background_plate
 from atlas.masks.moving.evidence import Footage, footage
-from atlas.masks.moving.plate import background_plate
 from tests.atlas.masks.moving.test_kinds import FIGURE, HEIGHT, WIDTH
 from tests.atlas.masks.test_motion import texture
 

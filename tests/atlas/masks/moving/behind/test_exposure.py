@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atlas.masks.moving.exposure import exposed_alike
+from atlas.masks.moving.behind.exposure import exposed_alike
 from tests.atlas.masks.test_motion import texture
 
 HEIGHT, WIDTH = 120, 160

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from atlas.clip.flow import dense_flow
+from atlas.masks.moving.behind.exposure import exposed_alike
 from atlas.masks.moving.evidence import STEPS, Footage
-from atlas.masks.moving.exposure import exposed_alike
 from atlas.storage.stack import RowStack
 
 _OFFSETS = (4, 8, 14, 22, 32)

@@ -1,0 +1,1 @@
+"""The ground behind what moves: plates of it from other frames, with their exposure made equal."""
