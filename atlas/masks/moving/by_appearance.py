@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from atlas.masks.moving.appearance import Appearance
 from atlas.masks.moving.cut import Cut, HalfClip, cut_out
+from atlas.masks.moving.looks.appearance import Appearance
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 

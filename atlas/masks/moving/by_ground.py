@@ -18,6 +18,7 @@ from atlas.masks.moving.by_colour import BINS, colour_number, colour_odds, colou
 from atlas.masks.moving.cut import Cut, HalfClip, PerFrame, cut_out
 from atlas.masks.moving.evidence import Footage
 from atlas.masks.moving.parts import MainParts
+from atlas.masks.moving.plain import hollows
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order, one_thread
 from atlas.system.progress import Progress
@@ -44,10 +45,11 @@ def cut_by_ground(clip: Footage, half: HalfClip, first: Cut, parts: MainParts, p
 
     first: what was found without that; plates: are filled with what is found of the ground.
     """
-    known = _look_behind(clip, half, _beside(parts, clip.images.shape[1:3]), plates, quiet=quiet)
+    hollow = _hollows(half, parts)
+    known = _look_behind(clip, half, _beside(parts, hollow, clip.images.shape[1:3]), plates, quiet=quiet)
     scores = Averages(
         half.scratch / "half motion",
-        lambda index: scored(half.score(index))[..., None],
+        lambda index: np.where(hollow[index], 0, scored(half.score(index)))[..., None],
         (*half.scores.shape, 1),
         half.flows,
         _SCORE_MEMORY,
@@ -55,7 +57,7 @@ def cut_by_ground(clip: Footage, half: HalfClip, first: Cut, parts: MainParts, p
     )
 
     def unseen(index: int) -> np.ndarray:
-        return first.still(index) & ~known.seen(index)
+        return first.still(index) & ~hollow[index] & ~known.seen(index)
 
     cut = first
     for _ in range(_ROUNDS):
@@ -80,11 +82,25 @@ def _cut_by(
     return cut_out(half, evidence, still, memory=_MEMORY, edge=_EDGE, forbidden=unseen)
 
 
-def _beside(parts: MainParts, shape: tuple[int, ...]) -> Ground:
-    """Where frames surely show the ground: at some distance from what was found."""
+def _hollows(half: HalfClip, parts: MainParts) -> RowStack:  # (T, h, w) bool
+    """Plain places between parts of what was found: neither is motion seen there, nor surely the ground."""
+    found = RowStack(half.scratch / "half hollow", half.scores.shape, np.bool_)
+    for index in range(len(half)):
+        mask = cv2.resize(parts[index].astype(np.uint8), half.size, interpolation=cv2.INTER_NEAREST) > 0
+        found[index] = hollows(mask, half.frame(index))
+    return found
+
+
+def _beside(parts: MainParts, hollow: RowStack, shape: tuple[int, ...]) -> Ground:
+    """Where frames surely show the ground: at some distance from what was found, and in no hollow of it."""
     reach = 2 * max(1, round(_MARGIN * max(shape))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-    return lambda index: cv2.dilate(parts[index].astype(np.uint8), disc) == 0
+
+    def ground(index: int) -> np.ndarray:
+        within = cv2.resize(hollow[index].astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+        return (cv2.dilate(parts[index].astype(np.uint8), disc) | within) == 0
+
+    return ground
 
 
 @dataclass(frozen=True)

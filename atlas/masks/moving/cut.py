@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from atlas.masks.moving.along import Averages, FlowStacks
+from atlas.masks.moving.plain import shows_motion
 from atlas.storage.stack import RowStack
 from atlas.system.parallel import in_order
 from atlas.video.source import fit_image
@@ -29,8 +30,6 @@ _NEARLY = 0.5
 """Evidence below which a pixel might be either, in units of a logarithm of odds."""
 _SETTLED, _FINE = 2.0, 1
 """Evidence from which on a pixel needs no closer look, in the same, and pixels from an edge within which each needs one."""
-_PLAIN = 4.0
-"""Grey levels of contrast from which on a surface shows whether it moves."""
 _FORBIDDEN = 6.0
 """Evidence against what cannot be foreground."""
 
@@ -78,10 +77,8 @@ class HalfClip:
         return self.scores[index].astype(np.float32)
 
     def shows_motion(self, index: int) -> np.ndarray:
-        """Where a frame has the contrast by which motion is seen, (h, w) bool."""
-        light = cv2.cvtColor(self.frame(index), cv2.COLOR_RGB2GRAY).astype(np.float32)
-        mean = cv2.GaussianBlur(light, (0, 0), 2.0)
-        return np.sqrt(np.maximum(cv2.GaussianBlur(light * light, (0, 0), 2.0) - mean * mean, 0)) > _PLAIN
+        """Where a frame has the contrast by which any motion is seen, (h, w) bool."""
+        return shows_motion(self.frame(index))
 
 
 @dataclass(frozen=True)

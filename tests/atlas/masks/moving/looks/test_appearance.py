@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlas.masks.moving.appearance import Appearance
-from atlas.masks.moving.perceptron import Perceptron
+from atlas.masks.moving.looks.appearance import Appearance
+from atlas.masks.moving.looks.perceptron import Perceptron
 
 
 def test_kinds_that_no_line_divides() -> None:

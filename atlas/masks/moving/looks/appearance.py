@@ -11,7 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from atlas.masks.moving.perceptron import Perceptron
+from atlas.masks.moving.looks.perceptron import Perceptron
 
 _SCALES = (1.0, 2.0)
 """Pixels: colours are also seen blurred by this much."""
