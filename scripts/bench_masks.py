@@ -13,7 +13,7 @@ if __name__ == "__main__":
     end_at_once()  # on Ctrl-C, while the rest is loading
 
 from atlas.system.command import run_command
-from scripts.benchmarks.masks import BenchMasksOptions, printed
+from scripts.benchmarks.masks.overlap import BenchMasksOptions, printed
 
 if __name__ == "__main__":
     run_command(BenchMasksOptions, printed)

@@ -1,0 +1,1 @@
+"""How well masks are found: overlap with given ones, and clips put together of real ones, whose masks are known."""
