@@ -109,7 +109,7 @@ def masks_from_motion(
         for index in Progress(range(frames), desc="cutting out", unit="frame", quiet=quiet):
             mask = parts[index]
             # Colours that object and ground share must not overrule what the ground behind says: a white roof before a wall.
-            settled = None if scores.restless else cut.settled(index, mask)
+            settled = cut.settled(index, mask) if mask.any() and not scores.restless else None
             masks[index] = refine_mask(clip.images[index], mask, band, settled=settled) if mask.any() else mask
         if plates is not None:
             sharp = fitted_size(width, height, SHARP_SIDE)

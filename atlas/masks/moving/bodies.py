@@ -1,7 +1,8 @@
 """Bodies: what moves as one piece with what can be followed, although it cannot be followed itself.
 
 A car that drives away shrinks, turns its side from the camera and shines: much of it looks different some frames later, and
-nothing there can be followed. It still goes where the rest of it goes, which waves and leaves do not.
+nothing there can be followed. It still goes where the rest of it goes, which waves and leaves do not. A current does, where a
+thing drifts on it: there is far more of it than of the thing.
 """
 
 from __future__ import annotations

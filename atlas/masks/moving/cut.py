@@ -92,6 +92,8 @@ class Cut:
     """(h, w, 1) of a frame: what the cut decided from, positive for inside."""
     still: PerFrame
     """Where the scores of a frame are surely the ground's, (h, w) bool."""
+    forbidden: PerFrame | None
+    """Where nothing of a frame can be inside, (h, w) bool."""
 
     def __getitem__(self, index: int) -> np.ndarray:
         """The foreground of a frame, (H, W) bool."""
@@ -105,7 +107,10 @@ class Cut:
         """Where a frame's evidence clearly agrees with a mask (H, W) bool, but for pixels along its edge: (H, W) bool."""
         evidence = cv2.resize(self.evidence[index][..., 0], self._full)
         near = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((2 * _FINE + 1,) * 2)) > 0
-        return (np.where(mask, evidence, -evidence) > _SETTLED) & ~near
+        agrees = np.where(mask, evidence, -evidence) > _SETTLED
+        if self.forbidden:
+            agrees |= self._whole(self.forbidden(index)) & ~mask
+        return agrees & ~near
 
     def ground(self, index: int) -> np.ndarray:
         """Where motion surely says that a frame shows the ground, (H, W) bool: not where there is nothing to see motion by."""
@@ -146,7 +151,7 @@ def cut_out(
     inside = RowStack(half.scratch / "half inside", half.scores.shape, np.float16)
     for index, row in enumerate(in_order(cut, range(len(half)))):
         inside[index] = row
-    return Cut(half, inside, averages, still)
+    return Cut(half, inside, averages, still, forbidden)
 
 
 def edge_costs(image: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:

@@ -148,12 +148,15 @@ def scored(clip: Footage, scratch: Path) -> Scores:
 
 def _lost(clip: Footage, index: int, motion: np.ndarray, usual: float) -> float:
     """The share of a frame that moves, and can neither be followed nor goes along with what can."""
-    moving, followed = motion[..., 0] > 0.5, _trust(motion) >= 0.6 * usual
-    lost = moving & ~followed
-    if len(clip.motion) > 1 and lost.mean() > 0:
+    moving, trusted = motion[..., 0] > 0.5, _trust(motion) >= 0.6 * usual
+    followed, lost = moving & trusted, moving & ~trusted
+    if len(clip.motion) > 1 and lost.any():
         later = index + 1 < len(clip.motion)
         flow = clip.flows.forward[index] if later else clip.flows.backward[index - 1]
-        lost &= ~goes_along(flow.astype(np.float64), clip.steps[index][STEPS.index(1), 0 if later else 1], moving & followed)
+        along = lost & goes_along(flow.astype(np.float64), clip.steps[index][STEPS.index(1), 0 if later else 1], followed)
+        # The rest of a body is no more than what is seen of it; what carries a small thing along is a river.
+        if np.count_nonzero(along) <= np.count_nonzero(followed):
+            lost &= ~along
     return float(lost.mean())
 
 

@@ -15,9 +15,8 @@ from tests.atlas.masks.moving.test_bodies import CAMERA, FOLLOWED, HEIGHT, SIDE,
 FRAMES = 4
 
 
-def footage_of(lost: np.ndarray, folder: Path) -> Footage:
+def footage_of(flow: np.ndarray, lost: np.ndarray, folder: Path) -> Footage:
     """A clip in which a body is followed, and what is `lost` moves as well but looks different some frames later."""
-    flow = seen_flow()
     back = 2 * np.array([3.0, -1.0]) - flow  # over the ground: the same way back
     clip = Footage(
         RowStack(folder / "images", (FRAMES, HEIGHT, WIDTH, 3), np.uint8),
@@ -36,4 +35,13 @@ def footage_of(lost: np.ndarray, folder: Path) -> Footage:
 
 @pytest.mark.parametrize(("lost", "restless"), [(SIDE, False), (WAVES, True)])
 def test_a_side_that_shines_is_no_water(lost: np.ndarray, restless: bool, tmp_path: Path) -> None:
-    assert scored(footage_of(lost, tmp_path), tmp_path).restless == restless
+    assert scored(footage_of(seen_flow(), lost, tmp_path), tmp_path).restless == restless
+
+
+def test_a_river_that_carries_a_thing_is_water(tmp_path: Path) -> None:
+    """It goes where the thing goes, but there is far more of it."""
+    flow = np.broadcast_to([3.0, -1.0], (HEIGHT, WIDTH, 2)).copy()
+    river = np.zeros((HEIGHT, WIDTH), bool)
+    river[10:80] = True
+    flow[river] += (4, 0)
+    assert scored(footage_of(flow, river & ~FOLLOWED, tmp_path), tmp_path).restless
