@@ -22,6 +22,7 @@ _ODD = 5.0  # times the usual departure from the median: there a colour's weight
 _AGREE = 6e-3  # departures as small as this are none
 _AROUND = 15  # texels
 _ROWS = 64  # of a band, where there are few keyframes; a median sorts them all at once
+_TOGETHER = 2  # bands at once, whatever the machine: each holds copies of all keyframes
 
 
 def weighted_mean(
@@ -54,7 +55,7 @@ def averaged(
         total = share.sum(0)
         return torch.einsum("khwc,khw->hwc", part, share) / total.clamp(min=1e-12)[..., None], total
 
-    means, totals = zip(*in_order(band, _bands(colours)), strict=True)
+    means, totals = zip(*in_order(band, _bands(colours), _TOGETHER), strict=True)
     return torch.cat(means), torch.cat(totals)
 
 
@@ -99,7 +100,7 @@ class Robust:
             middle = _median(part, share)
             return middle, _median(_departures(part, middle)[..., None], share)[..., 0]
 
-        for rows, found in zip(near, in_order(measured, near), strict=True):
+        for rows, found in zip(near, in_order(measured, near, _TOGETHER), strict=True):
             median[rows], usual[rows] = found
         around = F.avg_pool2d(usual[None, None], _AROUND, 1, _AROUND // 2, count_include_pad=False)[0, 0]
         return cls(median, around + _AGREE)

@@ -36,8 +36,9 @@ def merge(
     """
     colours, weights = partials.colours, partials.weights
     if len(weights) > 1 and (match_gain or match_shift):
-        how = partial(match, texels=partials.reduction, gains=match_gain, shifts=match_shift, quiet=quiet)
-        edited, original = in_order(lambda small: how(small, partials.known), (partials.edited, partials.original))
+        how = partial(match, weights=partials.known, texels=partials.reduction, gains=match_gain, shifts=match_shift)
+        sides = ((partials.edited, quiet), (partials.original, True))  # one bar for both
+        edited, original = in_order(lambda one: how(one[0], quiet=one[1]), sides, 2)
 
         def matched(number: int) -> Tensor:
             parts = zip((edited, original), colours[number].split(3, dim=-1), strict=True)

@@ -41,7 +41,7 @@ from atlas.system.parallel import WORKERS, in_order
 from atlas.system.progress import Progress
 from atlas.system.terminal import visible
 
-VERSION = 9  # of the method: a changed one makes earlier results out of date
+VERSION = 10  # of the method: a changed one makes earlier results out of date
 _PLACED = 2  # keyframes that are placed at once: each holds several images of the atlas's size
 _VERSION_OF_MANY = 1  # the same for more keyframes than a few, which are compared and learned from in part
 

@@ -238,8 +238,8 @@ def _worthwhile_grid(change: ColourChange, samples: _Samples) -> BilateralGrid |
     held = [pixels[fold] for fold in folds]
     own = [some.sums(missing[fold], weight[fold]) for some, fold in zip(held, folds, strict=True)]
     total, predicted = reduce(add, own), np.empty_like(missing)
-    for some, fold, known in zip(held, folds, own, strict=True):
-        predicted[fold] = missing[fold] - some.corrections((total - known).solved())
+    for some, fold, its in zip(held, folds, own, strict=True):
+        predicted[fold] = missing[fold] - some.corrections((total - its).solved())
     if _error(predicted) > _WORTH * _error(missing):
         return None
     return pixels.grid(total.solved())

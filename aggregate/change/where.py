@@ -84,7 +84,7 @@ class SharesEvidence:
 
     def _helpful(self) -> np.ndarray:  # cells
         """1 where keyframes are predicted from the others as well with the change as without it; less where it adds noise."""
-        total = sum(self._changes[1:], self._changes[0].copy())
+        total = sum(self._changes[1:], self._changes[0])
         errors, twice = np.zeros((2, *self._size), np.float32), np.zeros(self._size, np.float32)
         for part in self._changes:
             others = total[6] - part[6]

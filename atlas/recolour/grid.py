@@ -48,17 +48,6 @@ class BilateralGrid:
         return [sum(known[i] * found[3 * i + channel] for i in range(4)) for channel in range(3)]  # type: ignore[misc]
 
 
-def fit_grid(
-    colours: np.ndarray,  # (M, 3)
-    missing: np.ndarray,  # (M, 3): what the layer's one transform leaves unexplained
-    uv: np.ndarray,  # (M, 2)
-    weight: np.ndarray,  # (M,)
-) -> BilateralGrid:
-    """Fit a bilateral grid of affine corrections: least squares, smooth between cells, drawn towards no correction."""
-    pixels = GridPixels.of(colours, uv)
-    return pixels.grid(pixels.sums(missing, weight).solved())
-
-
 @dataclass(frozen=True)
 class GridSums:
     """Normal equations of a grid. Those of parts of the pixels add up, and a part is left out by subtracting its own."""
@@ -81,7 +70,10 @@ class GridSums:
 
 @dataclass(frozen=True)
 class GridPixels:
-    """Pixels looked up in a grid that spans them all: once for fits to all of them and to parts."""
+    """Pixels looked up in a grid that spans them all: once for fits to all of them and to parts.
+
+    A fit is least squares, smooth between cells, drawn towards no correction.
+    """
 
     looked_up: sparse.csr_array
     """(M, cells * 4)"""

@@ -11,6 +11,7 @@ import torch
 
 from aggregate.stack import ImageStack
 from atlas.errors import UserError
+from atlas.system.parallel import in_order
 from tests.aggregate.stored import stacked
 
 PARTS = [
@@ -67,3 +68,13 @@ def test_a_disk_that_is_too_full_is_told_at_the_first_image(tmp_path: Path, monk
         with pytest.raises(UserError, match="1000 keyframes need 1 MB while they are merged: free some space"):
             stack.append(torch.ones(10, 10))
         stack.append(torch.ones(10, 10), (slice(0, 10), slice(0, 9)))
+
+
+def test_threads_read_it_at_once(tmp_path: Path) -> None:
+    images = torch.rand(6, 200, 30, generator=torch.Generator().manual_seed(0))
+    with ImageStack(tmp_path / "stack", (200, 30), 6) as stack:
+        for image in images:
+            stack.append(image)
+        rows = [slice(start, start + 10) for start in range(0, 200, 10)] * 20
+        for part, read in zip(rows, in_order(lambda part: stack[:, part], rows, 4), strict=True):
+            assert torch.equal(read, images[:, part])

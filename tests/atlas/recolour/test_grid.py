@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlas.recolour.grid import BilateralGrid, GridPixels, fit_grid
+from atlas.recolour.grid import BilateralGrid, GridPixels
 
 
 def added(grid: BilateralGrid, colours: np.ndarray, uv: np.ndarray) -> np.ndarray:
@@ -13,12 +13,17 @@ def added(grid: BilateralGrid, colours: np.ndarray, uv: np.ndarray) -> np.ndarra
     return torch.stack(grid.at(planes, torch.from_numpy(uv[None].astype(np.float32))), -1).numpy().reshape(-1, 3)
 
 
+def fitted(colours: np.ndarray, missing: np.ndarray, uv: np.ndarray) -> BilateralGrid:
+    pixels = GridPixels.of(colours, uv)
+    return pixels.grid(pixels.sums(missing, np.ones(len(uv))).solved())
+
+
 def test_two_sides_have_two_corrections() -> None:
     random = np.random.default_rng(0)
     colours, uv = random.uniform(0.1, 0.9, (20_000, 3)), random.uniform(-0.6, 0.4, (20_000, 2))
     left = uv[:, :1] < -0.1
     missing = np.where(left, 0.2 * (1 - colours), -0.1 * colours[:, [2, 0, 1]])
-    grid = fit_grid(colours, missing, uv, np.ones(len(uv)))
+    grid = fitted(colours, missing, uv)
     away = np.abs(uv[:, 0] + 0.1) > 0.12  # it is smooth: the step between them is not its own
     assert np.abs(added(grid, colours, uv) - missing)[away].mean() < 0.015
 
@@ -27,7 +32,7 @@ def test_brightness_is_told_apart() -> None:
     random = np.random.default_rng(0)
     colours, uv = random.uniform(0, 1, (20_000, 1)).repeat(3, 1), random.uniform(-1, 1, (20_000, 2))
     missing = np.where(colours < 0.5, 0.1, -0.1)
-    grid = fit_grid(colours, missing, uv, np.ones(len(uv)))
+    grid = fitted(colours, missing, uv)
     ends = np.abs(colours[:, 0] - 0.5) > 0.2
     assert np.abs(added(grid, colours, uv) - missing)[ends].mean() < 0.02
 
@@ -35,7 +40,7 @@ def test_brightness_is_told_apart() -> None:
 def test_nothing_is_added_where_nothing_is_missing() -> None:
     random = np.random.default_rng(0)
     colours, uv = random.uniform(0, 1, (500, 3)), random.uniform(-1, 1, (500, 2))
-    assert not fit_grid(colours, np.zeros((500, 3)), uv, np.ones(500)).values.any()
+    assert not fitted(colours, np.zeros((500, 3)), uv).values.any()
 
 
 def test_what_a_part_knows_is_left_out_by_subtraction() -> None:
