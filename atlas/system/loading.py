@@ -12,7 +12,7 @@ from contextlib import contextmanager
 _LARGE = "torch"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _KEPT = 1 << 30  # bytes of freed memory that are not given back
-_IMAGE = 1 << 28  # bytes up to which memory may be what was freed
+_IMAGES = (1 << 28, 1 << 25)  # bytes up to which memory may be what was freed; before 2.35 glibc refuses more than the second
 
 
 @contextmanager
@@ -41,5 +41,6 @@ def keep_freed_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for setting, value in ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _IMAGE), (_TRIM_THRESHOLD, _KEPT)):
-            mallopt(setting, value)
+        if any(mallopt(_MMAP_THRESHOLD, size) for size in _IMAGES):  # else the others make it worse
+            mallopt(_ARENA_MAX, 1)
+            mallopt(_TRIM_THRESHOLD, _KEPT)
