@@ -114,7 +114,7 @@ def _seen(ground: np.ndarray, options: ComposedOptions, time: float, random: np.
     middle = np.array(options.size) / 2 - scale * np.array([width, height]) / 2
     shift = middle + np.array(options.pan) * time + random.normal(0, options.shake, 2)
     camera = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    return cv2.warpAffine(ground, camera, options.size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(ground, camera, options.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _before(
@@ -126,7 +126,7 @@ def _before(
     middle = np.array([columns.start + columns.stop, rows.start + rows.stop]) / 2
     shift = np.array(options.place) + np.array(options.step) * index - scale * middle
     put = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    thing = cv2.warpAffine(frame, put, options.size, flags=cv2.INTER_AREA).astype(np.float64)
+    thing = cv2.warpAffine(frame, put, options.size).astype(np.float64)
     inside = cv2.warpAffine(cv2.GaussianBlur(mask, (0, 0), _SOFT), put, options.size) / 255.0
     return thing * inside[..., None] + behind * (1 - inside[..., None]), inside
 
