@@ -67,7 +67,8 @@ def test_the_list_of_filters_is_an_answer_and_no_error(
 @pytest.mark.parametrize("name", STAGES)
 def test_ctrl_c_while_it_is_loading_is_one_line(name: str, tmp_path: Path) -> None:
     """What every script imports, slow to load: a module of that name that says so and waits."""
-    (tmp_path / "tyro.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    # In naps: a signal that comes just before a long sleep begins would wait for its end.
+    (tmp_path / "tyro.py").write_text("import time\nprint('loading', flush=True)\nfor _ in range(600):\n time.sleep(0.1)\n")
     start = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # pytest's may be another
     start += f"runpy.run_path({str(SCRIPTS / f'{name}.py')!r}, run_name='__main__')"
     process = subprocess.Popen(

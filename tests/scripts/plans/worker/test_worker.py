@@ -202,7 +202,8 @@ def test_it_dies_with_its_task(number: signal.Signals, tmp_path: Path) -> None:
         from atlas.system.command import CommonOptions, run_command
         def stage(options):
             pathlib.Path({str(tmp_path / "begun")!r}).touch()
-            time.sleep(600)
+            for _ in range(6000):  # a signal that comes just before a long sleep begins would wait for its end
+                time.sleep(0.1)
         if __name__ == "__main__":
             run_command(CommonOptions, stage)
     """
