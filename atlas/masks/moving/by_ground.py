@@ -45,8 +45,8 @@ def cut_by_ground(clip: Footage, half: HalfClip, first: Cut, parts: MainParts, p
 
     first: what was found without that; plates: are filled with what is found of the ground.
     """
-    hollow = _hollows(half, parts)
-    known = _look_behind(clip, half, _beside(parts, hollow, clip.images.shape[1:3]), plates, quiet=quiet)
+    hollow, ground = _around(clip, half, parts)
+    known = _look_behind(clip, half, ground.__getitem__, plates, quiet=quiet)
     scores = Averages(
         half.scratch / "half motion",
         lambda index: np.where(hollow[index], 0, scored(half.score(index)))[..., None],
@@ -82,25 +82,23 @@ def _cut_by(
     return cut_out(half, evidence, still, memory=_MEMORY, edge=_EDGE, forbidden=unseen)
 
 
-def _hollows(half: HalfClip, parts: MainParts) -> RowStack:  # (T, h, w) bool
-    """Plain places between parts of what was found: neither is motion seen there, nor surely the ground."""
-    found = RowStack(half.scratch / "half hollow", half.scores.shape, np.bool_)
-    for index in range(len(half)):
-        mask = cv2.resize(parts[index].astype(np.uint8), half.size, interpolation=cv2.INTER_NEAREST) > 0
-        found[index] = hollows(mask, half.frame(index))
-    return found
+def _around(clip: Footage, half: HalfClip, parts: MainParts) -> tuple[RowStack, RowStack]:
+    """Find plain places between parts of what was found, and where frames surely show the ground: (T, h, w), (T, H, W) bool.
 
-
-def _beside(parts: MainParts, hollow: RowStack, shape: tuple[int, ...]) -> Ground:
-    """Where frames surely show the ground: at some distance from what was found, and in no hollow of it."""
-    reach = 2 * max(1, round(_MARGIN * max(shape))) + 1
+    That is at some distance from what was found and not in such places: neither is motion seen there, nor surely the ground.
+    """
+    shape = clip.images.shape[:3]
+    hollow = RowStack(half.scratch / "half hollow", half.scores.shape, np.bool_)
+    ground = RowStack(half.scratch / "ground", shape, np.bool_)
+    reach = 2 * max(1, round(_MARGIN * max(shape[1:]))) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-
-    def ground(index: int) -> np.ndarray:
-        within = cv2.resize(hollow[index].astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-        return (cv2.dilate(parts[index].astype(np.uint8), disc) | within) == 0
-
-    return ground
+    for index in range(len(half)):
+        found = parts[index].astype(np.uint8)
+        small = cv2.resize(found, half.size, interpolation=cv2.INTER_NEAREST) > 0
+        hollow[index] = hollows(small, half.frame(index))
+        within = cv2.resize(hollow[index].astype(np.uint8), shape[:0:-1], interpolation=cv2.INTER_NEAREST)
+        ground[index] = (cv2.dilate(found, disc) | within) == 0
+    return hollow, ground
 
 
 @dataclass(frozen=True)
