@@ -1,6 +1,6 @@
-"""Put a clip together of two, with known masks: `python -m scripts.benchmarks.masks.composed OUT --thing CLIP --ground CLIP`.
+"""Put a clip together of two, whose masks are known.
 
-The object of one clip, cut out by its masks and scaled, moves before the background's atlas of another, over which a camera
+`python -m scripts.benchmarks.masks.composed OUT --foreground CLIP --background CLIP`: the object of one clip, cut out by its masks and scaled, moves before the background's atlas of another, over which a camera
 pans, zooms and shakes; grain is added. OUT gets `frames` and `masks`, as `bench_masks.py` takes them.
 """
 
@@ -15,7 +15,7 @@ import tyro
 
 from atlas.clip.clip import BACKGROUND, Clip
 from atlas.errors import UserError
-from atlas.geometry.boxes import bounding_box
+from atlas.geometry.boxes import bounding_box, sides_of
 from atlas.maps.maps import open_maps
 from atlas.storage.images import read_image, to_8_bit, write_image
 from atlas.system.command import CommonOptions, run_command
@@ -34,9 +34,9 @@ class ComposedOptions(CommonOptions):
 
     out: tyro.conf.Positional[Path]
     """Folder to write: frames and masks."""
-    thing: Path
+    foreground: Path
     """Clip's folder whose masks cut the object out: its first layer."""
-    ground: Path
+    background: Path
     """Clip's folder whose fit has the background's atlas."""
     fit: str = "default"
     """The fit."""
@@ -64,10 +64,10 @@ class ComposedOptions(CommonOptions):
 
 def composed(options: ComposedOptions) -> str:
     """Write the clip; a line that says where. UserError where a clip or fit is missing, or OUT holds something."""
-    thing = Clip.open(options.thing)
-    shown = range(options.start, min(options.start + options.frames, thing.frames))
+    clip = Clip.open(options.foreground)
+    shown = range(options.start, min(options.start + options.frames, clip.frames))
     if not shown or options.start < 0 or min(options.size) < 16 or options.scale <= 0:
-        raise UserError(f"nothing would be shown: check --start, --frames (the clip has {thing.frames}), --size and --scale")
+        raise UserError(f"nothing would be shown: check --start, --frames (the clip has {clip.frames}), --size and --scale")
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise UserError(f"{options.out} is not empty: name a new folder")
     ground, random = _ground(options), np.random.default_rng(options.seed)
@@ -75,7 +75,7 @@ def composed(options: ComposedOptions) -> str:
         (options.out / name).mkdir(parents=True)
     for index, frame in enumerate(shown):
         behind = _seen(ground, options, index - len(shown) / 2, random)
-        together, inside = _before(behind, thing.frame(frame), thing.mask(thing.objects[0], frame), options, index)
+        together, inside = _before(behind, clip.frame(frame), clip.mask(clip.objects[0], frame), options, index)
         grainy = together + random.normal(0, _GRAIN, together.shape)
         write_image(options.out / "frames" / f"{index:05d}.png", np.clip(grainy + 0.5, 0, 255).astype(np.uint8))
         write_image(options.out / "masks" / f"{index:05d}.png", np.where(inside > 0.5, 255, 0).astype(np.uint8))
@@ -84,11 +84,11 @@ def composed(options: ComposedOptions) -> str:
 
 def _ground(options: ComposedOptions) -> np.ndarray:  # (h, w, 3) uint8
     """The part of the background's atlas that frames saw, without its ragged border; holes show what is beside them."""
-    atlas = to_8_bit(read_image(open_maps(Clip.open(options.ground), options.fit, BACKGROUND).atlas_path(BACKGROUND)))
+    atlas = to_8_bit(read_image(open_maps(Clip.open(options.background), options.fit, BACKGROUND).atlas_path(BACKGROUND)))
     seen = atlas[..., 3] > 0
     box = bounding_box(seen)
     if box is None:
-        raise UserError(f"{options.ground}: the background was never seen: take another clip")
+        raise UserError(f"{options.background}: the background was never seen: take another clip")
     rows, columns = box
     while True:
         part = seen[rows, columns]
@@ -100,9 +100,8 @@ def _ground(options: ComposedOptions) -> np.ndarray:  # (h, w, 3) uint8
         columns = slice(columns.start + (worst == 2), columns.stop - (worst == 3))
     image = np.ascontiguousarray(atlas[rows, columns, :3])
     hole = cv2.dilate((~part).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0  # the rim of what was seen is a blend
-    found = bounding_box(hole)
-    if found:
-        image[hole] = np.roll(image, found[1].stop - found[1].start, axis=1)[hole]
+    if holes := bounding_box(hole):
+        image[hole] = np.roll(image, sides_of(holes)[1], axis=1)[hole]
     return image
 
 
@@ -126,9 +125,9 @@ def _before(
     middle = np.array([columns.start + columns.stop, rows.start + rows.stop]) / 2
     shift = np.array(options.place) + np.array(options.step) * index - scale * middle
     put = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    thing = cv2.warpAffine(frame, put, options.size).astype(np.float64)
+    cutout = cv2.warpAffine(frame, put, options.size).astype(np.float64)
     inside = cv2.warpAffine(cv2.GaussianBlur(mask, (0, 0), _SOFT), put, options.size) / 255.0
-    return thing * inside[..., None] + behind * (1 - inside[..., None]), inside
+    return cutout * inside[..., None] + behind * (1 - inside[..., None]), inside
 
 
 if __name__ == "__main__":

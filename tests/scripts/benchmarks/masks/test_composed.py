@@ -21,8 +21,8 @@ SIZE = (160, 96)
 def asked(clip: Clip, out: Path) -> ComposedOptions:
     return ComposedOptions(
         out=out,
-        thing=clip.folder,
-        ground=clip.folder,
+        foreground=clip.folder,
+        background=clip.folder,
         fit="truth",
         size=SIZE,
         frames=3,
@@ -73,7 +73,7 @@ def test_what_is_put_together_can_be_measured(sample_clip: Clip, tmp_path: Path)
 
 def test_what_cannot_be_made(sample_clip: Clip, tmp_path: Path) -> None:
     options = asked(sample_clip, tmp_path / "out")
-    for wrong in ({"start": 999}, {"frames": 0}, {"scale": 0.0}, {"size": (4, 4)}, {"fit": "none"}, {"thing": tmp_path}):
+    for wrong in ({"start": 999}, {"frames": 0}, {"scale": 0.0}, {"size": (4, 4)}, {"fit": "none"}, {"foreground": tmp_path}):
         with pytest.raises(UserError):
             composed(replace(options, **wrong))
         assert not options.out.exists()
