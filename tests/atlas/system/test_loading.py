@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +49,21 @@ def test_freed_memory_serves_every_thread_again() -> None:
     assert kept < usual / 10
 
 
-def test_where_malloc_is_another_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+MALLOCS = [(1 << 40, [-3, -8, -1]), (1 << 25, [-3, -3, -8, -1]), (0, [-3, -3]), (None, [])]
+
+
+@pytest.mark.parametrize(("largest", "asked"), MALLOCS)  # numbers of glibc's malloc.h: -3 is the threshold
+def test_where_no_threshold_is_taken_the_rest_is_left(
+    largest: int | None, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older glibc refuses large ones, another malloc has no such thing; the other settings alone make it worse."""
+    settings: list[int] = []
+
+    def mallopt(setting: int, value: int) -> int:
+        settings.append(setting)
+        return int(setting != -3 or value <= (largest or 0))
+
+    library = SimpleNamespace() if largest is None else SimpleNamespace(mallopt=mallopt)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     keep_freed_memory()
+    assert settings == asked
