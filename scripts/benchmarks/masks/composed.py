@@ -1,7 +1,8 @@
 """Put a clip together of two, whose masks are known.
 
-`python -m scripts.benchmarks.masks.composed OUT --foreground CLIP --background CLIP`: the object of one clip, cut out by its masks and scaled, moves before the background's atlas of another, over which a camera
-pans, zooms and shakes; grain is added. OUT gets `frames` and `masks`, as `bench_masks.py` takes them.
+`python -m scripts.benchmarks.masks.composed OUT --foreground CLIP --background CLIP`: the object of one clip, cut out by its
+masks and scaled, moves before the background's atlas of another, over which a camera pans, zooms and shakes; grain is added.
+OUT gets `frames` and `masks`, as `bench_masks.py` takes them.
 """
 
 from __future__ import annotations
